@@ -1,0 +1,392 @@
+//! Requests to change a partition, and how they are answered.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::definition::{Definition, DefinitionRef};
+use crate::driver::RetryPolicy;
+use crate::entry::Lost;
+use crate::ids::{AttemptId, PartitionId, RunId, Token, WorkerId};
+use crate::json::{Fingerprint, Json};
+use crate::keys::{KeyId, KeyOptions};
+use crate::message::Message;
+use crate::rows::LoadedRows;
+use crate::run::{Failure, Labels, Parent, State};
+use crate::time::Wall;
+
+/// How a run is to be run. Nothing here can change its result, so nothing here is part of a key's fingerprint.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunOptions {
+    /// Labels.
+    #[serde(skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// The run becomes `timed_out` after so long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Not before this date.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<Wall>,
+    /// Not before so many milliseconds have passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
+    /// `expired` unless started within so long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_ttl_ms: Option<u64>,
+    /// For a task: its one step's options.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskOptions>,
+}
+
+/// Options of a task's one step.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TaskOptions {
+    /// The queue; `default` when empty.
+    pub queue: String,
+    /// 0 to 9; higher first.
+    pub priority: u8,
+    /// Time limit of an attempt.
+    pub timeout_ms: Option<u64>,
+    /// Retries.
+    pub retry: Vec<RetryPolicy>,
+    /// Never run again once it may have started.
+    pub at_most_once: bool,
+    /// Worker deaths after which it is given up; the default when `None`.
+    pub max_crashes: Option<u32>,
+}
+
+/// A request to start a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StartRun {
+    /// The id it gets if it is created; its slot is where the run lives ([`KeyId::slot`] for a start with a key).
+    pub run: RunId,
+    /// What to run.
+    pub definition: DefinitionRef,
+    /// With what.
+    pub input: Json,
+    /// Under which key.
+    pub key: Option<KeyOptions>,
+    /// For whom.
+    pub parent: Option<Parent>,
+    /// How.
+    pub options: RunOptions,
+}
+
+/// What a worker can do; not persisted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerSpec {
+    /// Its name, as shown.
+    pub name: Arc<str>,
+    /// Namespace it serves.
+    pub namespace: Arc<str>,
+    /// Queues it takes from; empty means every queue.
+    pub queues: BTreeSet<String>,
+    /// Functions it has.
+    pub functions: BTreeSet<String>,
+    /// Attempts it can execute at once.
+    pub slots: u32,
+}
+
+/// What a worker says about an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Report {
+    /// It returned.
+    Succeeded(Json),
+    /// It raised, or ran out of time.
+    Failed(Failure),
+    /// It ended without an outcome.
+    Lost(Lost),
+    /// It was told to stop, and has.
+    Stopped,
+}
+
+/// A request to one partition.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Start a run. Reply: [`Reply::Started`].
+    Start(Box<StartRun>),
+    /// Send a message to a run. Reply: [`Reply::Done`].
+    Signal {
+        /// The run.
+        run: RunId,
+        /// The name.
+        name: String,
+        /// The payload.
+        payload: Json,
+        /// Makes it idempotent.
+        id: Option<String>,
+    },
+    /// Stop a run. Again, or when closed, it changes nothing. Reply: [`Reply::State`].
+    Cancel {
+        /// The run.
+        run: RunId,
+        /// Why, for the journal.
+        reason: String,
+    },
+    /// Begin no new step. Reply: [`Reply::State`].
+    Pause {
+        /// The run.
+        run: RunId,
+    },
+    /// Go on: after a pause, a repair, or a failure. Reply: [`Reply::State`].
+    Resume {
+        /// The run.
+        run: RunId,
+    },
+    /// Remove a closed run and its journal. Reply: [`Reply::Done`].
+    Delete {
+        /// The run.
+        run: RunId,
+    },
+    /// Replace its labels. Reply: [`Reply::Done`].
+    SetLabels {
+        /// The run.
+        run: RunId,
+        /// The new ones.
+        labels: Labels,
+    },
+    /// Complete a waiting step from outside. Reply: [`Reply::Done`].
+    CompleteCallback {
+        /// The token: it names run and step, and proves the right.
+        token: CallbackToken,
+        /// The step's outcome.
+        outcome: Result<Json, Failure>,
+    },
+    /// Forget a key. In flight it is refused unless `cancel`. Reply: [`Reply::Done`].
+    DeleteKey {
+        /// The key.
+        key: KeyId,
+        /// Cancel what is in flight.
+        cancel: bool,
+    },
+    /// Keep a definition version. Reply: [`Reply::Done`].
+    Deploy(Definition),
+    /// A worker connected; attempts it still executes are claimed with their tokens. Reply: [`Reply::Claims`].
+    ConnectWorker {
+        /// This connection.
+        worker: WorkerId,
+        /// What it can do.
+        spec: Arc<WorkerSpec>,
+        /// What it is executing.
+        claims: Vec<(AttemptId, Token)>,
+    },
+    /// The worker takes no further attempts. Reply: [`Reply::Done`].
+    DrainWorker {
+        /// The connection.
+        worker: WorkerId,
+    },
+    /// The connection is gone. With `goodbye` its attempts go back at once, else after the reconnect grace. Reply: [`Reply::Done`].
+    DisconnectWorker {
+        /// The connection.
+        worker: WorkerId,
+        /// Whether it said so.
+        goodbye: bool,
+    },
+    /// A sign of life. Reply: [`Reply::Done`].
+    Heartbeat {
+        /// The connection.
+        worker: WorkerId,
+    },
+    /// How an attempt went. Reply: [`Reply::Done`], or [`Reply::AlreadyRecorded`].
+    Report {
+        /// Which.
+        attempt: AttemptId,
+        /// The right to say so.
+        token: Token,
+        /// How.
+        report: Report,
+    },
+    /// Time has passed: fire what is due, at most `limit` runs. Reply: [`Reply::Done`].
+    Tick {
+        /// How many.
+        limit: usize,
+    },
+    /// Give a run its next turn. Reply: [`Reply::Done`].
+    Continue {
+        /// The run.
+        run: RunId,
+    },
+    /// What was asked for with [`crate::Needs`] or [`crate::Effect::Load`]. Reply: [`Reply::Done`].
+    Loaded(Box<LoadedRows>),
+    /// A message of another partition. Reply: [`Reply::Received`].
+    Receive {
+        /// From whom.
+        from: PartitionId,
+        /// Its number.
+        seq: u64,
+        /// The message.
+        message: Message,
+    },
+    /// Another partition has taken in the messages up to `seq`. Reply: [`Reply::Done`].
+    Acknowledge {
+        /// Which.
+        to: PartitionId,
+        /// Up to which number.
+        seq: u64,
+    },
+}
+
+/// The right to complete a step from outside: names the step, proves the right, works once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallbackToken {
+    /// The run.
+    pub run: RunId,
+    /// Its step.
+    pub step: crate::ids::StepId,
+    /// The secret.
+    pub token: Token,
+}
+
+/// How a start was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartKind {
+    /// A new run.
+    Created,
+    /// One in flight, under the same key or id.
+    Attached,
+    /// One that had ended.
+    Reused,
+    /// One that had failed, reopened.
+    Resumed,
+}
+
+/// What became of the attempts that a reconnecting worker claimed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Claims {
+    /// It goes on executing these.
+    pub keep: Vec<AttemptId>,
+    /// It kills these: their right was lost.
+    pub drop: Vec<AttemptId>,
+}
+
+/// A command's answer, released once the batch it belongs to is durable.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// It took effect, or had before.
+    Done,
+    /// The start's run.
+    Started {
+        /// The run.
+        run: RunId,
+        /// How.
+        kind: StartKind,
+        /// The key's generation; 1 without a key.
+        generation: u32,
+    },
+    /// The run's state after the command.
+    State(State),
+    /// The same report was recorded before.
+    AlreadyRecorded,
+    /// What became of the claims.
+    Claims(Claims),
+    /// Messages of that partition have taken effect up to here.
+    Received {
+        /// Up to which number.
+        seq: u64,
+    },
+}
+
+/// A command that was refused and changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No such run.
+    #[error("there is no run {0}")]
+    UnknownRun(RunId),
+    /// No such key.
+    #[error("there is no key `{}` of {}", .0.continue_id, .0.definition)]
+    UnknownKey(KeyId),
+    /// No driver for the definition.
+    #[error("there is no {} `{}`, version `{}`", .0.kind, .0.name, .0.version)]
+    UnknownDefinition(DefinitionRef),
+    /// The run's state does not allow it.
+    #[error("run {run} is {state}: {hint}")]
+    WrongState {
+        /// The run.
+        run: RunId,
+        /// Its state.
+        state: State,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The client's own run id was used for another start.
+    #[error("run {0} exists with another definition or input")]
+    RunIdTaken(RunId),
+    /// The key stands for another input.
+    #[error(
+        "continue_id `{}` of {} was used with another input by {run} (its fingerprint {stored}, this one {given})",
+        .key.continue_id, .key.definition
+    )]
+    KeyMismatch {
+        /// The key.
+        key: KeyId,
+        /// Its run.
+        run: RunId,
+        /// The fingerprint it stands for.
+        stored: Fingerprint,
+        /// The fingerprint of this start.
+        given: Fingerprint,
+    },
+    /// The key has a run, and the caller wanted none.
+    #[error("continue_id `{}` of {} has {run}, which is {state}, and the start asked to be rejected then", .key.continue_id, .key.definition)]
+    KeyRejected {
+        /// The key.
+        key: KeyId,
+        /// Its run.
+        run: RunId,
+        /// Where that stands.
+        state: State,
+    },
+    /// Too many failures in a row.
+    #[error(
+        "continue_id `{}` of {} has failed {failures} times in a row, the limit max_generations; mend the cause, then start with force",
+        .key.continue_id, .key.definition
+    )]
+    TooManyGenerations {
+        /// The key.
+        key: KeyId,
+        /// The last run.
+        run: RunId,
+        /// How often.
+        failures: u32,
+    },
+    /// The key is known, its run was deleted.
+    #[error("the result of {run} under continue_id `{}` of {} was deleted; start with on_success=rerun to run it again", .key.continue_id, .key.definition)]
+    KeyPurged {
+        /// The key.
+        key: KeyId,
+        /// The run.
+        run: RunId,
+    },
+    /// The key is in use.
+    #[error("continue_id `{}` of {} is in flight as {run}", .key.continue_id, .key.definition)]
+    KeyInFlight {
+        /// The key.
+        key: KeyId,
+        /// The run.
+        run: RunId,
+    },
+    /// Another outcome is recorded for this attempt.
+    #[error("attempt {0} has another outcome on record")]
+    Conflict(AttemptId),
+    /// The token is not the attempt's, or its lease was lost.
+    #[error("the lease of attempt {0} was lost")]
+    LeaseLost(AttemptId),
+    /// The run has ended.
+    #[error("run {0} is closed")]
+    RunClosed(RunId),
+    /// The callback token is wrong, used, or its step is over.
+    #[error("this callback token is not valid, or was used before")]
+    InvalidCallback,
+    /// An earlier message of that partition is missing; it will be delivered again.
+    #[error("message {got} came before {expected}")]
+    OutOfOrder {
+        /// What came.
+        got: u64,
+        /// What was expected.
+        expected: u64,
+    },
+}

@@ -1,0 +1,39 @@
+//! The state machine of one partition: runs and their journals, queues, leases, timers, keys, messages.
+//!
+//! Pure: no I/O, no clock, no randomness. [`Partition::apply`] decides a [`Command`] at a given [`Now`] and appends
+//! [`Record`]s and [`Effect`]s; the engine makes the records durable and only then releases the effects and replies.
+//! Folding the records over an empty partition gives the same partition again. The same commands give the same records.
+//!
+//! It does not know any definition language: what a run does next is a [`Driver`]'s decision.
+
+mod command;
+mod definition;
+pub mod driver;
+mod effect;
+mod entry;
+mod ids;
+pub mod json;
+mod keys;
+mod message;
+mod partition;
+mod rows;
+mod run;
+pub mod task;
+mod time;
+
+pub use command::{
+    CallbackToken, Claims, Command, Refusal, Reply, Report, RunOptions, StartKind, StartRun, TaskOptions,
+    WorkerSpec,
+};
+pub use definition::{Definition, DefinitionKind, DefinitionRef};
+pub use driver::{Driver, Drivers};
+pub use effect::{Decided, Effect, Needs, Offer, callback_text, idempotency_key};
+pub use entry::{Created, CreatedKey, Entry, Lost, Record};
+pub use ids::{AttemptId, InvalidId, PartitionId, RunId, Slot, StepId, Token, WorkerId};
+pub use json::{Fingerprint, Json};
+pub use keys::{Key, KeyId, KeyOptions, KeyStatus, KeyUse, OnFailure, OnInput, OnRunning, OnSuccess, Ttl};
+pub use message::Message;
+pub use partition::{Config, Partition, RunState, WorkerView};
+pub use rows::{JournalRow, KeyRow, LoadedRows, PartitionRow, QueuePlace, Rows, RunRow, Stub};
+pub use run::{Failure, Labels, Parent, RunSummary, RunView, State, StepView, WaitKind, Waiting};
+pub use time::{Due, Now, Ticks, Wall};

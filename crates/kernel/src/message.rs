@@ -1,0 +1,64 @@
+//! What partitions say to each other. The line between two partitions keeps order; each message takes effect exactly once.
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::StartRun;
+use crate::ids::{RunId, StepId};
+use crate::json::Json;
+use crate::run::Failure;
+
+/// A request or an answer from one partition to another. Within one partition the same messages are handled at once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Message {
+    /// Start a child.
+    StartChild(Box<StartRun>),
+    /// The child of `run`'s step was started as, or attached to, `child`.
+    ChildStarted {
+        /// The parent.
+        run: RunId,
+        /// Its step.
+        step: StepId,
+        /// The child.
+        child: RunId,
+    },
+    /// The child of `run`'s step has ended, or could not be started.
+    ChildEnded {
+        /// The parent.
+        run: RunId,
+        /// Its step.
+        step: StepId,
+        /// How it ended.
+        outcome: Result<Json, Failure>,
+    },
+    /// A signal for a run.
+    Signal {
+        /// The run.
+        run: RunId,
+        /// The signal's name.
+        name: String,
+        /// Its payload.
+        payload: Json,
+        /// The sender's id of it.
+        id: Option<String>,
+    },
+    /// The parent of a run has closed, and wants it cancelled.
+    CancelRun {
+        /// The run.
+        run: RunId,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Message {
+    /// The run whose slot decides where the message goes.
+    pub fn target(&self) -> RunId {
+        match self {
+            Message::StartChild(start) => start.run,
+            Message::ChildStarted { run, .. }
+            | Message::ChildEnded { run, .. }
+            | Message::Signal { run, .. }
+            | Message::CancelRun { run, .. } => *run,
+        }
+    }
+}

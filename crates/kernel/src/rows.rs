@@ -1,0 +1,124 @@
+//! Rows: what a checkpoint writes and a load reads. The log holds everything newer.
+
+use serde::{Deserialize, Serialize};
+
+use crate::definition::Definition;
+use crate::entry::Entry;
+use crate::ids::{PartitionId, RunId, StepId};
+use crate::keys::{Key, KeyId};
+use crate::message::Message;
+use crate::partition::RunState;
+use crate::run::RunSummary;
+use crate::time::{Due, Wall};
+
+/// A run's row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRow {
+    /// What lists show and filter by.
+    pub summary: RunSummary,
+    /// For an open run: what stays in memory when the rest does not.
+    pub stub: Option<Stub>,
+    /// Everything about it but its journal.
+    pub state: RunState,
+    /// The number of the last record folded into the row.
+    pub last: u64,
+}
+
+/// A key's row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRow {
+    /// The key.
+    pub key: Key,
+    /// The number of the last record folded into the row.
+    pub last: u64,
+}
+
+/// One line of a journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JournalRow {
+    /// The run.
+    pub run: RunId,
+    /// Its place in the journal, from 1.
+    pub seq: u64,
+    /// When it was recorded.
+    pub at: Wall,
+    /// What happened.
+    pub entry: Entry,
+}
+
+/// What is kept in memory of an open run that is not loaded: under 200 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stub {
+    /// The run.
+    pub run: RunId,
+    /// When it must be loaded on the partition's clock, and on the wall clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake_ticks: Option<Due>,
+    /// The same for dates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake_wall: Option<Due>,
+    /// Its places in queues.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queued: Vec<QueuePlace>,
+    /// It has attempts out, or wakes its driver has not seen: recovery loads it at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub active: bool,
+}
+
+/// A step's place in a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuePlace {
+    /// The step.
+    pub step: StepId,
+    /// The namespace, queue and function.
+    pub namespace: std::sync::Arc<str>,
+    /// The queue.
+    pub queue: std::sync::Arc<str>,
+    /// The function.
+    pub function: std::sync::Arc<str>,
+    /// 0 to 9; higher first.
+    pub priority: u8,
+    /// First in, first out within one priority.
+    pub order: u64,
+}
+
+/// Facts of the partition that belong to no run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct PartitionRow {
+    /// The last record folded into this row.
+    pub last: u64,
+    /// The last number used in each line of messages.
+    pub sent: Vec<(PartitionId, u64)>,
+    /// Messages not yet acknowledged.
+    pub outbox: Vec<(PartitionId, u64, Message)>,
+    /// The last number that took effect of each line.
+    pub received: Vec<(PartitionId, u64)>,
+}
+
+/// What one checkpoint slice writes; rows and trim point move together.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Rows {
+    /// Runs to insert or replace.
+    pub runs: Vec<RunRow>,
+    /// Journal lines to add.
+    pub journal: Vec<JournalRow>,
+    /// Runs to remove, with their journals and blobs.
+    pub deleted_runs: Vec<RunId>,
+    /// Keys to insert or replace.
+    pub keys: Vec<KeyRow>,
+    /// Keys to remove.
+    pub deleted_keys: Vec<KeyId>,
+    /// Definitions to add.
+    pub definitions: Vec<Definition>,
+    /// The partition's own facts.
+    pub partition: Option<PartitionRow>,
+}
+
+/// What a load found: `None` for what has no row.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LoadedRows {
+    /// Runs.
+    pub runs: Vec<(RunId, Option<RunRow>)>,
+    /// Keys.
+    pub keys: Vec<(KeyId, Option<KeyRow>)>,
+}

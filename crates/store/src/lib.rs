@@ -1,0 +1,78 @@
+//! Where a partition keeps its log and its rows: the [`Store`] trait, its backends, and the suite they all pass.
+//!
+//! A store persists what the kernel decided and never decides itself. Every call is blocking and may be made from any
+//! thread; the engine gives it threads. Main type: [`Store`].
+
+mod error;
+mod types;
+
+pub use error::{AppendError, StoreError};
+pub use types::{
+    Batch, BatchId, Checkpoint, Count, Cursor, Epoch, KeyFilter, Page, Recovered, RunFilter, Verified,
+};
+
+use riverrun_kernel::{JournalRow, Json, Key, KeyId, LoadedRows, PartitionId, RunId, RunSummary};
+
+/// One durable home of partitions.
+///
+/// Only the owner of a partition, the node with the highest epoch, can write; everybody can read. Reads see rows only: what the log
+/// holds beyond them is in its owner's memory.
+pub trait Store: Send + Sync {
+    /// Takes ownership of a partition. The returned epoch is higher than every earlier one, whose owners are fenced from now on.
+    fn acquire(&self, partition: PartitionId, node: &str) -> Result<Epoch, StoreError>;
+
+    /// Confirms ownership. `Fenced` when another node has acquired the partition.
+    fn renew(&self, partition: PartitionId, epoch: Epoch) -> Result<(), StoreError>;
+
+    /// Gives ownership up.
+    fn release(&self, partition: PartitionId, epoch: Epoch) -> Result<(), StoreError>;
+
+    /// Makes batches durable: all of them or none, in order, before it returns `Ok`.
+    fn append(&self, batches: &[Batch]) -> Result<(), AppendError>;
+
+    /// Settles [`AppendError::Unknown`]: whether the batch is there.
+    fn has_batch(&self, partition: PartitionId, epoch: Epoch, batch: BatchId) -> Result<bool, StoreError>;
+
+    /// Writes rows and moves the trim point, together.
+    fn checkpoint(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), StoreError>;
+
+    /// Streams what a new owner needs: first every definition, the partition's row and the stubs of open runs, then the log's tail in order.
+    /// A gap, a wrong checksum or a tail shorter than what was acknowledged is `Corrupt`.
+    fn recover(
+        &self,
+        partition: PartitionId,
+        each: &mut dyn FnMut(Recovered) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
+
+    /// Reads the rows of runs and keys, large values included. What has no row is answered with `None`.
+    fn load(&self, partition: PartitionId, runs: &[RunId], keys: &[KeyId]) -> Result<LoadedRows, StoreError>;
+
+    /// Reads at most `limit` lines of a run's journal with `seq > after`, in order, large values included.
+    fn journal(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<JournalRow>, StoreError>;
+
+    /// Reads a page of run rows, newest first by (created, id). Runs in `without` are left out.
+    fn list(
+        &self,
+        filter: &RunFilter,
+        after: Option<Cursor>,
+        limit: usize,
+        without: &std::collections::HashSet<RunId>,
+    ) -> Result<Page<RunSummary>, StoreError>;
+
+    /// Counts run rows, up to `cap`.
+    fn count(&self, filter: &RunFilter, cap: u64) -> Result<Count, StoreError>;
+
+    /// Reads a page of key rows in the order of their ids.
+    fn keys(&self, filter: &KeyFilter, after: Option<&KeyId>, limit: usize) -> Result<Vec<Key>, StoreError>;
+
+    /// Reads one large value of a run by its hash.
+    fn blob(&self, run: RunId, hash: [u8; 32]) -> Result<Option<Json>, StoreError>;
+
+    /// Reads everything and checks every checksum and number.
+    fn verify(&self) -> Result<Verified, StoreError>;
+}

@@ -1,0 +1,6 @@
+//! What goes over the wire: the worker protocol's frames, and the bodies of the HTTP API.
+//!
+//! Plain data and its encoding: no connection is made here. Unknown fields are ignored, so that a newer peer is understood.
+
+pub mod frame;
+pub mod worker;

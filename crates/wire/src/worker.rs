@@ -1,0 +1,184 @@
+//! The messages between a server and a worker. `docs/worker-protocol.md` tells when each is sent.
+
+use riverrun_kernel::{AttemptId, Failure, Json, Lost, Token};
+use serde::{Deserialize, Serialize};
+
+/// The protocol's version; a peer with another one is refused with [`ToWorker::Error`].
+pub const PROTOCOL: u32 = 1;
+
+/// A function that a worker has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    /// Its name: `service/function`, or a task's name.
+    pub name: String,
+    /// Why it cannot be called, for a function whose file does not load: a call fails with this text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<String>,
+}
+
+/// An attempt that a reconnecting worker still executes, with its right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Which.
+    pub attempt: AttemptId,
+    /// Its token.
+    pub token: Token,
+}
+
+/// From the worker to the server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromWorker {
+    /// The first message.
+    Hello {
+        /// [`PROTOCOL`].
+        protocol: u32,
+        /// What to call the worker: `host:pid` unless it was named.
+        name: String,
+        /// The namespace it serves.
+        namespace: String,
+        /// Queues it takes from; empty for all.
+        #[serde(default)]
+        queues: Vec<String>,
+        /// Functions it has.
+        functions: Vec<Function>,
+        /// Attempts it can execute at once.
+        slots: u32,
+        /// What it is executing, after a reconnect.
+        #[serde(default)]
+        attempts: Vec<Claim>,
+    },
+    /// An attempt returned.
+    Done {
+        /// Number of the report on this connection, from 1, without gaps over all kinds of reports.
+        seq: u64,
+        /// Which.
+        attempt: AttemptId,
+        /// Its token.
+        token: Token,
+        /// What it returned.
+        output: Json,
+    },
+    /// An attempt raised, or was killed at its time limit.
+    Failed {
+        /// Number of the report.
+        seq: u64,
+        /// Which.
+        attempt: AttemptId,
+        /// Its token.
+        token: Token,
+        /// How.
+        failure: Failure,
+    },
+    /// An attempt ended without an outcome.
+    Lost {
+        /// Number of the report.
+        seq: u64,
+        /// Which.
+        attempt: AttemptId,
+        /// Its token.
+        token: Token,
+        /// Why.
+        reason: Lost,
+    },
+    /// An attempt that was told to stop has.
+    Stopped {
+        /// Number of the report.
+        seq: u64,
+        /// Which.
+        attempt: AttemptId,
+        /// Its token.
+        token: Token,
+    },
+    /// A piece of what an attempt printed or logged; not acknowledged.
+    Log {
+        /// Which.
+        attempt: AttemptId,
+        /// `stdout`, `stderr` or `log`.
+        stream: String,
+        /// The text.
+        text: String,
+    },
+    /// A sign of life, every third of a lease when there is nothing else to say.
+    Beat {},
+    /// It takes no further attempts, finishes what it has, then says [`FromWorker::Bye`].
+    Draining {},
+    /// It goes: what it has not reported goes to others at once.
+    Bye {},
+}
+
+/// From the server to the worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToWorker {
+    /// The answer to `hello`.
+    Welcome {
+        /// [`PROTOCOL`].
+        protocol: u32,
+        /// The server's version.
+        server: String,
+        /// Silence for so long costs the worker its attempts.
+        lease_ms: u64,
+        /// Claimed attempts that it goes on executing.
+        keep: Vec<AttemptId>,
+        /// Claimed attempts that it kills: their right was lost.
+        drop: Vec<AttemptId>,
+    },
+    /// An attempt to execute now.
+    Offer(Box<Offer>),
+    /// Stop an attempt: gently, by force after the grace; then report.
+    Stop {
+        /// Which.
+        attempt: AttemptId,
+        /// How long it may clean up.
+        grace_ms: u64,
+    },
+    /// All reports up to this number are durable, or were refused before.
+    Ack {
+        /// Up to which number.
+        seq: u64,
+    },
+    /// A report changed nothing: another outcome is on record, its lease was lost, its run is closed. Comes before the ack that covers it.
+    Refused {
+        /// The report.
+        seq: u64,
+        /// `Conflict`, `LeaseLost`, `RunClosed` or `UnknownRun`.
+        code: String,
+        /// For a person.
+        message: String,
+    },
+    /// The server is going: keep your attempts, connect again.
+    Going {},
+    /// The connection ends because of this.
+    Error {
+        /// A stable code.
+        code: String,
+        /// For a person, with what to do.
+        message: String,
+    },
+}
+
+/// An attempt, as offered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Which.
+    pub attempt: AttemptId,
+    /// The right to report its outcome.
+    pub token: Token,
+    /// The function to call.
+    pub function: String,
+    /// Its input.
+    pub input: Json,
+    /// The definition of the run it belongs to.
+    pub definition: String,
+    /// The step's path in that run.
+    pub path: String,
+    /// Its time limit: the worker kills it then and reports a failure named `Timeout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Stable over attempts and resumes of the step.
+    pub idempotency_key: String,
+    /// The token that completes the step from outside, for callback steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<String>,
+}
