@@ -1,0 +1,577 @@
+//! The command line, as clap reads it. Nothing is done here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs your work to the end, whatever happens in between.
+#[derive(Debug, Parser)]
+#[command(name = "riverrun", version, propagate_version = true, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done or succeeded, 1 failed, 2 wrong usage or input, 3 timed out, 4 cancelled, \
+5 suspended for repair, 6 expired, 7 no answer from the server, 8 still open when --wait ended, 74 the storage is broken, \
+130 interrupted. See docs/cli.md.";
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Print JSON on stdout instead of text for people
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Colours: a terminal gets them unless told otherwise
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Colors,
+    /// Say less on stderr: only what went wrong
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Colors {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Which server a command talks to.
+#[derive(Debug, Clone, Args)]
+pub struct Target {
+    /// Address of a running server, such as http://127.0.0.1:7733
+    #[arg(long, env = "RIVERRUN_SERVER", value_name = "URL")]
+    pub server: Option<String>,
+    /// Data directory to open, or whose server to talk to, where no --server is given
+    #[arg(long, env = "RIVERRUN_DATA", value_name = "DIR", default_value = ".riverrun")]
+    pub data: PathBuf,
+    /// File that holds the server's access token (or RIVERRUN_TOKEN, the token itself)
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Namespace of definitions, keys and runs
+    #[arg(long, env = "RIVERRUN_NAMESPACE", value_name = "NAME", default_value = "default")]
+    pub namespace: String,
+}
+
+/// Where user code comes from, and who executes it.
+#[derive(Debug, Clone, Args)]
+pub struct Code {
+    /// Python interpreter (also RIVERRUN_PYTHON; else the active virtual environment, else python3)
+    #[arg(long, value_name = "PYTHON")]
+    pub python: Option<PathBuf>,
+    /// How many calls to execute at once; one per core by default
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<u32>,
+}
+
+/// What a node may be told when it opens a data directory.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Node {
+    /// How long a silent worker keeps its attempts
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
+    pub lease: Duration,
+    /// Remove closed runs after so long, or `forever` to keep them
+    #[arg(long, value_name = "TIME", value_parser = retention, default_value = "30d")]
+    pub retention: Retention,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a flow or a task to its end and print its output
+    Run(Box<Run>),
+    /// Serve a data directory over HTTP
+    Server(Server),
+    /// Execute the functions of a folder for a server
+    Worker(Worker),
+    /// Serve a folder while you work on it: server, worker and flows, reloaded on change
+    Dev(Dev),
+    /// Check a flow and keep it on the server under a name
+    Deploy(Deploy),
+    /// Check flows and show every mistake in them; needs no server
+    Check(Check),
+    /// List, show and steer runs
+    #[command(subcommand)]
+    Runs(Runs),
+    /// List, show and forget continue_ids
+    #[command(subcommand)]
+    Keys(Keys),
+    /// List the workers that are connected
+    Workers(Workers),
+    /// Examine a data directory
+    #[command(subcommand)]
+    Store(StoreCommand),
+}
+
+/// `riverrun run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// A flow (flow.yaml, flow.yaml:NAME) or a task of a Python file (jobs.py:TASK)
+    #[arg(value_name = "FILE[:NAME]")]
+    pub file: String,
+    /// The input: JSON text, @FILE, or - for stdin
+    #[arg(long, short, value_name = "JSON", default_value = "{}")]
+    pub input: String,
+    /// Folder of functions; `functions` beside the flow by default
+    #[arg(long, value_name = "DIR")]
+    pub functions: Option<PathBuf>,
+    /// Leave the functions to the workers that the server has
+    #[arg(long)]
+    pub no_worker: bool,
+    /// Hang a label on the run
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// End the run as timed_out after so long
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
+    /// How to use a continue_id.
+    #[command(flatten)]
+    pub key: KeyArgs,
+    /// How long to follow.
+    #[command(flatten)]
+    pub wait: Wait,
+    /// User code.
+    #[command(flatten)]
+    pub code: Code,
+    /// Which server.
+    #[command(flatten)]
+    pub target: Target,
+    /// The node.
+    #[command(flatten)]
+    pub node: Node,
+}
+
+/// How a start uses its continue_id.
+#[derive(Debug, Clone, Args)]
+pub struct KeyArgs {
+    /// The key that makes the start repeatable: the same again returns the stored result
+    #[arg(long, value_name = "ID")]
+    pub continue_id: Option<String>,
+    /// When its run succeeded [default: reuse]
+    #[arg(long, value_name = "WHAT", requires = "continue_id")]
+    pub on_success: Option<OnSuccess>,
+    /// When its run failed [default: rerun; return for a cancelled one]
+    #[arg(long, value_name = "WHAT", requires = "continue_id")]
+    pub on_failure: Option<OnFailure>,
+    /// When its run is in flight [default: attach]
+    #[arg(long, value_name = "WHAT", requires = "continue_id")]
+    pub on_running: Option<OnRunning>,
+    /// When the input differs from the key's [default: refuse]
+    #[arg(long, value_name = "WHAT", requires = "continue_id")]
+    pub on_input: Option<OnInput>,
+    /// With a rerun after a failure: take another input too
+    #[arg(long, requires = "continue_id")]
+    pub allow_new_input: bool,
+    /// How long the key is remembered after its run ended, or `forever` [default: 24h]
+    #[arg(long, value_name = "TIME", value_parser = retention, requires = "continue_id")]
+    pub ttl: Option<Retention>,
+    /// Start a new run whatever is found; one in flight is cancelled first
+    #[arg(long, requires = "continue_id")]
+    pub force: bool,
+}
+
+/// When the key's run succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnSuccess {
+    /// Answer with the stored result.
+    Reuse,
+    /// Run again.
+    Rerun,
+    /// Refuse.
+    Reject,
+}
+
+/// When the key's run failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnFailure {
+    /// Run again.
+    Rerun,
+    /// Reopen the same run; finished steps are kept.
+    Resume,
+    /// Answer with the stored failure.
+    Return,
+}
+
+/// When the key's run is in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnRunning {
+    /// Follow it.
+    Attach,
+    /// Refuse.
+    Reject,
+    /// Cancel it and run again.
+    Restart,
+}
+
+/// When the input differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnInput {
+    /// Refuse.
+    Refuse,
+    /// The key alone decides.
+    Ignore,
+}
+
+/// How long to follow a run.
+#[derive(Debug, Clone, Args)]
+pub struct Wait {
+    /// Follow for so long at most, then exit with 8; the run goes on where a server holds it [default: to its end]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub wait: Option<Duration>,
+}
+
+/// `riverrun server`.
+#[derive(Debug, Args)]
+pub struct Server {
+    /// Data directory
+    #[arg(long, env = "RIVERRUN_DATA", value_name = "DIR", default_value = ".riverrun")]
+    pub data: PathBuf,
+    /// Address to listen on; beyond loopback a token is needed
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7733")]
+    pub listen: String,
+    /// File that holds the access token that callers must show (or RIVERRUN_TOKEN, the token itself)
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Host name that callers may use for this server, beside loopback names
+    #[arg(long = "allow-host", value_name = "NAME")]
+    pub allow_hosts: Vec<String>,
+    /// The node.
+    #[command(flatten)]
+    pub node: Node,
+}
+
+/// `riverrun worker`.
+#[derive(Debug, Args)]
+pub struct Worker {
+    /// Folder of functions: SERVICE/FUNCTION.py with handler(event, context), or files with @riverrun.task
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// Name to show for this worker [default: host:pid]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Take only from this queue; may be given more than once
+    #[arg(long = "queue", value_name = "NAME")]
+    pub queues: Vec<String>,
+    /// User code.
+    #[command(flatten)]
+    pub code: Code,
+    /// Which server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `riverrun dev`.
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// Folder with flows (*.yaml) and, in `functions`, their functions
+    #[arg(value_name = "FOLDER", default_value = ".")]
+    pub folder: PathBuf,
+    /// Data directory
+    #[arg(long, env = "RIVERRUN_DATA", value_name = "DIR", default_value = ".riverrun")]
+    pub data: PathBuf,
+    /// Address to listen on
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7733")]
+    pub listen: String,
+    /// Folder of functions; FOLDER/functions by default
+    #[arg(long, value_name = "DIR")]
+    pub functions: Option<PathBuf>,
+    /// User code.
+    #[command(flatten)]
+    pub code: Code,
+    /// The node.
+    #[command(flatten)]
+    pub node: Node,
+}
+
+/// `riverrun deploy`.
+#[derive(Debug, Args)]
+pub struct Deploy {
+    /// The flow
+    #[arg(value_name = "FLOW.yaml")]
+    pub file: PathBuf,
+    /// Name to keep it under [default: the file's name, or its folder's for a flow.yaml]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Which server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `riverrun check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The flows
+    #[arg(value_name = "FLOW.yaml", required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+/// `riverrun runs`.
+#[derive(Debug, Subcommand)]
+pub enum Runs {
+    /// List runs, newest first
+    #[command(alias = "ls")]
+    List(RunsList),
+    /// Show one run: state, what it waits for, input, output
+    Show(OneRun),
+    /// Print a run's journal
+    Journal(RunsJournal),
+    /// Print what a run's functions printed and logged
+    Logs(OneRun),
+    /// Follow a run to its end and print its output
+    Attach(Box<RunsAttach>),
+    /// Ask a run to stop
+    Cancel(RunsCancel),
+    /// Begin no new step of a run until it is resumed
+    Pause(OneRun),
+    /// Let a paused run go on, or try a failed one's failed step again
+    Resume(OneRun),
+    /// Send a message to a run
+    Signal(RunsSignal),
+    /// Remove a closed run and its journal
+    #[command(alias = "rm")]
+    Delete(OneRun),
+}
+
+/// A command on one run.
+#[derive(Debug, Args)]
+pub struct OneRun {
+    /// The run's id
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Which server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `riverrun runs list`.
+#[derive(Debug, Args)]
+pub struct RunsList {
+    /// Only runs of this definition
+    #[arg(long, value_name = "NAME")]
+    pub definition: Option<String>,
+    /// Only runs in this state; may be given more than once
+    #[arg(long = "state", value_name = "STATE")]
+    pub states: Vec<String>,
+    /// Only runs that wait for this: timer, signal, callback, child, retry, worker, predecessor, pause, repair
+    #[arg(long, value_name = "KIND")]
+    pub waiting: Option<String>,
+    /// Only runs with this label
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// Only runs started under this continue_id
+    #[arg(long, value_name = "ID")]
+    pub continue_id: Option<String>,
+    /// How many at most
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+    /// Go on after an earlier page: the cursor that it printed
+    #[arg(long, value_name = "CURSOR")]
+    pub after: Option<String>,
+    /// Which server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `riverrun runs journal`.
+#[derive(Debug, Args)]
+pub struct RunsJournal {
+    /// The run's id
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Print further entries as they come, until the run ends
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Every entry, the interpreter's own bookkeeping included
+    #[arg(long)]
+    pub all: bool,
+    /// Which server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `riverrun runs attach`.
+#[derive(Debug, Args)]
+pub struct RunsAttach {
+    /// The run's id
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Folder of functions to serve meanwhile; by default the one that `run` used, where no server holds the data
+    #[arg(long, value_name = "DIR")]
+    pub functions: Option<PathBuf>,
+    /// How long to follow.
+    #[command(flatten)]
+    pub wait: Wait,
+    /// User code.
+    #[command(flatten)]
+    pub code: Code,
+    /// Which server.
+    #[command(flatten)]
+    pub target: Target,
+    /// The node.
+    #[command(flatten)]
+    pub node: Node,
+}
+
+/// `riverrun runs cancel`.
+#[derive(Debug, Args)]
+pub struct RunsCancel {
+    /// The run's id
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub reason: String,
+    /// Which server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `riverrun runs signal`.
+#[derive(Debug, Args)]
+pub struct RunsSignal {
+    /// The run's id
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// The signal's name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Its payload: JSON text, @FILE, or - for stdin
+    #[arg(value_name = "JSON", default_value = "null")]
+    pub payload: String,
+    /// Makes it repeatable: the same id again changes nothing
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// Which server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `riverrun keys`.
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// List keys
+    #[command(alias = "ls")]
+    List(KeysList),
+    /// Show one key: its run, state, generation and expiry
+    Show(OneKey),
+    /// Forget a key
+    #[command(alias = "rm")]
+    Delete(KeysDelete),
+}
+
+/// `riverrun keys list`.
+#[derive(Debug, Args)]
+pub struct KeysList {
+    /// Only keys of this definition
+    #[arg(long, value_name = "NAME")]
+    pub definition: Option<String>,
+    /// How many at most
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
+    pub limit: usize,
+    /// Which server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// A command on one key.
+#[derive(Debug, Args)]
+pub struct OneKey {
+    /// The definition it belongs to
+    #[arg(value_name = "DEFINITION")]
+    pub definition: String,
+    /// The key
+    #[arg(value_name = "CONTINUE_ID")]
+    pub continue_id: String,
+    /// Which server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `riverrun keys delete`.
+#[derive(Debug, Args)]
+pub struct KeysDelete {
+    /// Which key.
+    #[command(flatten)]
+    pub key: OneKey,
+    /// Cancel its run if it is in flight
+    #[arg(long)]
+    pub cancel: bool,
+}
+
+/// `riverrun workers`.
+#[derive(Debug, Args)]
+pub struct Workers {
+    /// Which server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `riverrun store`.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Read everything in a data directory and check every checksum
+    Verify(StoreVerify),
+}
+
+/// `riverrun store verify`.
+#[derive(Debug, Args)]
+pub struct StoreVerify {
+    /// Data directory
+    #[arg(long, env = "RIVERRUN_DATA", value_name = "DIR", default_value = ".riverrun")]
+    pub data: PathBuf,
+}
+
+/// How long something is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Retention {
+    /// So long.
+    For(Duration),
+    /// For ever.
+    #[default]
+    Forever,
+}
+
+/// Reads `90`, `1.5s`, `200ms`, `15m`, `24h`, `30d`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let factor = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        _ => return Err(format!("`{unit}` is not a unit of time: write ms, s, m, h or d, as in 90s or 24h")),
+    };
+    let number: f64 = number
+        .trim()
+        .parse()
+        .map_err(|_| format!("`{text}` is not a length of time: write a number and a unit, as in 90s or 24h"))?;
+    Duration::try_from_secs_f64(number * factor)
+        .map_err(|_| format!("`{text}` is not a length of time: it must be positive and below 500 billion years"))
+}
+
+fn retention(text: &str) -> Result<Retention, String> {
+    match text {
+        "forever" => Ok(Retention::Forever),
+        _ => duration(text).map(Retention::For),
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` is not a label: write NAME=VALUE")),
+    }
+}

@@ -1,0 +1,37 @@
+//! JSON that a user gives on the command line: as text, `@FILE`, or `-` for stdin.
+
+use std::io::Read;
+use std::path::Path;
+
+use riverrun_kernel::Json;
+
+use crate::error::CliError;
+
+/// Reads one JSON value.
+pub fn read(argument: &str) -> Result<Json, CliError> {
+    let (text, source) = match argument {
+        "-" => (stdin()?, "stdin".to_owned()),
+        _ => match argument.strip_prefix('@') {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| CliError::io("read the input file", Path::new(path), &error))?;
+                (text, path.to_owned())
+            }
+            None => (argument.to_owned(), "the command line".to_owned()),
+        },
+    };
+    Json::parse(text.trim()).map_err(|error| {
+        CliError::usage(
+            format!("the input from {source} is not JSON: {error}"),
+            r#"give one JSON value, in a shell as '{"delay": 20}', @FILE or - for stdin"#,
+        )
+    })
+}
+
+fn stdin() -> Result<String, CliError> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).map_err(|error| {
+        CliError::usage(format!("stdin is not text: {error}"), "give the input as UTF-8 JSON")
+    })?;
+    Ok(text)
+}

@@ -1,0 +1,3 @@
+//! The `riverrun` binary.
+
+fn main() {}
