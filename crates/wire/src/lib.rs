@@ -2,5 +2,6 @@
 //!
 //! Plain data and its encoding: no connection is made here. Unknown fields are ignored, so that a newer peer is understood.
 
+pub mod child;
 pub mod frame;
 pub mod worker;
