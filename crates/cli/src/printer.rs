@@ -66,6 +66,16 @@ impl Printer {
         }
     }
 
+    /// Several notes.
+    pub fn note_all(&self, texts: &[String]) {
+        texts.iter().for_each(|text| self.note(text));
+    }
+
+    /// What is wrong with a file: said also when asked to say less.
+    pub fn complain(&self, texts: &[String]) {
+        texts.iter().for_each(|text| self.err(text));
+    }
+
     /// A line that the next one replaces. Only for [`Printer::is_live`] terminals.
     pub fn live(&self, text: &str) {
         let width = terminal_width();

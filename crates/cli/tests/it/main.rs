@@ -1,1 +1,4 @@
-//! Whole-process tests of the binary.
+//! Whole-process tests: the real binary, real Python, real kills.
+
+mod arrows;
+mod support;
