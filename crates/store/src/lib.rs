@@ -3,10 +3,13 @@
 //! A store persists what the kernel decided and never decides itself. Every call is blocking and may be made from any
 //! thread; the engine gives it threads. Main type: [`Store`].
 
+mod codec;
 mod error;
+mod memory;
 mod types;
 
 pub use error::{AppendError, StoreError};
+pub use memory::MemoryStore;
 pub use types::{
     Batch, BatchId, Checkpoint, Count, Cursor, Epoch, KeyFilter, Page, Recovered, RunFilter, Verified,
 };
@@ -18,6 +21,12 @@ use riverrun_kernel::{JournalRow, Json, Key, KeyId, LoadedRows, PartitionId, Run
 /// Only the owner of a partition, the node with the highest epoch, can write; everybody can read. Reads see rows only: what the log
 /// holds beyond them is in its owner's memory.
 pub trait Store: Send + Sync {
+    /// What the deployment's tokens are derived from: 256 random bits, made once with the store.
+    fn secret(&self) -> [u8; 32];
+
+    /// How many partitions there are: fixed when the store was made.
+    fn partitions(&self) -> u16;
+
     /// Takes ownership of a partition. The returned epoch is higher than every earlier one, whose owners are fenced from now on.
     fn acquire(&self, partition: PartitionId, node: &str) -> Result<Epoch, StoreError>;
 

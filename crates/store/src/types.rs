@@ -165,3 +165,14 @@ impl RunFilter {
                 .is_none_or(|before| run.ended.is_some_and(|ended| ended < before))
     }
 }
+
+impl KeyFilter {
+    /// Whether a key belongs to the list.
+    pub fn matches(&self, key: &riverrun_kernel::Key) -> bool {
+        *key.id.namespace == *self.namespace
+            && self
+                .definition
+                .as_deref()
+                .is_none_or(|asked| *key.id.definition == *asked)
+    }
+}
