@@ -31,8 +31,8 @@ pub struct Call {
     pub attempt: AttemptId,
     /// The function.
     pub function: String,
-    /// Its input.
-    pub input: Json,
+    /// Its input: the JSON text itself, in a string, so that the child gets it byte by byte as it was given.
+    pub input: String,
     /// The definition of the run it belongs to.
     pub definition: String,
     /// The step's path in that run.
