@@ -4,4 +4,5 @@
 
 pub mod child;
 pub mod frame;
+pub mod http;
 pub mod worker;

@@ -1,0 +1,28 @@
+//! The bodies of the HTTP API, for both sides: the server answers with them, clients read them.
+//!
+//! A request refuses fields it does not know, so that a mistyped option is never silently ignored. An answer is read tolerantly: a newer
+//! server may say more. Every type here has a JSON Schema, from which the OpenAPI document is made. Nothing here decides anything.
+
+mod definition;
+mod duration;
+mod json;
+mod key;
+mod problem;
+mod run;
+mod start;
+mod worker;
+
+pub use definition::{
+    DefinitionQuery, DefinitionView, Definitions, Deploy, DeployQuery, Deployed, Diagnostic, Severity,
+};
+pub use duration::{Duration, InvalidDuration, KeyTtl};
+pub use json::{MAX_DEPTH, check};
+pub use key::{DeleteKeyQuery, KeyQuery, KeyView, Keys};
+pub use problem::{Code, Problem};
+pub use run::{
+    CancelBody, CountAnswer, CountQuery, DeleteQuery, ErrorView, JournalEntry, JournalQuery, JournalView,
+    LabelsBody, ListQuery, LogLine, Logs, LogsQuery, Run, RunItem, RunQuery, Runs, SignalBody, StateAnswer,
+    Step, WaitingView, time,
+};
+pub use start::{Backoff, Call, Retries, Start};
+pub use worker::{CallbackBody, CallbackError, QueueView, Queues, WorkerItem, Workers};
