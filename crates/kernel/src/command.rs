@@ -63,6 +63,9 @@ pub struct TaskOptions {
 pub struct StartRun {
     /// The id it gets if it is created; its slot is where the run lives ([`KeyId::slot`] for a start with a key).
     pub run: RunId,
+    /// The client chose the id and may have sent it before: the same id again finds that run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub client_id: bool,
     /// What to run.
     pub definition: DefinitionRef,
     /// With what.
@@ -281,6 +284,8 @@ pub enum Reply {
     State(State),
     /// The same report was recorded before.
     AlreadyRecorded,
+    /// The attempt's outcome was no longer wanted: only that it has stopped was recorded.
+    Superseded,
     /// What became of the claims.
     Claims(Claims),
     /// Messages of that partition have taken effect up to here.

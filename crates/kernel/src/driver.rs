@@ -151,7 +151,7 @@ pub enum Work {
 pub struct Call {
     /// The function's name as workers announce it: `service/function`, or a task's name.
     pub function: String,
-    /// Its input. The text `"$callback"` is not expanded here; see `callback`.
+    /// Its input.
     pub input: Json,
     /// The queue it stands in.
     #[serde(default = "default_queue")]
@@ -175,6 +175,9 @@ pub struct Call {
     /// that happens before the function returns. `timeout_ms` then bounds the whole step.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub callback: bool,
+    /// JSON pointers into the input: the kernel puts the step's callback token there when the step begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub callback_paths: Vec<String>,
 }
 
 /// The queue of what names none.

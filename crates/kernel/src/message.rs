@@ -27,6 +27,8 @@ pub enum Message {
         run: RunId,
         /// Its step.
         step: StepId,
+        /// The child; the id that it would have had, if it could not be started.
+        child: RunId,
         /// How it ended.
         outcome: Result<Json, Failure>,
     },

@@ -16,7 +16,7 @@ use crate::time::{Due, Wall};
 pub struct RunRow {
     /// What lists show and filter by.
     pub summary: RunSummary,
-    /// For an open run: what stays in memory when the rest does not.
+    /// For a run that is open or has attempts that may still be executing: what stays in memory when the rest does not.
     pub stub: Option<Stub>,
     /// Everything about it but its journal.
     pub state: RunState,
@@ -60,7 +60,7 @@ pub struct Stub {
     /// Its places in queues.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queued: Vec<QueuePlace>,
-    /// It has attempts out, or wakes its driver has not seen: recovery loads it at once.
+    /// It has attempts out, wakes its driver has not seen, or a predecessor: recovery loads it at once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub active: bool,
 }

@@ -1,17 +1,43 @@
-//! The partition itself.
+//! One partition: its state, and the one way to change it.
+//!
+//! `mod` holds the state and the way from a command to records; the decisions are in the files beside it, one per subject.
+
+mod advance;
+mod attempts;
+mod close;
+mod control;
+mod index;
+mod life;
+mod memory;
+mod messages;
+mod start;
+mod state;
+mod ticking;
+mod view;
+mod workers;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 
-use crate::command::{Command, Refusal, Reply, WorkerSpec};
+use crate::command::{Command, Refusal, Reply};
+use crate::definition::Definition;
 use crate::driver::Drivers;
-use crate::effect::{Decided, Needs};
-use crate::entry::Record;
-use crate::ids::{AttemptId, PartitionId, RunId, WorkerId};
-use crate::keys::{Key, KeyId};
-use crate::rows::{JournalRow, PartitionRow, Rows, Stub};
-use crate::run::{RunSummary, RunView};
-use crate::time::{Due, Now, Ticks};
+use crate::effect::{Decided, Effect, Needs};
+use crate::entry::{Entry, Record};
+use crate::ids::{AttemptId, PartitionId, RunId, StepId, Token, WorkerId};
+use crate::keys::KeyId;
+use crate::message::Message;
+use crate::rows::{JournalRow, PartitionRow, Stub};
+use crate::time::Now;
+
+use index::{Graces, Index};
+use memory::KeySlot;
+pub use state::RunState;
+use workers::Worker;
+pub use workers::WorkerView;
 
 /// Settings of a partition. Durations are milliseconds.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,46 +77,156 @@ impl Config {
             max_transitions: 10_000,
         }
     }
+
+    fn graces(&self) -> Graces {
+        Graces {
+            cancel_ms: self.cancel_grace_ms,
+            slack_ms: self.timeout_slack_ms,
+        }
+    }
 }
 
-/// Everything durable about a run but its journal. Opaque outside the kernel; stores keep it as a value.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RunState {}
+/// Turns of drivers within one command. A run that still has something to decide goes on with `Command::Continue`, so that no
+/// chain of runs that wake each other holds up the others.
+const TURNS_PER_COMMAND: u32 = 64;
 
-/// A connected worker, as shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkerView {
-    /// The connection.
-    pub id: WorkerId,
-    /// What it announced.
-    pub spec: Arc<WorkerSpec>,
-    /// What it is executing.
-    pub attempts: Vec<AttemptId>,
-    /// Whether its connection is up; a lost one is remembered for the reconnect grace.
-    pub connected: bool,
-    /// Whether it takes no further attempts.
-    pub draining: bool,
-    /// When it was last heard of.
-    pub last_seen: Ticks,
+/// A run in memory.
+#[derive(Debug)]
+struct Slot {
+    state: RunState,
+    /// Journal lines that no row has yet.
+    tail: Vec<JournalRow>,
+    /// The number of the last record folded in.
+    last: u64,
+    /// The number of the first record that the row lacks; `None` when the row is up to date.
+    dirty_since: Option<u64>,
+    /// The same, counted from the slice that is being written.
+    dirty_again: Option<u64>,
+    /// How many lines of `tail` are being written.
+    flushing: usize,
 }
 
 /// One partition's state, and the only way to change it.
 #[derive(Debug)]
-pub struct Partition {}
+pub struct Partition {
+    config: Config,
+    now: Now,
+    /// The number the next record gets.
+    next: u64,
+    decided: Decided,
+
+    runs: HashMap<RunId, Slot>,
+    stubs: HashMap<RunId, Stub>,
+    /// Runs that were looked for and have no row.
+    absent: HashSet<RunId>,
+    /// Removed runs whose rows may still be there, with the number of the record that removed them.
+    deleted: BTreeMap<RunId, u64>,
+    keys: HashMap<KeyId, KeySlot>,
+    /// Definitions that no row has yet, with their record's number.
+    definitions: Vec<(u64, Definition)>,
+    index: Index,
+    dirty: BTreeSet<(u64, RunId)>,
+    dirty_keys: BTreeSet<(u64, KeyId)>,
+
+    lines: PartitionRow,
+    lines_dirty: Option<u64>,
+    flush: Option<memory::Flush>,
+
+    workers: BTreeMap<WorkerId, Worker>,
+    /// Who executes what: every attempt that is out is here or among the orphans.
+    holders: HashMap<AttemptId, WorkerId>,
+    orphans: BTreeMap<AttemptId, crate::time::Ticks>,
+
+    /// Within one command: messages to runs of this partition, runs to advance, and how many turns are left.
+    inbox: VecDeque<Message>,
+    to_advance: VecDeque<RunId>,
+    turns_left: u32,
+}
 
 impl Partition {
     /// An empty partition.
     pub fn new(config: Config) -> Self {
-        let _ = config;
-        todo!()
+        Partition {
+            config,
+            now: Now::default(),
+            next: 1,
+            decided: Decided::default(),
+            runs: HashMap::new(),
+            stubs: HashMap::new(),
+            absent: HashSet::new(),
+            deleted: BTreeMap::new(),
+            keys: HashMap::new(),
+            definitions: Vec::new(),
+            index: Index::default(),
+            dirty: BTreeSet::new(),
+            dirty_keys: BTreeSet::new(),
+            lines: PartitionRow::default(),
+            lines_dirty: None,
+            flush: None,
+            workers: BTreeMap::new(),
+            holders: HashMap::new(),
+            orphans: BTreeMap::new(),
+            inbox: VecDeque::new(),
+            to_advance: VecDeque::new(),
+            turns_left: 0,
+        }
     }
-
-    // ---- deciding
 
     /// What must be loaded before `command` can be applied: empty when everything is in memory.
     pub fn needs(&self, command: &Command) -> Needs {
-        let _ = command;
-        todo!()
+        let mut needs = Needs::default();
+        match command {
+            Command::Start(start) => self.start_needs(start, &mut needs),
+            Command::Signal { run, .. }
+            | Command::Cancel { run, .. }
+            | Command::Pause { run }
+            | Command::Resume { run }
+            | Command::Delete { run }
+            | Command::SetLabels { run, .. } => self.run_needs(*run, &mut needs),
+            Command::CompleteCallback { token, .. } => self.run_needs(token.run, &mut needs),
+            Command::Report { attempt, .. } => self.run_needs(attempt.run, &mut needs),
+            Command::DeleteKey { key, .. } => self.key_needs(key, &mut needs),
+            Command::ConnectWorker { claims, .. } => {
+                claims
+                    .iter()
+                    .for_each(|(attempt, _)| self.run_needs(attempt.run, &mut needs));
+            }
+            Command::Receive {
+                message: Message::StartChild(start),
+                ..
+            } => self.start_needs(start, &mut needs),
+            Command::Receive { message, .. } => self.run_needs(message.target(), &mut needs),
+            // A run that was asked to continue is in memory, or has been closed meanwhile.
+            Command::Continue { .. }
+            | Command::Deploy(_)
+            | Command::DrainWorker { .. }
+            | Command::DisconnectWorker { .. }
+            | Command::Heartbeat { .. }
+            | Command::Tick { .. }
+            | Command::Loaded(_)
+            | Command::Acknowledge { .. } => {}
+        }
+        needs
+    }
+
+    fn run_needs(&self, run: RunId, needs: &mut Needs) {
+        let known =
+            self.runs.contains_key(&run) || self.absent.contains(&run) || self.deleted.contains_key(&run);
+        if !known && !needs.runs.contains(&run) {
+            needs.runs.push(run);
+        }
+    }
+
+    fn key_needs(&self, key: &KeyId, needs: &mut Needs) {
+        match self.keys.get(key) {
+            None => needs.keys.push(key.clone()),
+            // A decision about a key looks at its run.
+            Some(slot) => {
+                if let Some(found) = slot.key.as_ref().filter(|found| !found.purged) {
+                    self.run_needs(found.run, needs);
+                }
+            }
+        }
     }
 
     /// Decides one command at `now`. Records and effects are appended to what [`Partition::take_decided`] returns.
@@ -98,134 +234,162 @@ impl Partition {
     /// `now` must be the same for all commands between two calls of `take_decided`, and never less than before.
     /// A refused command appends no records.
     pub fn apply(&mut self, now: Now, command: Command, drivers: &dyn Drivers) -> Result<Reply, Refusal> {
-        let _ = (now, command, drivers);
-        todo!()
+        self.now = now;
+        self.turns_left = TURNS_PER_COMMAND;
+        let reply = self.decide(command);
+        self.settle(drivers);
+        reply
+    }
+
+    fn decide(&mut self, command: Command) -> Result<Reply, Refusal> {
+        match command {
+            Command::Start(start) => self.start(*start),
+            Command::Signal {
+                run,
+                name,
+                payload,
+                id,
+            } => self.signal(run, name, payload, id),
+            Command::Cancel { run, reason } => self.cancel(run, reason),
+            Command::Pause { run } => self.pause(run),
+            Command::Resume { run } => self.resume(run),
+            Command::Delete { run } => self.delete(run),
+            Command::SetLabels { run, labels } => {
+                self.slot(run)?;
+                self.emit(run, Entry::LabelsSet { labels });
+                Ok(Reply::Done)
+            }
+            Command::CompleteCallback { token, outcome } => self.complete_callback(token, outcome),
+            Command::DeleteKey { key, cancel } => self.delete_key(key, cancel),
+            Command::Deploy(definition) => {
+                self.record(Record::DefinitionDeployed(definition));
+                Ok(Reply::Done)
+            }
+            Command::ConnectWorker { worker, spec, claims } => Ok(self.connect_worker(worker, spec, &claims)),
+            Command::DrainWorker { worker } => Ok(self.drain_worker(worker)),
+            Command::DisconnectWorker { worker, goodbye } => Ok(self.disconnect_worker(worker, goodbye)),
+            Command::Heartbeat { worker } => Ok(self.heartbeat(worker)),
+            Command::Report {
+                attempt,
+                token,
+                report,
+            } => self.report(attempt, token, report),
+            Command::Tick { limit } => Ok(self.tick(limit)),
+            Command::Continue { run } => {
+                self.to_advance.push_back(run);
+                Ok(Reply::Done)
+            }
+            Command::Loaded(rows) => {
+                self.install(*rows);
+                Ok(Reply::Done)
+            }
+            Command::Receive { from, seq, message } => self.receive(from, seq, message),
+            Command::Acknowledge { to, seq } => {
+                if self
+                    .lines
+                    .outbox
+                    .iter()
+                    .any(|(line, number, _)| *line == to && *number <= seq)
+                {
+                    self.record(Record::MessagesAcknowledged { to, seq });
+                }
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    /// Follows up what a decision led to, until nothing of this partition is left to decide now.
+    fn settle(&mut self, drivers: &dyn Drivers) {
+        loop {
+            if let Some(message) = self.inbox.pop_front() {
+                self.handle(message);
+            } else if let Some(run) = self.to_advance.pop_front() {
+                self.advance(run, drivers);
+            } else {
+                break;
+            }
+        }
+        self.dispatch();
     }
 
     /// Takes the records and effects decided since the last call: one batch.
     pub fn take_decided(&mut self) -> Decided {
-        todo!()
-    }
-
-    /// When the next timer, lease or grace is due on each clock: (partition time, wall time). The engine sends
-    /// [`Command::Tick`] then.
-    pub fn next_due(&self) -> (Option<Due>, Option<Due>) {
-        todo!()
-    }
-
-    // ---- recovery
-
-    /// Takes in an open run's stub. Before any record is replayed.
-    pub fn recover_stub(&mut self, stub: Stub) {
-        let _ = stub;
-        todo!()
-    }
-
-    /// Takes in the partition's own row. Before any record is replayed.
-    pub fn recover_partition(&mut self, row: PartitionRow) {
-        let _ = row;
-        todo!()
-    }
-
-    /// What replaying these records needs in memory first: rows of runs and keys that the records touch and that have stubs or may have rows.
-    pub fn replay_needs(&self, records: &[Record]) -> Needs {
-        let _ = records;
-        todo!()
-    }
-
-    /// Folds the records of one logged batch, the first of which has number `first`. Records that a loaded row already contains are skipped.
-    pub fn replay(&mut self, now: Now, first: u64, records: &[Record]) {
-        let _ = (now, first, records);
-        todo!()
-    }
-
-    /// Ends recovery at `now`: every open attempt gets a fresh lease. Returns the runs to load (their stubs are `active`),
-    /// and appends the effects that were cut off: messages to send again, runs to continue.
-    pub fn recovered(&mut self, now: Now) -> Vec<RunId> {
-        let _ = now;
-        todo!()
-    }
-
-    // ---- checkpoints and memory
-
-    /// Rows of at most `limit` runs that changed since their row was written, oldest change first, with everything else that is
-    /// dirty in small numbers. The caller writes them and calls [`Partition::checkpointed`].
-    pub fn checkpoint_slice(&mut self, limit: usize) -> Rows {
-        let _ = limit;
-        todo!()
-    }
-
-    /// The slice that [`Partition::checkpoint_slice`] gave last is durable: its rows are clean unless they changed again meanwhile.
-    pub fn checkpointed(&mut self) {
-        todo!()
-    }
-
-    /// The smallest record number that a dirty row still needs: the log may be trimmed below it. The next record's number when nothing is dirty.
-    pub fn trim_point(&self) -> u64 {
-        todo!()
-    }
-
-    /// Records not yet folded into rows.
-    pub fn dirty_records(&self) -> u64 {
-        todo!()
-    }
-
-    /// Drops clean runs that wait for something far away, and clean keys, from memory; their stubs stay. At most `limit`.
-    pub fn evict(&mut self, limit: usize) -> usize {
-        let _ = limit;
-        todo!()
-    }
-
-    // ---- reading
-
-    /// A run, if it is in memory.
-    pub fn run(&self, now: Now, run: RunId) -> Option<RunView> {
-        let _ = (now, run);
-        todo!()
-    }
-
-    /// Whether the run is open (in memory or as a stub). `None` is "not known here": it is closed, or does not exist.
-    pub fn is_open(&self, run: RunId) -> bool {
-        let _ = run;
-        todo!()
-    }
-
-    /// The lines of a run's journal that no row has yet, with `seq > after`.
-    pub fn journal_tail(&self, run: RunId, after: u64) -> Vec<JournalRow> {
-        let _ = (run, after);
-        todo!()
-    }
-
-    /// Every run that changed since its row was written: what a list must take from memory instead of from rows. Runs
-    /// deleted but not yet removed from the rows come with `None`.
-    pub fn dirty_runs(&self, now: Now) -> Vec<(RunId, Option<RunSummary>)> {
-        let _ = now;
-        todo!()
-    }
-
-    /// A key, if it is in memory. The inner `None`: known to be absent.
-    pub fn key(&self, key: &KeyId) -> Option<Option<Key>> {
-        let _ = key;
-        todo!()
-    }
-
-    /// Keys that changed since their row was written; deleted ones with `None`.
-    pub fn dirty_keys(&self) -> Vec<(KeyId, Option<Key>)> {
-        todo!()
-    }
-
-    /// The workers.
-    pub fn workers(&self) -> Vec<WorkerView> {
-        todo!()
-    }
-
-    /// Steps that wait for a worker, by (namespace, queue, function).
-    pub fn queue_depths(&self) -> Vec<(Arc<str>, Arc<str>, Arc<str>, usize)> {
-        todo!()
+        let mut decided = std::mem::take(&mut self.decided);
+        decided.now = self.now;
+        decided.first = self.next - decided.records.len() as u64;
+        decided
     }
 
     /// The number the next record gets.
     pub fn next_record(&self) -> u64 {
-        todo!()
+        self.next
+    }
+
+    // ---- from decisions to records
+
+    fn record(&mut self, record: Record) {
+        self.fold(self.next, &record);
+        self.next += 1;
+        self.decided.records.push(record);
+    }
+
+    fn emit(&mut self, run: RunId, entry: Entry) {
+        self.record(Record::Run(run, entry));
+        let closed = self
+            .runs
+            .get(&run)
+            .is_some_and(|slot| slot.state.phase.is_closed());
+        match self.decided.effects.last_mut() {
+            // One notice for all entries of a run in a row.
+            Some(Effect::Changed {
+                run: last,
+                closed: was,
+            }) if *last == run => *was = closed,
+            _ => self.effect(Effect::Changed { run, closed }),
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        self.decided.effects.push(effect);
+    }
+
+    fn slot(&self, run: RunId) -> Result<&Slot, Refusal> {
+        self.runs.get(&run).ok_or(Refusal::UnknownRun(run))
+    }
+
+    fn state(&self, run: RunId) -> Option<&RunState> {
+        self.runs.get(&run).map(|slot| &slot.state)
+    }
+
+    // ---- secrets
+
+    /// Derives a token: nobody without the secret can make one, and none needs to be stored.
+    fn token(&self, purpose: &[u8], run: RunId, step: StepId, attempt: u32) -> Token {
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.config.secret).expect("HMAC takes a key of any length");
+        mac.update(purpose);
+        mac.update(&run.to_bytes());
+        mac.update(&step.0.to_be_bytes());
+        mac.update(&attempt.to_be_bytes());
+        let digest = mac.finalize().into_bytes();
+        Token(digest[..16].try_into().expect("a digest has 32 bytes"))
+    }
+
+    fn lease_token(&self, attempt: AttemptId) -> Token {
+        self.token(b"lease", attempt.run, attempt.step, attempt.attempt)
+    }
+
+    fn callback_token(&self, run: RunId, step: StepId) -> Token {
+        self.token(b"callback", run, step, 0)
+    }
+
+    /// Counts connected workers' functions: used to say that nobody serves a queue.
+    fn serves(&self, namespace: &str, queue: &str, function: &str) -> bool {
+        self.workers
+            .values()
+            .any(|worker| worker.serves(namespace, queue, function))
     }
 }
+
+/// A worker's announcement, shared with whoever shows it.
+pub(crate) type Spec = Arc<crate::command::WorkerSpec>;

@@ -1,0 +1,295 @@
+//! Giving runs their turns: the driver decides, its decision becomes records.
+
+use super::Partition;
+use super::close::Closing;
+use super::life::Phase;
+use crate::command::{RunOptions, StartRun};
+use crate::driver::{Action, Call, Child, Drivers, RunContext, Sleep, Tag, Then, Turn, Wake, Work};
+use crate::effect::{Effect, callback_text};
+use crate::entry::Entry;
+use crate::ids::{RunId, StepId};
+use crate::json::Fingerprint;
+use crate::json::Json;
+use crate::keys::{KeyId, KeyOptions};
+use crate::message::Message;
+use crate::run::{Failure, Parent};
+
+impl Partition {
+    /// Lets the run's driver see what it has not seen, as far as the run's state and this command's turns allow.
+    pub(super) fn advance(&mut self, run: RunId, drivers: &dyn Drivers) {
+        while self.wants_turn(run) {
+            if self.turns_left == 0 {
+                self.effect(Effect::Continue { run });
+                return;
+            }
+            self.turns_left -= 1;
+            if !self.turn(run, drivers) {
+                return;
+            }
+        }
+    }
+
+    /// Whether the driver has something to decide now. Begins a flow whose time has come.
+    fn wants_turn(&mut self, run: RunId) -> bool {
+        let Some(state) = self.state(run) else {
+            return false;
+        };
+        if state.wakes.is_empty() || state.is_held() || state.ending.is_some() {
+            return false;
+        }
+        match state.phase {
+            Phase::Queued => {
+                if !self.may_begin(run) {
+                    return false;
+                }
+                if self.state(run).is_some_and(|state| !state.is_task()) {
+                    self.emit(run, Entry::RunStarted);
+                }
+                true
+            }
+            // The step that failed is not tried again beside an attempt that may still be executing.
+            Phase::Open => state.wakes.front() != Some(&Wake::Reopened) || state.draining.is_empty(),
+            _ => false,
+        }
+    }
+
+    fn may_begin(&self, run: RunId) -> bool {
+        let Some(state) = self.state(run) else {
+            return false;
+        };
+        let due = state.start_due().is_none_or(|due| due.reached(self.now));
+        due && state
+            .created
+            .predecessor
+            .is_none_or(|earlier| self.is_over(earlier))
+    }
+
+    /// Whether a run and all its attempts have ended.
+    pub(super) fn is_over(&self, run: RunId) -> bool {
+        match self.state(run) {
+            Some(state) => state.is_settled(),
+            None => !self.stubs.contains_key(&run),
+        }
+    }
+
+    /// One call of the driver. Returns whether the run may go on at once.
+    fn turn(&mut self, run: RunId, drivers: &dyn Drivers) -> bool {
+        let Some(state) = self.state(run) else {
+            return false;
+        };
+        let Some(wake) = state.wakes.front() else {
+            return false;
+        };
+        let definition = &state.created.definition;
+        let Some(driver) = drivers.driver(definition) else {
+            let reason = format!(
+                "the {} `{}`, version `{}`, is not known to this server; deploy it again, then resume the run",
+                definition.kind, definition.name, definition.version
+            );
+            self.emit(run, Entry::RunSuspended { reason });
+            return false;
+        };
+        let context = RunContext {
+            run,
+            definition,
+            input: &state.created.input,
+            options: &state.created.options,
+            cells: &state.cells,
+            now: self.now,
+        };
+        match driver.advance(context, wake, self.config.fuel) {
+            Ok(turn) => self.take_turn(run, turn),
+            Err(fault) => {
+                self.emit(run, Entry::RunSuspended { reason: fault.0 });
+                false
+            }
+        }
+    }
+
+    fn take_turn(&mut self, run: RunId, turn: Turn) -> bool {
+        let unfinished = turn.then == Then::Continue;
+        self.emit(
+            run,
+            Entry::Advanced {
+                cells: turn.cells,
+                transitions: turn.transitions,
+                unfinished,
+            },
+        );
+        for note in turn.notes {
+            self.emit(run, Entry::Noted(note));
+        }
+        for action in turn.actions {
+            match action {
+                Action::Begin { tag, path, work } => self.begin_step(run, tag, path, work),
+                Action::Abort { tag } => self.abort_step(run, tag),
+            }
+        }
+        if let Then::End(outcome) = turn.then {
+            self.close(run, outcome.into());
+            return false;
+        }
+        let limit = self.config.max_transitions;
+        if self
+            .state(run)
+            .is_some_and(|state| state.idle_transitions > limit)
+        {
+            let message = format!(
+                "the run made more than {limit} transitions without a task or a wait (limit max_transitions): it loops"
+            );
+            self.close(
+                run,
+                Closing::Failed(Failure::new(Failure::TRANSITION_LIMIT, message)),
+            );
+            return false;
+        }
+        if unfinished {
+            self.effect(Effect::Continue { run });
+        }
+        !unfinished
+    }
+
+    fn begin_step(&mut self, run: RunId, tag: Tag, path: String, mut work: Work) {
+        let Some(state) = self.state(run) else { return };
+        let step = StepId(state.last_step + 1);
+        if let Work::Call(call) = &mut work {
+            self.fill_in_callback(run, step, call);
+        }
+        let instant = match &work {
+            Work::Sleep(Sleep::For(0)) => Some(Json::null()),
+            Work::Sleep(Sleep::Until(due)) if due.reached(self.now) => Some(Json::null()),
+            Work::Signal { name, .. } => state
+                .signals
+                .iter()
+                .find(|(signal, _)| signal == name)
+                .map(|(_, payload)| payload.clone()),
+            _ => None,
+        };
+        let child = match &work {
+            Work::Child(child) => Some(child.clone()),
+            _ => None,
+        };
+        self.emit(
+            run,
+            Entry::StepBegun {
+                step,
+                tag,
+                path,
+                work,
+            },
+        );
+        if let Some(output) = instant {
+            self.emit(
+                run,
+                Entry::StepSucceeded {
+                    step,
+                    attempt: 0,
+                    output,
+                },
+            );
+        }
+        if let Some(child) = child {
+            self.start_child(run, step, child);
+        }
+    }
+
+    /// Puts the step's callback token where its input asks for it.
+    fn fill_in_callback(&self, run: RunId, step: StepId, call: &mut Call) {
+        if call.callback_paths.is_empty() {
+            return;
+        }
+        let text = callback_text(run, step, self.callback_token(run, step));
+        let mut input = call.input.to_value();
+        for path in &call.callback_paths {
+            if let Some(place) = input.pointer_mut(path) {
+                *place = serde_json::Value::String(text.clone());
+            }
+        }
+        call.input = Json::from(input);
+    }
+
+    fn abort_step(&mut self, run: RunId, tag: Tag) {
+        let Some(state) = self.state(run) else { return };
+        let Some(step) = state
+            .steps
+            .iter()
+            .find(|(_, step)| step.tag == tag)
+            .map(|(id, _)| *id)
+        else {
+            return;
+        };
+        self.cancel_step(run, step, 0);
+    }
+
+    /// Ends an open step without an outcome: a running attempt is told, a child is cancelled unless it may go on.
+    pub(super) fn cancel_step(&mut self, run: RunId, step: StepId, grace_ms: u64) {
+        let Some(state) = self.state(run) else { return };
+        let running = state.running_attempt(step);
+        let children: Vec<RunId> = state
+            .children
+            .iter()
+            .filter(|(_, link)| link.step == step && link.on_parent_end == crate::driver::OnParentEnd::Cancel)
+            .map(|(child, _)| *child)
+            .collect();
+        self.emit(run, Entry::StepCancelled { step });
+        if let Some(attempt) = running {
+            self.stop_attempt(run, step, attempt, grace_ms);
+        }
+        for child in children {
+            self.post(Message::CancelRun {
+                run: child,
+                reason: format!("its parent {run} gave the step up"),
+            });
+        }
+    }
+
+    fn start_child(&mut self, parent: RunId, step: StepId, child: Child) {
+        let key = child.continue_id.map(|continue_id| KeyId {
+            namespace: child.definition.namespace.clone(),
+            definition: child.definition.name.clone(),
+            version: "".into(),
+            continue_id: continue_id.into(),
+        });
+        let key = match key
+            .map(|id| Fingerprint::of(child.input.get()).map(|fingerprint| KeyOptions::new(id, fingerprint)))
+        {
+            None => None,
+            Some(Ok(options)) => Some(options),
+            Some(Err(invalid)) => {
+                let message = format!("the child's input has no fingerprint: {invalid}");
+                let failure = Failure::new(Failure::START_REFUSED, message);
+                self.emit(
+                    parent,
+                    Entry::StepFailed {
+                        step,
+                        attempt: 0,
+                        failure,
+                        draining: false,
+                    },
+                );
+                return;
+            }
+        };
+        let slot = key.as_ref().map_or(parent.slot(), |options| options.id.slot());
+        // The id is derived, so that the same decision gives the same child.
+        let entropy = u64::from_be_bytes(
+            self.token(b"child", parent, step, 0).0[..8]
+                .try_into()
+                .expect("16 bytes"),
+        );
+        let wall_ms = u64::try_from(self.now.wall.0).unwrap_or_default();
+        self.post(Message::StartChild(Box::new(StartRun {
+            run: RunId::new(wall_ms, slot, entropy),
+            client_id: false,
+            definition: child.definition,
+            input: child.input,
+            key,
+            parent: Some(Parent {
+                run: parent,
+                step,
+                waits: child.wait,
+            }),
+            options: RunOptions::default(),
+        })));
+    }
+}

@@ -1,0 +1,363 @@
+//! Attempts: giving them out, taking their outcomes, stopping them.
+
+use super::Partition;
+use super::life::Phase;
+use super::state::{Step, digest};
+use crate::command::{Refusal, Reply, Report};
+use crate::driver::RetryPolicy;
+use crate::effect::{Effect, Offer, callback_text, idempotency_key};
+use crate::entry::{Entry, Lost};
+use crate::ids::{AttemptId, RunId, StepId, Token, WorkerId};
+use crate::json::Json;
+use crate::run::Failure;
+use crate::time::Ticks;
+
+impl Partition {
+    /// Gives the step at the head of a line to a worker. The record comes before the offer.
+    pub(super) fn start_attempt(&mut self, run: RunId, step: StepId, worker: WorkerId) {
+        let Some(state) = self.state(run) else { return };
+        let Some(open) = state.steps.get(&step) else {
+            return;
+        };
+        let attempt = AttemptId {
+            run,
+            step,
+            attempt: open.attempts + 1,
+        };
+        let queued = state.is_queued();
+        if queued {
+            self.emit(run, Entry::RunStarted);
+        }
+        let name = self
+            .workers
+            .get(&worker)
+            .map_or_else(|| "".into(), |worker| worker.spec.name.clone());
+        self.emit(
+            run,
+            Entry::AttemptStarted {
+                step,
+                attempt: attempt.attempt,
+                worker: name,
+            },
+        );
+        self.hold(attempt, worker);
+        let Some(state) = self.state(run) else { return };
+        let Some((open, call)) = state.steps.get(&step).and_then(|open| Some((open, open.call()?))) else {
+            return;
+        };
+        let callback = call
+            .callback
+            .then(|| callback_text(run, step, self.callback_token(run, step)));
+        let offer = Offer {
+            attempt,
+            token: self.lease_token(attempt),
+            definition: state.created.definition.name.clone(),
+            path: open.path.clone(),
+            call: call.clone(),
+            idempotency_key: idempotency_key(run, &open.path),
+            callback,
+        };
+        self.effect(Effect::Offer {
+            worker,
+            offer: Box::new(offer),
+        });
+    }
+
+    /// Takes what a worker says about an attempt.
+    pub(super) fn report(
+        &mut self,
+        attempt: AttemptId,
+        token: Token,
+        report: Report,
+    ) -> Result<Reply, Refusal> {
+        if token != self.lease_token(attempt) {
+            return Err(Refusal::LeaseLost(attempt));
+        }
+        let AttemptId {
+            run,
+            step,
+            attempt: number,
+        } = attempt;
+        let Some(state) = self.state(run) else {
+            self.let_go(attempt);
+            return Err(Refusal::UnknownRun(run));
+        };
+        if let Some(recorded) = state.reported.get(&(step, number)) {
+            let same = match &report {
+                Report::Succeeded(output) => digest(&Ok(output)) == *recorded,
+                Report::Failed(failure) => digest(&Err(failure)) == *recorded,
+                // The function of a callback step returned nothing that counts.
+                Report::Lost(_) | Report::Stopped => true,
+            };
+            self.let_go(attempt);
+            return if same {
+                Ok(Reply::AlreadyRecorded)
+            } else {
+                Err(Refusal::Conflict(attempt))
+            };
+        }
+        if state.draining.contains(&(step, number)) {
+            self.attempt_stopped(attempt);
+            return Ok(if report == Report::Stopped {
+                Reply::Done
+            } else {
+                Reply::Superseded
+            });
+        }
+        if state.running_attempt(step) != Some(number) {
+            let closed = state.phase.is_closed();
+            self.let_go(attempt);
+            return Err(if closed {
+                Refusal::RunClosed(run)
+            } else {
+                Refusal::LeaseLost(attempt)
+            });
+        }
+        self.let_go(attempt);
+        match report {
+            Report::Succeeded(output) => self.attempt_succeeded(attempt, output),
+            Report::Failed(failure) => self.attempt_failed(attempt, failure, false),
+            Report::Lost(reason) => self.attempt_lost(attempt, reason),
+            Report::Stopped => self.attempt_lost(attempt, Lost::Returned),
+        }
+        Ok(Reply::Done)
+    }
+
+    fn attempt_succeeded(&mut self, attempt: AttemptId, output: Json) {
+        let AttemptId { run, step, attempt } = attempt;
+        let Some(state) = self.state(run) else { return };
+        let callback = state
+            .steps
+            .get(&step)
+            .and_then(Step::call)
+            .is_some_and(|call| call.callback);
+        if callback && state.phase == Phase::Cancelling {
+            self.give_up(run, step, attempt);
+        } else if callback {
+            self.emit(run, Entry::CallReturned { step, attempt });
+        } else {
+            self.emit(
+                run,
+                Entry::StepSucceeded {
+                    step,
+                    attempt,
+                    output,
+                },
+            );
+        }
+        self.after_attempt(run);
+    }
+
+    /// An attempt failed. With `draining` the verdict is the partition's own, and the attempt may still be executing.
+    pub(super) fn attempt_failed(&mut self, attempt: AttemptId, failure: Failure, draining: bool) {
+        let AttemptId { run, step, attempt } = attempt;
+        let Some(state) = self.state(run) else { return };
+        let Some(open) = state.steps.get(&step) else {
+            return;
+        };
+        if state.phase == Phase::Cancelling {
+            self.give_up(run, step, attempt);
+        } else if let Some((policy, wait_ms)) = retry(open, &failure) {
+            let retry_at = self.now.ticks.plus(wait_ms);
+            self.emit(
+                run,
+                Entry::AttemptFailed {
+                    step,
+                    attempt,
+                    failure,
+                    policy,
+                    retry_at,
+                    draining,
+                },
+            );
+        } else {
+            self.emit(
+                run,
+                Entry::StepFailed {
+                    step,
+                    attempt,
+                    failure,
+                    draining,
+                },
+            );
+        }
+        self.after_attempt(run);
+    }
+
+    /// An attempt ended without an outcome.
+    pub(super) fn attempt_lost(&mut self, attempt: AttemptId, reason: Lost) {
+        let AttemptId { run, step, attempt } = attempt;
+        let Some(state) = self.state(run) else { return };
+        let Some((open, call)) = state.steps.get(&step).and_then(|open| Some((open, open.call()?))) else {
+            return;
+        };
+        let charged = matches!(reason, Lost::Crashed | Lost::LeaseExpired);
+        let (crashes, most) = (open.crashes + u32::from(charged), call.max_crashes.max(1));
+        let failure = if state.phase == Phase::Cancelling {
+            self.give_up(run, step, attempt);
+            return self.after_attempt(run);
+        } else if call.at_most_once && reason != Lost::Returned {
+            let text = "the attempt may have run, its outcome is not known, and the step is at_most_once";
+            Some(Failure::new(Failure::UNKNOWN_OUTCOME, text).not_retryable())
+        } else if charged && crashes >= most {
+            let text = format!("the worker died under it {crashes} times, the limit max_crashes");
+            Some(Failure::new(Failure::WORKER_CRASHED, text).not_retryable())
+        } else {
+            None
+        };
+        match failure {
+            Some(failure) => self.emit(
+                run,
+                Entry::StepFailed {
+                    step,
+                    attempt,
+                    failure,
+                    draining: false,
+                },
+            ),
+            None => self.emit(
+                run,
+                Entry::AttemptLost {
+                    step,
+                    attempt,
+                    reason,
+                },
+            ),
+        }
+        self.after_attempt(run);
+    }
+
+    /// Ends the step of a cancelled run whose attempt has ended.
+    fn give_up(&mut self, run: RunId, step: StepId, attempt: u32) {
+        self.emit(run, Entry::StepCancelled { step });
+        self.emit(run, Entry::AttemptStopped { step, attempt });
+    }
+
+    fn after_attempt(&mut self, run: RunId) {
+        self.finish_cancel(run);
+        self.to_advance.push_back(run);
+    }
+
+    /// An attempt that nothing waits for has ended: what had to wait for that goes on.
+    pub(super) fn attempt_stopped(&mut self, attempt: AttemptId) {
+        let AttemptId {
+            run,
+            step,
+            attempt: number,
+        } = attempt;
+        self.let_go(attempt);
+        self.emit(
+            run,
+            Entry::AttemptStopped {
+                step,
+                attempt: number,
+            },
+        );
+        self.follow(run);
+        self.to_advance.push_back(run);
+    }
+
+    /// Tells whoever executes an attempt to stop it.
+    pub(super) fn stop_attempt(&mut self, run: RunId, step: StepId, attempt: u32, grace_ms: u64) {
+        let attempt = AttemptId { run, step, attempt };
+        if let Some(worker) = self.holders.get(&attempt).copied() {
+            self.effect(Effect::Stop {
+                worker,
+                attempt,
+                grace_ms,
+            });
+        }
+    }
+
+    // ---- who executes what
+
+    pub(super) fn hold(&mut self, attempt: AttemptId, worker: WorkerId) {
+        self.orphans.remove(&attempt);
+        if let Some(earlier) = self.holders.insert(attempt, worker)
+            && earlier != worker
+            && let Some(earlier) = self.workers.get_mut(&earlier)
+        {
+            earlier.attempts.remove(&attempt);
+        }
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.attempts.insert(attempt);
+        }
+    }
+
+    pub(super) fn let_go(&mut self, attempt: AttemptId) {
+        self.orphans.remove(&attempt);
+        if let Some(worker) = self.holders.remove(&attempt)
+            && let Some(worker) = self.workers.get_mut(&worker)
+        {
+            worker.attempts.remove(&attempt);
+        }
+    }
+
+    /// Gives the attempt until `deadline` to be claimed by a worker that comes back.
+    pub(super) fn orphan(&mut self, attempt: AttemptId, deadline: Ticks) {
+        self.let_go(attempt);
+        self.orphans.insert(attempt, deadline);
+    }
+
+    /// After recovery nobody is known to execute anything: every attempt of the run gets a fresh lease.
+    pub(super) fn orphan_attempts(&mut self, run: RunId) {
+        let deadline = self.now.ticks.plus(self.config.lease_ms);
+        for attempt in self.attempts_out(run) {
+            if !self.holders.contains_key(&attempt) {
+                self.orphans.entry(attempt).or_insert(deadline);
+            }
+        }
+    }
+
+    fn attempts_out(&self, run: RunId) -> Vec<AttemptId> {
+        let Some(state) = self.state(run) else {
+            return Vec::new();
+        };
+        let running = state
+            .steps
+            .keys()
+            .filter_map(|step| Some((*step, state.running_attempt(*step)?)));
+        let draining = state.draining.iter().copied();
+        running
+            .chain(draining)
+            .map(|(step, attempt)| AttemptId { run, step, attempt })
+            .collect()
+    }
+
+    /// Ends an attempt that nobody can report any more.
+    pub(super) fn abandon(&mut self, attempt: AttemptId, reason: Lost) {
+        self.let_go(attempt);
+        let Some(state) = self.state(attempt.run) else {
+            return;
+        };
+        if state.running_attempt(attempt.step) == Some(attempt.attempt) {
+            self.attempt_lost(attempt, reason);
+        } else if state.draining.contains(&(attempt.step, attempt.attempt)) {
+            self.attempt_stopped(attempt);
+        }
+    }
+}
+
+/// The retry policy that applies to a failed attempt, and how long to wait.
+fn retry(step: &Step, failure: &Failure) -> Option<(u32, u64)> {
+    if !failure.retryable {
+        return None;
+    }
+    let matches = |policy: &RetryPolicy| policy.errors.is_empty() || policy.errors.contains(&failure.error);
+    let (at, policy) = step
+        .call()?
+        .retry
+        .iter()
+        .enumerate()
+        .find(|(_, policy)| matches(policy))?;
+    let used = step.retries.get(at).copied().unwrap_or(0);
+    if used >= policy.max_retries {
+        return None;
+    }
+    let factor = policy
+        .multiplier
+        .max(1.0)
+        .powi(i32::try_from(used).unwrap_or(i32::MAX));
+    let wait = (policy.interval_ms as f64 * factor).min(policy.max_interval_ms as f64);
+    Some((u32::try_from(at).ok()?, wait as u64))
+}

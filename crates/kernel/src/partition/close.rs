@@ -1,0 +1,127 @@
+//! Ending runs: the last entry, and everybody who has to know.
+
+use super::Partition;
+use crate::driver::OnParentEnd;
+use crate::entry::Entry;
+use crate::ids::{RunId, StepId};
+use crate::json::Json;
+use crate::message::Message;
+use crate::run::Failure;
+
+/// How a run ends.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Closing {
+    Succeeded(Json),
+    Failed(Failure),
+    TimedOut,
+    Cancelled,
+    Expired,
+}
+
+impl From<Result<Json, Failure>> for Closing {
+    fn from(outcome: Result<Json, Failure>) -> Self {
+        match outcome {
+            Ok(output) => Closing::Succeeded(output),
+            Err(failure) => Closing::Failed(failure),
+        }
+    }
+}
+
+impl Partition {
+    /// Ends a run. Its open steps are given up; children that it must wait for delay the end.
+    pub(super) fn close(&mut self, run: RunId, closing: Closing) {
+        let Some(state) = self.state(run) else { return };
+        if state.phase.is_closed() {
+            return;
+        }
+        let steps: Vec<StepId> = state.steps.keys().copied().collect();
+        for step in steps {
+            self.cancel_step(run, step, 0);
+        }
+        let Some(state) = self.state(run) else { return };
+        let mut awaited = false;
+        let mut cancelled = Vec::new();
+        for (child, link) in &state.children {
+            match link.on_parent_end {
+                OnParentEnd::Cancel => cancelled.push(*child),
+                OnParentEnd::Wait => awaited = true,
+                OnParentEnd::Abandon => {}
+            }
+        }
+        let already_ending = state.ending.is_some();
+        if !already_ending {
+            for child in cancelled {
+                self.post(Message::CancelRun {
+                    run: child,
+                    reason: format!("its parent {run} ended"),
+                });
+            }
+        }
+        // Time limits and cancellation do not wait for anybody.
+        if let (true, Some(outcome)) = (awaited, closing.outcome()) {
+            if !already_ending {
+                self.emit(run, Entry::RunEnding { outcome });
+            }
+            return;
+        }
+        self.emit(
+            run,
+            match closing {
+                Closing::Succeeded(output) => Entry::RunSucceeded { output },
+                Closing::Failed(failure) => Entry::RunFailed { failure },
+                Closing::TimedOut => Entry::RunTimedOut,
+                Closing::Cancelled => Entry::RunCancelled,
+                Closing::Expired => Entry::RunExpired,
+            },
+        );
+        self.tell_parent(run);
+        self.follow(run);
+    }
+
+    fn tell_parent(&mut self, run: RunId) {
+        let Some(state) = self.state(run) else { return };
+        let (Some(parent), Some(outcome)) = (state.created.parent, state.outcome.clone()) else {
+            return;
+        };
+        self.post(Message::ChildEnded {
+            run: parent.run,
+            step: parent.step,
+            child: run,
+            outcome,
+        });
+    }
+
+    /// Starts the run that waits for the end of this one and its attempts.
+    pub(super) fn follow(&mut self, run: RunId) {
+        if self.is_over(run)
+            && let Some(successor) = self.index.successors.get(&run)
+        {
+            self.to_advance.push_back(*successor);
+        }
+    }
+
+    /// Goes on with an end that waited for children.
+    pub(super) fn finish_ending(&mut self, run: RunId) {
+        if let Some(outcome) = self.state(run).and_then(|state| state.ending.clone()) {
+            self.close(run, outcome.into());
+        }
+    }
+
+    /// Ends a cancelled run once nothing of it executes.
+    pub(super) fn finish_cancel(&mut self, run: RunId) {
+        let Some(state) = self.state(run) else { return };
+        if state.phase == super::life::Phase::Cancelling && state.steps.is_empty() {
+            self.close(run, Closing::Cancelled);
+        }
+    }
+}
+
+impl Closing {
+    fn outcome(&self) -> Option<Result<Json, Failure>> {
+        match self {
+            Closing::Succeeded(output) => Some(Ok(output.clone())),
+            Closing::Failed(failure) => Some(Err(failure.clone())),
+            Closing::TimedOut | Closing::Cancelled | Closing::Expired => None,
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What people ask of a run: cancel, pause, resume, delete, signal, complete from outside.
+
+use super::Partition;
+use super::close::Closing;
+use super::life::Phase;
+use super::state::{RunState, StepStatus};
+use crate::command::{CallbackToken, Refusal, Reply};
+use crate::driver::Work;
+use crate::entry::{Entry, Record};
+use crate::ids::{RunId, StepId};
+use crate::json::Json;
+use crate::keys::{KeyId, KeyStatus};
+use crate::run::{Failure, State};
+
+impl Partition {
+    fn shown_state(&self, run: RunId) -> State {
+        self.summary(run)
+            .map_or(State::Cancelled, |summary| summary.state)
+    }
+
+    pub(super) fn cancel(&mut self, run: RunId, reason: String) -> Result<Reply, Refusal> {
+        match self.slot(run)?.state.phase {
+            Phase::Queued => {
+                self.emit(run, Entry::CancelRequested { reason });
+                self.close(run, Closing::Cancelled);
+            }
+            Phase::Open => self.begin_cancel(run, reason),
+            _ => {}
+        }
+        Ok(Reply::State(self.shown_state(run)))
+    }
+
+    /// Running attempts are told and may clean up; everything else of the run stops now.
+    fn begin_cancel(&mut self, run: RunId, reason: String) {
+        self.emit(run, Entry::CancelRequested { reason });
+        let Some(state) = self.state(run) else { return };
+        let steps: Vec<(StepId, Option<u32>)> = state
+            .steps
+            .keys()
+            .map(|step| (*step, state.running_attempt(*step)))
+            .collect();
+        let grace = self.config.cancel_grace_ms;
+        for (step, running) in steps {
+            match running {
+                Some(attempt) => self.stop_attempt(run, step, attempt, grace),
+                None => self.cancel_step(run, step, 0),
+            }
+        }
+        self.finish_cancel(run);
+    }
+
+    pub(super) fn pause(&mut self, run: RunId) -> Result<Reply, Refusal> {
+        let state = &self.slot(run)?.state;
+        match state.phase {
+            Phase::Queued | Phase::Open if state.paused.is_none() => self.emit(run, Entry::RunPaused),
+            Phase::Queued | Phase::Open => {}
+            _ => return Err(self.wrong_state(run, "only an open run can be paused")),
+        }
+        Ok(Reply::State(self.shown_state(run)))
+    }
+
+    pub(super) fn resume(&mut self, run: RunId) -> Result<Reply, Refusal> {
+        let state = &self.slot(run)?.state;
+        match state.phase {
+            Phase::Queued | Phase::Open => {
+                if state.is_held() {
+                    self.emit(run, Entry::RunResumed);
+                    self.to_advance.push_back(run);
+                }
+            }
+            Phase::Failed | Phase::TimedOut => {
+                if let Some(key) = &state.created.key
+                    && let Some(found) = self.keys.get(&key.key.id).and_then(|slot| slot.key.as_ref())
+                    && found.run != run
+                {
+                    return Err(self.wrong_state(run, "its key has a newer run; start under the key instead"));
+                }
+                self.reopen(run);
+            }
+            Phase::Cancelling => return Err(self.wrong_state(run, "it is being cancelled; start a new run")),
+            Phase::Succeeded | Phase::Cancelled | Phase::Expired => {
+                return Err(self.wrong_state(run, "this state is final; start a new run"));
+            }
+        }
+        Ok(Reply::State(self.shown_state(run)))
+    }
+
+    pub(super) fn reopen(&mut self, run: RunId) {
+        self.emit(run, Entry::RunReopened);
+        self.to_advance.push_back(run);
+    }
+
+    fn wrong_state(&self, run: RunId, hint: &'static str) -> Refusal {
+        Refusal::WrongState {
+            run,
+            state: self.shown_state(run),
+            hint,
+        }
+    }
+
+    pub(super) fn delete(&mut self, run: RunId) -> Result<Reply, Refusal> {
+        let state = &self.slot(run)?.state;
+        if !state.phase.is_closed() {
+            return Err(self.wrong_state(run, "only a closed run can be deleted; cancel it first"));
+        }
+        if !state.is_settled() {
+            return Err(self.wrong_state(
+                run,
+                "an attempt of it may still be executing; try again when it has stopped",
+            ));
+        }
+        self.record(Record::RunDeleted(run));
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn signal(
+        &mut self,
+        run: RunId,
+        name: String,
+        payload: Json,
+        id: Option<String>,
+    ) -> Result<Reply, Refusal> {
+        let state = &self.slot(run)?.state;
+        if id.as_ref().is_some_and(|id| state.signal_ids.contains(id)) {
+            return Ok(Reply::Done);
+        }
+        if state.phase.is_closed() {
+            return Err(Refusal::RunClosed(run));
+        }
+        let waits = |step: &super::state::Step| matches!(&step.work, Work::Signal { name: wanted, .. } if *wanted == name);
+        let waiting = state
+            .steps
+            .iter()
+            .find(|(_, step)| waits(step))
+            .map(|(step, _)| *step);
+        let cancelling = state.phase == Phase::Cancelling;
+        self.emit(
+            run,
+            Entry::SignalReceived {
+                name,
+                payload: payload.clone(),
+                id,
+            },
+        );
+        if let (Some(step), false) = (waiting, cancelling) {
+            self.emit(
+                run,
+                Entry::StepSucceeded {
+                    step,
+                    attempt: 0,
+                    output: payload,
+                },
+            );
+            self.to_advance.push_back(run);
+        }
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn complete_callback(
+        &mut self,
+        token: CallbackToken,
+        outcome: Result<Json, Failure>,
+    ) -> Result<Reply, Refusal> {
+        let CallbackToken { run, step, token } = token;
+        if token != self.callback_token(run, step) {
+            return Err(Refusal::InvalidCallback);
+        }
+        let state = self.state(run).ok_or(Refusal::InvalidCallback)?;
+        if state.phase != Phase::Open || !awaits_callback(state, step) {
+            return Err(Refusal::InvalidCallback);
+        }
+        // The function may still be executing: it drains, and its own outcome does not matter any more.
+        self.emit(
+            run,
+            match outcome {
+                Ok(output) => Entry::StepSucceeded {
+                    step,
+                    attempt: 0,
+                    output,
+                },
+                Err(failure) => Entry::StepFailed {
+                    step,
+                    attempt: 0,
+                    failure,
+                    draining: false,
+                },
+            },
+        );
+        self.to_advance.push_back(run);
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn delete_key(&mut self, key: KeyId, cancel: bool) -> Result<Reply, Refusal> {
+        let found = self
+            .keys
+            .get(&key)
+            .and_then(|slot| slot.key.as_ref())
+            .filter(|found| !found.is_expired(self.now.wall));
+        let Some(found) = found else {
+            return Err(Refusal::UnknownKey(key));
+        };
+        let (run, in_flight) = (found.run, found.status == KeyStatus::InFlight);
+        if in_flight && !cancel {
+            return Err(Refusal::KeyInFlight { key, run });
+        }
+        if in_flight {
+            self.cancel(run, "its key was deleted".to_owned())?;
+        }
+        self.record(Record::KeyDeleted(key));
+        Ok(Reply::Done)
+    }
+}
+
+/// Whether the step can be completed by its token: also while the function that was given it is queued or executing.
+fn awaits_callback(state: &RunState, step: StepId) -> bool {
+    state.steps.get(&step).is_some_and(|step| match &step.work {
+        Work::Callback { .. } => step.status == StepStatus::Waiting,
+        Work::Call(call) => call.callback,
+        _ => false,
+    })
+}

@@ -1,0 +1,241 @@
+//! What is derived from the runs in memory and from stubs: places in queues and moments when time alone acts.
+//!
+//! Nothing here is recorded. An index entry is a function of a run's state, so whoever changes a run takes its entries out before
+//! and puts them in again after.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::life::Phase;
+use super::state::{RunState, StepStatus};
+use crate::driver::Work;
+use crate::ids::{RunId, StepId};
+use crate::rows::{QueuePlace, Stub};
+use crate::time::{Due, Now, Ticks, Wall};
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cause {
+    /// The run may begin.
+    Start,
+    /// The run was not started in time.
+    QueueTtl,
+    /// The run's own time limit.
+    Deadline,
+    /// The grace of a cancelled run is over.
+    CancelGrace,
+    /// A step's own moment.
+    Step(StepId),
+    /// The run is not in memory; its row says what is due.
+    Stub,
+}
+
+/// A line of calls for one function.
+pub(super) type QueueKey = (Arc<str>, Arc<str>, Arc<str>);
+
+/// A place in a line: higher priority first, then the order of arrival.
+pub(super) type Place = (Reverse<u8>, u64, RunId, StepId);
+
+/// The indexes.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(super) struct Index {
+    pub(super) ticks: BTreeSet<(Ticks, RunId, Cause)>,
+    pub(super) wall: BTreeSet<(Wall, RunId, Cause)>,
+    pub(super) ready: BTreeMap<QueueKey, BTreeSet<Place>>,
+    /// Runs whose start waits for another generation's end.
+    pub(super) successors: HashMap<RunId, RunId>,
+    /// Runs that were asked for with `Effect::Load` and have not come yet.
+    pub(super) loading: HashSet<RunId>,
+}
+
+/// The limits that dues depend on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Graces {
+    pub(super) cancel_ms: u64,
+    pub(super) slack_ms: u64,
+}
+
+impl Index {
+    fn set(&mut self, due: Due, run: RunId, cause: Cause, on: bool) {
+        match (due, on) {
+            (Due::Ticks(at), true) => {
+                self.ticks.insert((at, run, cause));
+            }
+            (Due::Ticks(at), false) => {
+                self.ticks.remove(&(at, run, cause));
+            }
+            (Due::Wall(at), true) => {
+                self.wall.insert((at, run, cause));
+            }
+            (Due::Wall(at), false) => {
+                self.wall.remove(&(at, run, cause));
+            }
+        }
+    }
+
+    fn queue(&mut self, place: &QueuePlace, run: RunId, on: bool) {
+        let key = (
+            place.namespace.clone(),
+            place.queue.clone(),
+            place.function.clone(),
+        );
+        let at = (Reverse(place.priority), place.order, run, place.step);
+        if on {
+            self.ready.entry(key).or_default().insert(at);
+        } else if let Some(line) = self.ready.get_mut(&key) {
+            line.remove(&at);
+            if line.is_empty() {
+                self.ready.remove(&key);
+            }
+        }
+    }
+
+    /// Puts in or takes out everything about a run but its steps.
+    pub(super) fn run(&mut self, run: &RunState, graces: Graces, on: bool) {
+        for (due, cause) in run_dues(run, graces) {
+            self.set(due, run.id, cause, on);
+        }
+        if let (true, Some(predecessor)) = (run.is_queued(), run.created.predecessor) {
+            if on {
+                self.successors.insert(predecessor, run.id);
+            } else {
+                self.successors.remove(&predecessor);
+            }
+        }
+    }
+
+    /// Puts in or takes out one step.
+    pub(super) fn step(&mut self, run: &RunState, id: StepId, now: Now, graces: Graces, on: bool) {
+        if let Some(place) = queue_place(run, id, now) {
+            self.queue(&place, run.id, on);
+        }
+        if let Some(due) = step_due(run, id, graces) {
+            // A back-off that is over is a place in the queue and no moment any more.
+            if on && due.reached(now) && is_backoff(run, id) {
+                return;
+            }
+            self.set(due, run.id, Cause::Step(id), on);
+        }
+    }
+
+    /// Puts in or takes out a run with all its steps.
+    pub(super) fn whole(&mut self, run: &RunState, now: Now, graces: Graces, on: bool) {
+        self.run(run, graces, on);
+        for id in run.steps.keys() {
+            self.step(run, *id, now, graces, on);
+        }
+    }
+
+    /// Puts in or takes out a run that is only a stub.
+    pub(super) fn stub(&mut self, stub: &Stub, on: bool) {
+        for due in [stub.wake_ticks, stub.wake_wall].into_iter().flatten() {
+            self.set(due, stub.run, Cause::Stub, on);
+        }
+        for place in &stub.queued {
+            self.queue(place, stub.run, on);
+        }
+    }
+}
+
+fn is_backoff(run: &RunState, id: StepId) -> bool {
+    run.steps
+        .get(&id)
+        .is_some_and(|step| matches!(step.status, StepStatus::Backoff { .. }))
+}
+
+fn run_dues(run: &RunState, graces: Graces) -> Vec<(Due, Cause)> {
+    let options = &run.created.options;
+    let mut dues = Vec::new();
+    match run.phase {
+        Phase::Queued => {
+            // Once its first step stands in a queue, a task has begun as far as time is concerned.
+            if !run.wakes.is_empty() {
+                dues.extend(run.start_due().map(|due| (due, Cause::Start)));
+            }
+            let ttl = options
+                .queue_ttl_ms
+                .map(|ms| Due::Ticks(run.created_at.ticks.plus(ms)));
+            dues.extend(ttl.map(|due| (due, Cause::QueueTtl)));
+        }
+        Phase::Open => {
+            if let (Some(started), Some(ms)) = (run.started_at, options.timeout_ms) {
+                dues.push((Due::Ticks(started.ticks.plus(ms)), Cause::Deadline));
+            }
+        }
+        Phase::Cancelling => {
+            if let Some(asked) = run.cancel_requested {
+                let at = asked.ticks.plus(graces.cancel_ms.saturating_add(graces.slack_ms));
+                dues.push((Due::Ticks(at), Cause::CancelGrace));
+            }
+        }
+        _ => {}
+    }
+    dues
+}
+
+fn step_due(run: &RunState, id: StepId, graces: Graces) -> Option<Due> {
+    if run.phase.is_closed() {
+        return None;
+    }
+    run.steps.get(&id)?.due(graces.slack_ms)
+}
+
+/// The place of a step that a worker may take now.
+fn queue_place(run: &RunState, id: StepId, now: Now) -> Option<QueuePlace> {
+    if !matches!(run.phase, Phase::Queued | Phase::Open) || run.is_held() || run.ending.is_some() {
+        return None;
+    }
+    let step = run.steps.get(&id)?;
+    let Work::Call(call) = &step.work else { return None };
+    let ripe = match step.status {
+        StepStatus::Queued => true,
+        StepStatus::Backoff { until, .. } => until <= now.ticks,
+        StepStatus::Running { .. } | StepStatus::Waiting => false,
+    };
+    // Two attempts at one step never run side by side.
+    if !ripe || run.draining.iter().any(|(draining, _)| *draining == id) {
+        return None;
+    }
+    Some(QueuePlace {
+        step: id,
+        namespace: run.created.definition.namespace.clone(),
+        queue: call.queue.as_str().into(),
+        function: call.function.as_str().into(),
+        priority: call.priority,
+        order: step.order,
+    })
+}
+
+/// What stays in memory of a run when the rest does not; `None` for one that is over.
+pub(super) fn stub(run: &RunState, now: Now, graces: Graces) -> Option<Stub> {
+    if run.is_settled() {
+        return None;
+    }
+    let mut dues: Vec<Due> = run_dues(run, graces).into_iter().map(|(due, _)| due).collect();
+    dues.extend(run.steps.keys().filter_map(|id| step_due(run, *id, graces)));
+    let active = run.steps.values().any(super::state::Step::is_running)
+        || !run.draining.is_empty()
+        || run.ending.is_some()
+        || (run.is_queued() && run.created.predecessor.is_some())
+        || (!run.wakes.is_empty() && !run.is_held() && run.start_due().is_none_or(|due| due.reached(now)));
+    Some(Stub {
+        run: run.id,
+        wake_ticks: dues
+            .iter()
+            .filter(|due| matches!(due, Due::Ticks(_)))
+            .min()
+            .copied(),
+        wake_wall: dues
+            .iter()
+            .filter(|due| matches!(due, Due::Wall(_)))
+            .min()
+            .copied(),
+        queued: run
+            .steps
+            .keys()
+            .filter_map(|id| queue_place(run, *id, now))
+            .collect(),
+        active,
+    })
+}

@@ -1,0 +1,161 @@
+//! Messages: to runs of this partition at once where they are in memory, to all others through the log.
+
+use super::Partition;
+use crate::command::{Refusal, Reply};
+use crate::driver::Work;
+use crate::effect::Effect;
+use crate::entry::{Entry, Record};
+use crate::ids::{PartitionId, RunId, StepId};
+use crate::json::Json;
+use crate::message::Message;
+use crate::run::Failure;
+
+impl Partition {
+    /// Sends a message. One for a run in memory here takes effect within this command; every other one is recorded and delivered,
+    /// also to this partition itself.
+    pub(super) fn post(&mut self, message: Message) {
+        let to = PartitionId::of(message.target().slot(), self.config.partitions);
+        if to == self.config.id && self.is_at_hand(&message) {
+            self.inbox.push_back(message);
+            return;
+        }
+        let seq = 1 + self
+            .lines
+            .sent
+            .iter()
+            .find(|(line, _)| *line == to)
+            .map_or(0, |(_, seq)| *seq);
+        self.record(Record::MessageSent {
+            to,
+            seq,
+            message: message.clone(),
+        });
+        self.effect(Effect::Send { to, seq, message });
+    }
+
+    fn is_at_hand(&self, message: &Message) -> bool {
+        let mut needs = crate::effect::Needs::default();
+        match message {
+            Message::StartChild(start) => self.start_needs(start, &mut needs),
+            _ => self.run_needs(message.target(), &mut needs),
+        }
+        needs.is_empty()
+    }
+
+    pub(super) fn receive(
+        &mut self,
+        from: PartitionId,
+        seq: u64,
+        message: Message,
+    ) -> Result<Reply, Refusal> {
+        let last = self
+            .lines
+            .received
+            .iter()
+            .find(|(line, _)| *line == from)
+            .map_or(0, |(_, seq)| *seq);
+        if seq > last + 1 {
+            return Err(Refusal::OutOfOrder {
+                got: seq,
+                expected: last + 1,
+            });
+        }
+        if seq == last + 1 {
+            self.record(Record::MessageReceived { from, seq });
+            self.inbox.push_back(message);
+        }
+        Ok(Reply::Received { seq: last.max(seq) })
+    }
+
+    /// Takes a message in. A target that is gone needs nothing any more.
+    pub(super) fn handle(&mut self, message: Message) {
+        match message {
+            Message::StartChild(start) => self.start_for_parent(*start),
+            Message::ChildStarted { run, step, child } => self.child_started(run, step, child),
+            Message::ChildEnded {
+                run,
+                step,
+                child,
+                outcome,
+            } => self.child_ended(run, step, child, outcome),
+            Message::Signal {
+                run,
+                name,
+                payload,
+                id,
+            } => {
+                if let Err(refusal) = self.signal(run, name, payload, id) {
+                    debug_assert!(matches!(refusal, Refusal::UnknownRun(_) | Refusal::RunClosed(_)));
+                }
+            }
+            Message::CancelRun { run, reason } => {
+                if self.cancel(run, reason).is_err() {
+                    // The run was deleted: there is nothing left to cancel.
+                }
+            }
+        }
+    }
+
+    fn child_started(&mut self, run: RunId, step: StepId, child: RunId) {
+        let Some(state) = self.state(run) else { return };
+        let Some(open) = state.steps.get(&step) else {
+            // The parent gave the step up while the child was being started.
+            self.post(Message::CancelRun {
+                run: child,
+                reason: format!("its parent {run} gave the step up"),
+            });
+            return;
+        };
+        if state.phase != super::life::Phase::Open {
+            self.post(Message::CancelRun {
+                run: child,
+                reason: format!("its parent {run} was cancelled"),
+            });
+            return;
+        }
+        let waits = matches!(&open.work, Work::Child(work) if work.wait);
+        self.emit(run, Entry::ChildStarted { step, run: child });
+        if !waits {
+            let output = Json::from(serde_json::json!({ "run_id": child.to_string() }));
+            self.emit(
+                run,
+                Entry::StepSucceeded {
+                    step,
+                    attempt: 0,
+                    output,
+                },
+            );
+            self.to_advance.push_back(run);
+        }
+    }
+
+    fn child_ended(&mut self, run: RunId, step: StepId, child: RunId, outcome: Result<Json, Failure>) {
+        let Some(state) = self.state(run) else { return };
+        let linked = state.children.contains_key(&child);
+        let waits = state.steps.contains_key(&step);
+        if linked {
+            self.emit(run, Entry::ChildEnded { run: child });
+        }
+        if waits {
+            self.emit(
+                run,
+                match outcome {
+                    Ok(output) => Entry::StepSucceeded {
+                        step,
+                        attempt: 0,
+                        output,
+                    },
+                    Err(failure) => Entry::StepFailed {
+                        step,
+                        attempt: 0,
+                        failure,
+                        draining: false,
+                    },
+                },
+            );
+            self.to_advance.push_back(run);
+        }
+        self.finish_cancel(run);
+        self.finish_ending(run);
+    }
+}

@@ -1,0 +1,281 @@
+//! Starting runs: what a start under a key finds, and what follows from it. The table is `continue_id`'s contract.
+
+use super::Partition;
+use super::life::Phase;
+use crate::command::{Refusal, Reply, StartKind, StartRun};
+use crate::effect::Needs;
+use crate::entry::{Created, CreatedKey, Entry};
+use crate::ids::RunId;
+use crate::keys::{Key, KeyOptions, KeyStatus, KeyUse, OnFailure, OnInput, OnRunning, OnSuccess};
+use crate::message::Message;
+use crate::run::{Failure, State};
+
+/// What a start under a key leads to.
+enum Found {
+    /// A new run.
+    Create {
+        generation: u32,
+        /// The generation before it, unless it has ended with all its attempts.
+        predecessor: Option<RunId>,
+        /// Whether that one is to be cancelled.
+        cancel: bool,
+    },
+    /// The run that is there.
+    Answer {
+        run: RunId,
+        generation: u32,
+        kind: StartKind,
+    },
+}
+
+impl Partition {
+    pub(super) fn start_needs(&self, start: &StartRun, needs: &mut Needs) {
+        match &start.key {
+            Some(key) => self.key_needs(&key.id, needs),
+            None if start.client_id => self.run_needs(start.run, needs),
+            None => {}
+        }
+    }
+
+    pub(super) fn start(&mut self, start: StartRun) -> Result<Reply, Refusal> {
+        if let Some(key) = start.key.clone() {
+            return self.start_keyed(start, &key);
+        }
+        if start.client_id
+            && let Ok(slot) = self.slot(start.run)
+        {
+            let created = &slot.state.created;
+            if created.definition.name != start.definition.name || created.input != start.input {
+                return Err(Refusal::RunIdTaken(start.run));
+            }
+            let closed = slot.state.phase.is_closed();
+            let kind = if closed {
+                StartKind::Reused
+            } else {
+                StartKind::Attached
+            };
+            return Ok(Reply::Started {
+                run: start.run,
+                kind,
+                generation: 1,
+            });
+        }
+        let run = start.run;
+        self.create(start, None, None);
+        Ok(Reply::Started {
+            run,
+            kind: StartKind::Created,
+            generation: 1,
+        })
+    }
+
+    fn start_keyed(&mut self, start: StartRun, options: &KeyOptions) -> Result<Reply, Refusal> {
+        match self.look_up(options)? {
+            Found::Create {
+                generation,
+                predecessor,
+                cancel,
+            } => {
+                if let (true, Some(earlier)) = (cancel, predecessor) {
+                    self.cancel(earlier, "a new generation of its key was started".to_owned())?;
+                }
+                // One that was only queued has ended by now; the one that it waited for may not have.
+                let inherited = predecessor.and_then(|earlier| self.state(earlier)?.created.predecessor);
+                let predecessor = [predecessor, inherited]
+                    .into_iter()
+                    .flatten()
+                    .find(|earlier| !self.is_over(*earlier));
+                let key = CreatedKey {
+                    key: KeyUse {
+                        id: options.id.clone(),
+                        generation,
+                    },
+                    fingerprint: options.fingerprint,
+                    ttl: options.ttl,
+                };
+                let run = start.run;
+                self.create(start, Some(key), predecessor);
+                Ok(Reply::Started {
+                    run,
+                    kind: StartKind::Created,
+                    generation,
+                })
+            }
+            Found::Answer {
+                run,
+                generation,
+                kind,
+            } => {
+                if kind == StartKind::Resumed {
+                    self.reopen(run);
+                }
+                self.count_hit(options);
+                Ok(Reply::Started {
+                    run,
+                    kind,
+                    generation,
+                })
+            }
+        }
+    }
+
+    fn create(&mut self, start: StartRun, key: Option<CreatedKey>, predecessor: Option<RunId>) {
+        let run = start.run;
+        let child = start.parent.is_some();
+        let created = Created {
+            definition: start.definition,
+            input: start.input,
+            key,
+            parent: start.parent,
+            predecessor,
+            options: start.options,
+        };
+        self.emit(run, Entry::RunCreated(Box::new(created)));
+        if child {
+            // A child begins with a command of its own: a flow that starts itself must not hold up the others.
+            self.effect(crate::effect::Effect::Continue { run });
+        } else {
+            self.to_advance.push_back(run);
+        }
+    }
+
+    /// A child is started, or the parent's step told why not.
+    pub(super) fn start_for_parent(&mut self, start: StartRun) {
+        let Some(parent) = start.parent else { return };
+        let wanted = start.run;
+        let (run, step) = (parent.run, parent.step);
+        let ended = |child, outcome| Message::ChildEnded {
+            run,
+            step,
+            child,
+            outcome,
+        };
+        match self.start(start) {
+            Ok(Reply::Started { run: child, .. }) => {
+                self.post(Message::ChildStarted { run, step, child });
+                // A run that was there before reports to its own parent: this one is told here if it has ended.
+                let outcome = self
+                    .state(child)
+                    .filter(|_| child != wanted)
+                    .and_then(|state| state.outcome.clone());
+                if let Some(outcome) = outcome {
+                    self.post(ended(child, outcome));
+                } else if child != wanted {
+                    let text = format!("{child} is in flight under the same key for another caller");
+                    self.post(ended(child, Err(Failure::new(Failure::START_REFUSED, text))));
+                }
+            }
+            Ok(_) => {}
+            Err(refusal) => {
+                let failure = Failure::new(Failure::START_REFUSED, refusal.to_string());
+                self.post(ended(wanted, Err(failure)));
+            }
+        }
+    }
+
+    /// Counts an answer from what was there. Kept in memory and in rows: not worth a commit of its own.
+    fn count_hit(&mut self, options: &KeyOptions) {
+        let number = self.next;
+        if let Some(key) = self.keys.get_mut(&options.id).and_then(|slot| slot.key.as_mut()) {
+            key.hits += 1;
+            self.touch_key(number, &options.id);
+        }
+    }
+
+    fn look_up(&self, options: &KeyOptions) -> Result<Found, Refusal> {
+        let found = self.keys.get(&options.id).and_then(|slot| slot.key.as_ref());
+        let Some(key) = found.filter(|key| !key.is_expired(self.now.wall)) else {
+            return Ok(Found::Create {
+                generation: 1,
+                predecessor: None,
+                cancel: false,
+            });
+        };
+        let again = |cancel: bool| Found::Create {
+            generation: key.generation + 1,
+            predecessor: (cancel || !self.is_over(key.run)).then_some(key.run),
+            cancel,
+        };
+        if options.force {
+            return Ok(again(key.status == KeyStatus::InFlight));
+        }
+        let other_input = key.fingerprint != options.fingerprint && options.on_input == OnInput::Refuse;
+        let failed = matches!(key.status, KeyStatus::Failed | KeyStatus::Cancelled);
+        let rerun = match key.status {
+            KeyStatus::Failed => options.on_failure.unwrap_or(OnFailure::Rerun),
+            _ => options.on_failure.unwrap_or(OnFailure::Return),
+        };
+        if other_input && !(failed && rerun == OnFailure::Rerun && options.allow_new_input) {
+            return Err(Refusal::KeyMismatch {
+                key: key.id.clone(),
+                run: key.run,
+                stored: key.fingerprint,
+                given: options.fingerprint,
+            });
+        }
+        // A run without a row was deleted: its key may be older than that.
+        if key.purged || (key.status != KeyStatus::InFlight && self.state(key.run).is_none()) {
+            return match options.rerun_purged || options.on_success == OnSuccess::Rerun {
+                true => Ok(again(false)),
+                false => Err(Refusal::KeyPurged {
+                    key: key.id.clone(),
+                    run: key.run,
+                }),
+            };
+        }
+        let answer = |kind| {
+            Ok(Found::Answer {
+                run: key.run,
+                generation: key.generation,
+                kind,
+            })
+        };
+        match key.status {
+            KeyStatus::InFlight => match options.on_running {
+                OnRunning::Attach => answer(StartKind::Attached),
+                OnRunning::Reject => Err(self.rejected(key)),
+                OnRunning::Restart => Ok(again(true)),
+            },
+            KeyStatus::Succeeded => match options.on_success {
+                OnSuccess::Reuse => answer(StartKind::Reused),
+                OnSuccess::Rerun => Ok(again(false)),
+                OnSuccess::Reject => Err(self.rejected(key)),
+            },
+            KeyStatus::Failed | KeyStatus::Cancelled => match rerun {
+                OnFailure::Return => answer(StartKind::Reused),
+                OnFailure::Resume if self.can_reopen(key.run) => answer(StartKind::Resumed),
+                OnFailure::Resume => Err(Refusal::WrongState {
+                    run: key.run,
+                    state: self
+                        .summary(key.run)
+                        .map_or(State::Cancelled, |summary| summary.state),
+                    hint: "this state is final and cannot be resumed; ask for a rerun",
+                }),
+                OnFailure::Rerun if key.failures_in_row >= options.max_generations => {
+                    Err(Refusal::TooManyGenerations {
+                        key: key.id.clone(),
+                        run: key.run,
+                        failures: key.failures_in_row,
+                    })
+                }
+                OnFailure::Rerun => Ok(again(false)),
+            },
+        }
+    }
+
+    fn can_reopen(&self, run: RunId) -> bool {
+        self.state(run)
+            .is_some_and(|state| matches!(state.phase, Phase::Failed | Phase::TimedOut))
+    }
+
+    fn rejected(&self, key: &Key) -> Refusal {
+        let state = self
+            .summary(key.run)
+            .map_or(State::Succeeded, |summary| summary.state);
+        Refusal::KeyRejected {
+            key: key.id.clone(),
+            run: key.run,
+            state,
+        }
+    }
+}

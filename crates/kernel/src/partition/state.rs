@@ -1,0 +1,479 @@
+//! The durable state of one run, and how each journal entry changes it.
+//!
+//! [`RunState::fold`] is the only place where a run changes, live and at recovery alike. It decides nothing.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::life::{self, Phase};
+use crate::definition::DefinitionKind;
+use crate::driver::{Call, Cells, OnParentEnd, Sleep, Tag, Wake, Work};
+use crate::entry::{Created, Entry, Lost};
+use crate::ids::{RunId, StepId};
+use crate::json::Json;
+use crate::run::{Failure, Labels};
+use crate::time::{Due, Now, Ticks, Wall};
+
+/// Everything durable about a run but its journal. Opaque outside the kernel; stores keep it as a value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunState {
+    pub(crate) id: RunId,
+    pub(crate) created: Created,
+    pub(crate) created_at: Now,
+    pub(crate) phase: Phase,
+    /// Since when it is paused.
+    #[serde(default)]
+    pub(crate) paused: Option<Wall>,
+    /// Since when and why it needs repair.
+    #[serde(default)]
+    pub(crate) repair: Option<(Wall, String)>,
+    #[serde(default)]
+    pub(crate) started_at: Option<Now>,
+    #[serde(default)]
+    pub(crate) ended_at: Option<Wall>,
+    #[serde(default)]
+    pub(crate) outcome: Option<Result<Json, Failure>>,
+    /// The outcome of a run that waits for its children before it closes.
+    #[serde(default)]
+    pub(crate) ending: Option<Result<Json, Failure>>,
+    #[serde(default)]
+    pub(crate) cells: Cells,
+    /// What the driver has not seen yet, in order.
+    #[serde(default)]
+    pub(crate) wakes: VecDeque<Wake>,
+    /// Open steps.
+    #[serde(default)]
+    pub(crate) steps: BTreeMap<StepId, Step>,
+    /// The number of the last step.
+    #[serde(default)]
+    pub(crate) last_step: u32,
+    /// Attempts that may still be executing although nothing waits for their outcome.
+    #[serde(default)]
+    pub(crate) draining: BTreeSet<(StepId, u32)>,
+    /// Attempts whose outcome is on record, with a digest of it: what tells a repeated report from a contradicting one.
+    #[serde(default)]
+    pub(crate) reported: BTreeMap<(StepId, u32), u64>,
+    /// Signals that no step has taken yet.
+    #[serde(default)]
+    pub(crate) signals: VecDeque<(String, Json)>,
+    /// Ids of signals that came with one.
+    #[serde(default)]
+    pub(crate) signal_ids: BTreeSet<String>,
+    /// Children that have not ended.
+    #[serde(default)]
+    pub(crate) children: BTreeMap<RunId, ChildLink>,
+    /// Transitions since the last step began.
+    #[serde(default)]
+    pub(crate) idle_transitions: u32,
+    #[serde(default)]
+    pub(crate) labels: Labels,
+    #[serde(default)]
+    pub(crate) status: Option<Json>,
+    #[serde(default)]
+    pub(crate) cancel_requested: Option<Now>,
+    /// How many entries the journal has.
+    #[serde(default)]
+    pub(crate) entries: u64,
+}
+
+/// A child that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ChildLink {
+    pub(crate) step: StepId,
+    pub(crate) on_parent_end: OnParentEnd,
+}
+
+/// An open step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Step {
+    pub(crate) tag: Tag,
+    pub(crate) path: String,
+    pub(crate) work: Work,
+    pub(crate) begun: Now,
+    /// The number of the record that began it: its place among the steps of its queue.
+    pub(crate) order: u64,
+    /// Attempts begun.
+    #[serde(default)]
+    pub(crate) attempts: u32,
+    /// Attempts whose worker died.
+    #[serde(default)]
+    pub(crate) crashes: u32,
+    /// Retries used, by policy.
+    #[serde(default)]
+    pub(crate) retries: Vec<u32>,
+    pub(crate) status: StepStatus,
+}
+
+/// Where an open step stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum StepStatus {
+    /// A call that waits for a worker.
+    Queued,
+    /// An attempt is out.
+    Running { since: Now },
+    /// A call that waits for its next try.
+    Backoff { until: Ticks, since: Wall },
+    /// A sleep, signal, callback or child that has not ended; a callback call whose function has returned.
+    Waiting,
+}
+
+impl Step {
+    pub(crate) fn call(&self) -> Option<&Call> {
+        match &self.work {
+            Work::Call(call) => Some(call),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self.status, StepStatus::Running { .. })
+    }
+
+    /// When time alone changes the step, with `slack` for the worker's own verdict on its time limit.
+    pub(crate) fn due(&self, slack_ms: u64) -> Option<Due> {
+        let within = |from: Now, ms: Option<u64>| ms.map(|ms| Due::Ticks(from.ticks.plus(ms)));
+        match (&self.work, &self.status) {
+            (Work::Sleep(Sleep::For(ms)), _) => within(self.begun, Some(*ms)),
+            (Work::Sleep(Sleep::Until(due)), _) => Some(*due),
+            (Work::Signal { timeout_ms, .. } | Work::Callback { timeout_ms }, _) => {
+                within(self.begun, *timeout_ms)
+            }
+            (Work::Call(call), _) if call.callback => within(self.begun, call.timeout_ms),
+            (Work::Call(call), StepStatus::Running { since }) => {
+                within(*since, call.timeout_ms.map(|ms| ms.saturating_add(slack_ms)))
+            }
+            (Work::Call(_), StepStatus::Backoff { until, .. }) => Some(Due::Ticks(*until)),
+            (Work::Call(_) | Work::Child(_), _) => None,
+        }
+    }
+}
+
+impl RunState {
+    /// The state that the first entry of a journal makes.
+    pub(crate) fn create(id: RunId, now: Now, created: &Created) -> Self {
+        RunState {
+            id,
+            created_at: now,
+            phase: Phase::Queued,
+            paused: None,
+            repair: None,
+            started_at: None,
+            ended_at: None,
+            outcome: None,
+            ending: None,
+            cells: Cells::new(),
+            wakes: VecDeque::from([Wake::Started]),
+            steps: BTreeMap::new(),
+            last_step: 0,
+            draining: BTreeSet::new(),
+            reported: BTreeMap::new(),
+            signals: VecDeque::new(),
+            signal_ids: BTreeSet::new(),
+            children: BTreeMap::new(),
+            idle_transitions: 0,
+            labels: created.options.labels.clone(),
+            status: None,
+            cancel_requested: None,
+            entries: 1,
+            created: created.clone(),
+        }
+    }
+
+    /// Whether no new step may begin.
+    pub(crate) fn is_held(&self) -> bool {
+        self.paused.is_some() || self.repair.is_some()
+    }
+
+    /// Whether something of it must stay in memory although it may be closed.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.phase.is_closed() && self.draining.is_empty()
+    }
+
+    /// Whether it is a task run that no attempt has been started for, or a run that has not begun.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.phase == Phase::Queued
+    }
+
+    /// When it may begin.
+    pub(crate) fn start_due(&self) -> Option<Due> {
+        let options = &self.created.options;
+        options.run_at.map(Due::Wall).or_else(|| {
+            options
+                .delay_ms
+                .map(|ms| Due::Ticks(self.created_at.ticks.plus(ms)))
+        })
+    }
+
+    /// The end of the attempt that a step waits for, if one is out.
+    pub(crate) fn running_attempt(&self, step: StepId) -> Option<u32> {
+        self.steps
+            .get(&step)
+            .filter(|step| step.is_running())
+            .map(|step| step.attempts)
+    }
+
+    /// Changes the state by one fact. `number` is the record's; `now` its batch's moment.
+    pub(crate) fn fold(&mut self, number: u64, now: Now, entry: &Entry) {
+        let next = life::next(self.phase, entry);
+        debug_assert!(
+            next.is_some(),
+            "{} in phase {:?} of {}",
+            entry.name(),
+            self.phase,
+            self.id
+        );
+        self.phase = next.unwrap_or(self.phase);
+        self.entries += 1;
+        match entry {
+            // The first entry makes the state, see `create`.
+            Entry::RunCreated(_) | Entry::Noted(_) => {}
+            Entry::RunStarted => self.started_at = Some(now),
+            Entry::RunPaused => self.paused = Some(now.wall),
+            Entry::RunResumed => {
+                self.paused = None;
+                self.repair = None;
+            }
+            Entry::RunSuspended { reason } => self.repair = Some((now.wall, reason.clone())),
+            Entry::Advanced {
+                cells,
+                transitions,
+                unfinished,
+            } => {
+                self.wakes.pop_front();
+                if *unfinished {
+                    self.wakes.push_front(Wake::Continued);
+                }
+                for (number, text) in cells {
+                    match text {
+                        Some(text) => self.cells.insert(*number, text.clone()),
+                        None => self.cells.remove(number),
+                    };
+                }
+                self.idle_transitions = self.idle_transitions.saturating_add(*transitions);
+            }
+            Entry::ChildStarted { step, run } => {
+                if let Some(Step {
+                    work: Work::Child(child),
+                    ..
+                }) = self.steps.get(step)
+                {
+                    let link = ChildLink {
+                        step: *step,
+                        on_parent_end: child.on_parent_end,
+                    };
+                    self.children.insert(*run, link);
+                }
+            }
+            Entry::ChildEnded { run } => {
+                self.children.remove(run);
+            }
+            Entry::SignalReceived { name, payload, id } => {
+                self.signal_ids.extend(id.clone());
+                self.signals.push_back((name.clone(), payload.clone()));
+            }
+            Entry::LabelsSet { labels } => self.labels.clone_from(labels),
+            Entry::StatusPublished { status } => self.status = Some(status.clone()),
+            Entry::CancelRequested { .. } => self.cancel_requested = Some(now),
+            Entry::StepBegun { .. }
+            | Entry::AttemptStarted { .. }
+            | Entry::AttemptFailed { .. }
+            | Entry::AttemptLost { .. }
+            | Entry::AttemptStopped { .. }
+            | Entry::CallReturned { .. }
+            | Entry::StepSucceeded { .. }
+            | Entry::StepFailed { .. }
+            | Entry::StepCancelled { .. } => self.fold_step(number, now, entry),
+            Entry::RunEnding { outcome } => self.ending = Some(outcome.clone()),
+            Entry::RunSucceeded { output } => self.close(now, Ok(output.clone())),
+            Entry::RunFailed { failure } => self.close(now, Err(failure.clone())),
+            Entry::RunTimedOut => self.close(now, Err(life::timed_out(&self.created))),
+            Entry::RunCancelled => self.close(
+                now,
+                Err(Failure::new(Failure::CANCELLED, "the run was cancelled")),
+            ),
+            Entry::RunExpired => {
+                self.close(
+                    now,
+                    Err(Failure::new(
+                        Failure::EXPIRED,
+                        "not started within its time to live",
+                    )),
+                );
+            }
+            Entry::RunReopened => {
+                self.ended_at = None;
+                self.outcome = None;
+                self.ending = None;
+                self.idle_transitions = 0;
+                // The run's own time limit counts again from here.
+                self.started_at = Some(now);
+                self.wakes.push_back(Wake::Reopened);
+            }
+        }
+    }
+
+    fn close(&mut self, now: Now, outcome: Result<Json, Failure>) {
+        self.ended_at = Some(now.wall);
+        self.outcome = Some(outcome);
+        self.ending = None;
+        self.paused = None;
+        self.repair = None;
+        self.wakes.clear();
+        self.signals.clear();
+    }
+
+    fn fold_step(&mut self, number: u64, now: Now, entry: &Entry) {
+        match entry {
+            Entry::StepBegun {
+                step,
+                tag,
+                path,
+                work,
+            } => {
+                self.begin_step(number, now, *step, *tag, path, work);
+            }
+            Entry::AttemptStarted { step, attempt, .. } => {
+                if let Some(step) = self.steps.get_mut(step) {
+                    step.attempts = *attempt;
+                    step.status = StepStatus::Running { since: now };
+                }
+            }
+            Entry::AttemptFailed {
+                step,
+                attempt,
+                failure,
+                policy,
+                retry_at,
+                draining,
+            } => {
+                if *draining {
+                    self.draining.insert((*step, *attempt));
+                } else {
+                    self.reported.insert((*step, *attempt), digest(&Err(failure)));
+                }
+                if let Some(step) = self.steps.get_mut(step) {
+                    let policy = *policy as usize;
+                    step.retries.resize(step.retries.len().max(policy + 1), 0);
+                    step.retries[policy] += 1;
+                    step.status = StepStatus::Backoff {
+                        until: *retry_at,
+                        since: now.wall,
+                    };
+                }
+            }
+            Entry::AttemptLost { step, reason, .. } => {
+                if let Some(step) = self.steps.get_mut(step) {
+                    step.crashes += u32::from(matches!(reason, Lost::Crashed | Lost::LeaseExpired));
+                    step.status = StepStatus::Queued;
+                }
+            }
+            Entry::AttemptStopped { step, attempt } => {
+                self.draining.remove(&(*step, *attempt));
+            }
+            Entry::CallReturned { step, attempt } => {
+                self.reported
+                    .insert((*step, *attempt), digest(&Ok(&Json::null())));
+                if let Some(step) = self.steps.get_mut(step) {
+                    step.status = StepStatus::Waiting;
+                }
+            }
+            Entry::StepSucceeded {
+                step,
+                attempt,
+                output,
+            } => {
+                if *attempt > 0 {
+                    self.reported.insert((*step, *attempt), digest(&Ok(output)));
+                }
+                self.end_step(*step, *attempt, Some(Ok(output.clone())));
+            }
+            Entry::StepFailed {
+                step,
+                attempt,
+                failure,
+                draining,
+            } => {
+                if *draining {
+                    self.draining.insert((*step, *attempt));
+                } else if *attempt > 0 {
+                    self.reported.insert((*step, *attempt), digest(&Err(failure)));
+                }
+                self.end_step(*step, *attempt, Some(Err(failure.clone())));
+            }
+            Entry::StepCancelled { step } => {
+                self.end_step(*step, 0, None);
+            }
+            _ => unreachable!("fold sends step entries only"),
+        }
+    }
+
+    fn begin_step(&mut self, number: u64, now: Now, id: StepId, tag: Tag, path: &str, work: &Work) {
+        self.last_step = self.last_step.max(id.0);
+        self.idle_transitions = 0;
+        let status = if matches!(work, Work::Call(_)) {
+            StepStatus::Queued
+        } else {
+            StepStatus::Waiting
+        };
+        self.steps.insert(
+            id,
+            Step {
+                tag,
+                path: path.to_owned(),
+                work: work.clone(),
+                begun: now,
+                order: number,
+                attempts: 0,
+                crashes: 0,
+                retries: Vec::new(),
+                status,
+            },
+        );
+    }
+
+    /// Removes an open step. An attempt that is out without having given the outcome goes on draining.
+    fn end_step(&mut self, id: StepId, reported: u32, outcome: Option<Result<Json, Failure>>) {
+        let Some(step) = self.steps.remove(&id) else {
+            return;
+        };
+        if step.is_running() && reported == 0 {
+            self.draining.insert((id, step.attempts));
+        }
+        if let (Work::Signal { name, .. }, Some(Ok(_))) = (&step.work, &outcome)
+            && let Some(at) = self.signals.iter().position(|(signal, _)| signal == name)
+        {
+            self.signals.remove(at);
+        }
+        if let Some(outcome) = outcome {
+            self.wakes.push_back(Wake::StepEnded {
+                tag: step.tag,
+                outcome,
+            });
+        }
+    }
+
+    pub(crate) fn is_task(&self) -> bool {
+        self.created.definition.kind == DefinitionKind::Task
+    }
+}
+
+/// Tells one recorded outcome from another.
+pub(crate) fn digest(outcome: &Result<&Json, &Failure>) -> u64 {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    match outcome {
+        Ok(output) => {
+            hash.update(b"ok ");
+            hash.update(output.get());
+        }
+        Err(failure) => {
+            hash.update(b"error ");
+            hash.update(&failure.error);
+            hash.update(b" ");
+            hash.update(&failure.message);
+        }
+    }
+    let digest = hash.finalize();
+    u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
+}

@@ -1,0 +1,133 @@
+//! What time alone does.
+
+use super::Partition;
+use super::close::Closing;
+use super::index::Cause;
+use super::life::Phase;
+use super::state::StepStatus;
+use crate::command::Reply;
+use crate::driver::Work;
+use crate::entry::Entry;
+use crate::ids::{AttemptId, RunId, StepId};
+use crate::json::Json;
+use crate::run::Failure;
+use crate::time::Due;
+
+impl Partition {
+    /// When the next timer, lease or grace is due on each clock: (partition time, wall time). The engine sends
+    /// [`crate::Command::Tick`] then.
+    pub fn next_due(&self) -> (Option<Due>, Option<Due>) {
+        let timer = self.index.ticks.first().map(|(at, ..)| *at);
+        let ticks = timer.into_iter().chain(self.next_expiry()).min();
+        (
+            ticks.map(Due::Ticks),
+            self.index.wall.first().map(|(at, ..)| Due::Wall(*at)),
+        )
+    }
+
+    pub(super) fn tick(&mut self, limit: usize) -> Reply {
+        self.expire_leases();
+        for _ in 0..limit {
+            let Some((run, cause)) = self.take_due() else {
+                break;
+            };
+            self.fire(run, cause);
+        }
+        Reply::Done
+    }
+
+    /// Takes the next due moment out of the index, so that each is handled once.
+    fn take_due(&mut self) -> Option<(RunId, Cause)> {
+        if self
+            .index
+            .ticks
+            .first()
+            .is_some_and(|(at, ..)| *at <= self.now.ticks)
+        {
+            return self.index.ticks.pop_first().map(|(_, run, cause)| (run, cause));
+        }
+        if self
+            .index
+            .wall
+            .first()
+            .is_some_and(|(at, ..)| *at <= self.now.wall)
+        {
+            return self.index.wall.pop_first().map(|(_, run, cause)| (run, cause));
+        }
+        None
+    }
+
+    fn fire(&mut self, run: RunId, cause: Cause) {
+        match cause {
+            // Its row says what is due; that is due then, too.
+            Cause::Stub => self.ask_for(run),
+            Cause::Start => self.to_advance.push_back(run),
+            Cause::QueueTtl => self.close(run, Closing::Expired),
+            Cause::Deadline => self.close(run, Closing::TimedOut),
+            Cause::CancelGrace => self.end_grace(run),
+            Cause::Step(step) => self.fire_step(run, step),
+        }
+    }
+
+    /// A cancelled run's attempts had their time: whatever still executes is left to drain.
+    fn end_grace(&mut self, run: RunId) {
+        let Some(state) = self.state(run).filter(|state| state.phase == Phase::Cancelling) else {
+            return;
+        };
+        let steps: Vec<StepId> = state.steps.keys().copied().collect();
+        steps.into_iter().for_each(|step| self.cancel_step(run, step, 0));
+        self.close(run, Closing::Cancelled);
+    }
+
+    fn fire_step(&mut self, run: RunId, step: StepId) {
+        let (now, graces) = (self.now, self.config.graces());
+        let Some(slot) = self.runs.get(&run) else { return };
+        let Some(open) = slot.state.steps.get(&step) else {
+            return;
+        };
+        let timeout = |what: &str| Failure::new(Failure::TIMEOUT, format!("{what} within its time limit"));
+        match (&open.work, &open.status) {
+            (Work::Sleep(_), _) => {
+                self.emit(
+                    run,
+                    Entry::StepSucceeded {
+                        step,
+                        attempt: 0,
+                        output: Json::null(),
+                    },
+                );
+            }
+            // The back-off is over: the step stands in its queue again.
+            (Work::Call(_), StepStatus::Backoff { .. }) => {
+                return self.index.step(&slot.state, step, now, graces, true);
+            }
+            (Work::Call(call), StepStatus::Running { .. }) if !call.callback => {
+                let attempt = AttemptId {
+                    run,
+                    step,
+                    attempt: open.attempts,
+                };
+                self.stop_attempt(run, step, attempt.attempt, 0);
+                return self.attempt_failed(attempt, timeout("the attempt did not end"), true);
+            }
+            _ => {
+                let running = slot.state.running_attempt(step);
+                let failure = timeout("it was not completed");
+                self.emit(
+                    run,
+                    Entry::StepFailed {
+                        step,
+                        attempt: 0,
+                        failure,
+                        draining: false,
+                    },
+                );
+                if let Some(attempt) = running {
+                    self.stop_attempt(run, step, attempt, 0);
+                }
+            }
+        }
+        self.finish_cancel(run);
+        self.to_advance.push_back(run);
+    }
+}

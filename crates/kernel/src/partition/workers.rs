@@ -1,0 +1,233 @@
+//! Workers and dispatch. Workers are not durable: after a restart they connect again and claim what they execute.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::index::{Place, QueueKey};
+use super::{Partition, Spec};
+use crate::command::{Claims, Reply, WorkerSpec};
+use crate::effect::Effect;
+use crate::entry::Lost;
+use crate::ids::{AttemptId, RunId, StepId, Token, WorkerId};
+use crate::time::Ticks;
+
+/// A connected worker, as shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerView {
+    /// The connection.
+    pub id: WorkerId,
+    /// What it announced.
+    pub spec: Arc<WorkerSpec>,
+    /// What it is executing.
+    pub attempts: Vec<AttemptId>,
+    /// Whether it takes no further attempts.
+    pub draining: bool,
+    /// When it was last heard of.
+    pub last_seen: Ticks,
+}
+
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) spec: Spec,
+    pub(super) attempts: BTreeSet<AttemptId>,
+    draining: bool,
+    last_seen: Ticks,
+}
+
+impl Worker {
+    pub(super) fn serves(&self, namespace: &str, queue: &str, function: &str) -> bool {
+        *self.spec.namespace == *namespace
+            && (self.spec.queues.is_empty() || self.spec.queues.contains(queue))
+            && self.spec.functions.contains(function)
+    }
+
+    fn free(&self) -> usize {
+        if self.draining {
+            0
+        } else {
+            (self.spec.slots as usize).saturating_sub(self.attempts.len())
+        }
+    }
+}
+
+impl Partition {
+    pub(super) fn connect_worker(
+        &mut self,
+        id: WorkerId,
+        spec: Spec,
+        claimed: &[(AttemptId, Token)],
+    ) -> Reply {
+        let worker = Worker {
+            spec,
+            attempts: BTreeSet::new(),
+            draining: false,
+            last_seen: self.now.ticks,
+        };
+        self.workers.insert(id, worker);
+        let mut claims = Claims::default();
+        for (attempt, token) in claimed {
+            let state = self
+                .state(attempt.run)
+                .filter(|_| *token == self.lease_token(*attempt));
+            let running =
+                state.is_some_and(|state| state.running_attempt(attempt.step) == Some(attempt.attempt));
+            let draining =
+                state.is_some_and(|state| state.draining.contains(&(attempt.step, attempt.attempt)));
+            if !running && !draining {
+                claims.drop.push(*attempt);
+                continue;
+            }
+            claims.keep.push(*attempt);
+            self.hold(*attempt, id);
+            let cancelling = state_is_cancelling(self, attempt.run);
+            if draining || cancelling {
+                // It was to be stopped, and may not have been told.
+                let grace_ms = if draining { 0 } else { self.config.cancel_grace_ms };
+                self.effect(Effect::Stop {
+                    worker: id,
+                    attempt: *attempt,
+                    grace_ms,
+                });
+            }
+        }
+        Reply::Claims(claims)
+    }
+
+    pub(super) fn drain_worker(&mut self, id: WorkerId) -> Reply {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.draining = true;
+        }
+        Reply::Done
+    }
+
+    pub(super) fn disconnect_worker(&mut self, id: WorkerId, goodbye: bool) -> Reply {
+        let Some(worker) = self.workers.remove(&id) else {
+            return Reply::Done;
+        };
+        let deadline = self.now.ticks.plus(self.config.reconnect_grace_ms);
+        for attempt in worker.attempts {
+            if goodbye {
+                self.abandon(attempt, Lost::Returned);
+            } else {
+                self.orphan(attempt, deadline);
+            }
+        }
+        Reply::Done
+    }
+
+    pub(super) fn heartbeat(&mut self, id: WorkerId) -> Reply {
+        let now = self.now.ticks;
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.last_seen = now;
+        }
+        Reply::Done
+    }
+
+    /// Gives up on workers that were silent for a lease, and on attempts that nobody came back for.
+    pub(super) fn expire_leases(&mut self) {
+        let now = self.now.ticks;
+        let lease = self.config.lease_ms;
+        let silent = |worker: &Worker| worker.last_seen.plus(lease) <= now;
+        let lost: Vec<WorkerId> = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| silent(worker))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in lost {
+            let Some(worker) = self.workers.remove(&id) else {
+                continue;
+            };
+            self.effect(Effect::Evict { worker: id });
+            worker
+                .attempts
+                .into_iter()
+                .for_each(|attempt| self.abandon(attempt, Lost::LeaseExpired));
+        }
+        let late: Vec<AttemptId> = self
+            .orphans
+            .iter()
+            .filter(|(_, deadline)| **deadline <= now)
+            .map(|(attempt, _)| *attempt)
+            .collect();
+        late.into_iter()
+            .for_each(|attempt| self.abandon(attempt, Lost::LeaseExpired));
+    }
+
+    /// When the next lease or grace is over.
+    pub(super) fn next_expiry(&self) -> Option<Ticks> {
+        let leases = self
+            .workers
+            .values()
+            .map(|worker| worker.last_seen.plus(self.config.lease_ms));
+        leases.chain(self.orphans.values().copied()).min()
+    }
+
+    /// Gives steps to free workers until there is none of the one or the other.
+    pub(super) fn dispatch(&mut self) {
+        if self.index.ready.is_empty() {
+            return;
+        }
+        // The least loaded worker chooses first, so that work spreads.
+        let mut free: BTreeSet<(usize, WorkerId)> = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.free() > 0)
+            .map(|(id, worker)| (worker.attempts.len(), *id))
+            .collect();
+        while let Some((load, id)) = free.pop_first() {
+            let Some((run, step)) = self.next_for(id) else {
+                continue;
+            };
+            self.start_attempt(run, step, id);
+            if self.workers.get(&id).is_some_and(|worker| worker.free() > 0) {
+                free.insert((load + 1, id));
+            }
+        }
+    }
+
+    /// The first step in any line that the worker serves. Runs that are only stubs are asked for on the way.
+    fn next_for(&mut self, id: WorkerId) -> Option<(RunId, StepId)> {
+        let worker = self.workers.get(&id)?;
+        let served = |(key, _): &(&QueueKey, &BTreeSet<Place>)| worker.serves(&key.0, &key.1, &key.2);
+        let mut wanted = Vec::new();
+        let mut best: Option<Place> = None;
+        for (_, line) in self.index.ready.iter().filter(served) {
+            for place in line {
+                if self.runs.contains_key(&place.2) {
+                    best = Some(best.map_or(*place, |best| best.min(*place)));
+                    break;
+                }
+                if self.index.loading.contains(&place.2) {
+                    // On its way; it holds its worker's slot, so that no more are asked for than can start.
+                    if wanted.len() + self.index.loading.len() >= worker.free() + wanted.len() {
+                        break;
+                    }
+                } else {
+                    wanted.push(place.2);
+                    break;
+                }
+            }
+        }
+        wanted.into_iter().for_each(|run| self.ask_for(run));
+        best.map(|(_, _, run, step)| (run, step))
+    }
+
+    /// The workers.
+    pub fn workers(&self) -> Vec<WorkerView> {
+        let view = |(id, worker): (&WorkerId, &Worker)| WorkerView {
+            id: *id,
+            spec: worker.spec.clone(),
+            attempts: worker.attempts.iter().copied().collect(),
+            draining: worker.draining,
+            last_seen: worker.last_seen,
+        };
+        self.workers.iter().map(view).collect()
+    }
+}
+
+fn state_is_cancelling(partition: &Partition, run: RunId) -> bool {
+    partition
+        .state(run)
+        .is_some_and(|state| state.phase == super::life::Phase::Cancelling)
+}
