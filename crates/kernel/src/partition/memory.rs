@@ -260,6 +260,14 @@ impl Partition {
         self.lines = row;
     }
 
+    /// Takes in the rows that [`Partition::replay_needs`] named. Unlike [`crate::Command::Loaded`] it decides nothing: the log still has to tell
+    /// what these runs did next.
+    pub fn recover_rows(&mut self, now: Now, rows: LoadedRows) {
+        self.now = now;
+        self.install(rows);
+        self.to_advance.clear();
+    }
+
     /// What replaying these records needs in memory first. Asked again after each load, until nothing is needed.
     pub fn replay_needs(&self, records: &[Record]) -> Needs {
         let mut needs = Needs::default();
