@@ -33,6 +33,38 @@ pub fn encode<M: Serialize>(messages: &[M], out: &mut BytesMut) -> Result<(), se
     Ok(())
 }
 
+/// Appends all of `messages` to `out` in as few frames as `limit` allows. A message that is over it alone gets a frame of its own,
+/// and the peer's refusal.
+pub fn encode_within<M: Serialize>(
+    messages: &[M],
+    limit: usize,
+    out: &mut BytesMut,
+) -> Result<(), serde_json::Error> {
+    let mut rest = messages;
+    while !rest.is_empty() {
+        let start = out.len();
+        out.put_slice(&[0, 0, 0, 0, b'[']);
+        let mut taken = 0;
+        for message in rest {
+            let end = out.len();
+            if taken > 0 {
+                out.put_u8(b',');
+            }
+            serde_json::to_writer((&mut *out).writer(), message)?;
+            if taken > 0 && out.len() - start - 4 >= limit {
+                out.truncate(end);
+                break;
+            }
+            taken += 1;
+        }
+        out.put_u8(b']');
+        let length = u32::try_from(out.len() - start - 4).map_err(serde::ser::Error::custom)?;
+        out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+        rest = &rest[taken..];
+    }
+    Ok(())
+}
+
 /// Takes one whole frame from the front of `input`, or returns `None` until more has arrived.
 pub fn decode<M: DeserializeOwned>(input: &mut BytesMut, limit: usize) -> Result<Option<Vec<M>>, FrameError> {
     let Some(header) = input.first_chunk::<4>() else {

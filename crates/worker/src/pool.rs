@@ -1,0 +1,492 @@
+//! The attempts at hand and the children that execute them: who executes what, until when, and what came of it.
+//!
+//! ```text
+//! child:    starting ──ready──► idle ◄──answer──┐
+//!              │                 └────call────► busy ──stop, limit──► ending ──grace──► killed
+//!              └── dies: back-off, then another          └── dies: its one attempt is charged
+//! ```
+//! Time comes in as an argument; children are reached through their handles only.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use riverrun_kernel::{AttemptId, Failure, Lost};
+use riverrun_wire::child::{Call, FromChild, ToChild};
+use riverrun_wire::worker::{FromWorker, Function, Offer};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::children::{self, ChildEvent, ChildHandle, ChildId};
+use crate::config::{Config, OutputLine};
+use crate::error::WorkerError;
+use crate::ledger::{Ledger, Outcome};
+use crate::output::{Budget, Decoder};
+
+/// After so many failed starts in a row the attempts that wait for a child fail instead of waiting on.
+const START_FAILURES: u32 = 3;
+const MAX_START_DELAY: Duration = Duration::from_secs(10);
+/// How much of what a child says before it is ready is kept to explain why it never was.
+const START_TAIL: usize = 4096;
+
+pub(crate) struct Pool {
+    config: Config,
+    pub ledger: Ledger,
+    /// Output of attempts, not sent yet. Bounded by `max_output_bytes` for each attempt, of which there are `slots`.
+    pub logs: Vec<FromWorker>,
+    children: HashMap<ChildId, Member>,
+    waiting: VecDeque<Box<Offer>>,
+    next_child: u64,
+    start_failures: u32,
+    start_not_before: Option<Instant>,
+    /// What the first child found; `None` until it is ready.
+    pub functions: Option<Vec<Function>>,
+    events: mpsc::Sender<(ChildId, ChildEvent)>,
+    tasks: JoinSet<()>,
+}
+
+struct Member {
+    handle: ChildHandle,
+    phase: Phase,
+    /// Of the attempt it executes or executed last.
+    output: Option<Output>,
+    decoders: [Decoder; 2],
+}
+
+enum Phase {
+    Starting { since: Instant, loading: Option<String>, said: String },
+    Idle,
+    Busy(Busy),
+}
+
+struct Busy {
+    attempt: AttemptId,
+    limit: Option<(Instant, Duration)>,
+    ending: Option<Ending>,
+    kill_at: Option<Instant>,
+}
+
+/// Why an attempt is being ended from here.
+#[derive(Clone, Copy, PartialEq)]
+enum Ending {
+    Stop,
+    Timeout(Duration),
+    /// Given back, because the supervisor shuts down.
+    Shutdown,
+    /// Its right was lost: whatever becomes of it is nobody's business.
+    Dropped,
+}
+
+struct Output {
+    attempt: AttemptId,
+    function: String,
+    budget: Budget,
+}
+
+impl Pool {
+    pub fn new(config: Config, events: mpsc::Sender<(ChildId, ChildEvent)>) -> Self {
+        Pool {
+            config,
+            ledger: Ledger::default(),
+            logs: Vec::new(),
+            children: HashMap::new(),
+            waiting: VecDeque::new(),
+            next_child: 0,
+            start_failures: 0,
+            start_not_before: None,
+            functions: None,
+            events,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Starts the first child, which finds out what functions there are.
+    pub fn open(&mut self, now: Instant) -> Result<(), WorkerError> {
+        self.start_child(now)
+            .map_err(|error| WorkerError::Python { python: self.config.python.clone(), error })
+    }
+
+    /// Takes an offer in.
+    pub fn offer(&mut self, offer: Box<Offer>) {
+        if self.ledger.accept(offer.attempt, offer.token) {
+            self.waiting.push_back(offer);
+        }
+    }
+
+    /// Ends an attempt on request: at once if it waits, gently and after `grace` by force if it executes.
+    pub fn stop(&mut self, attempt: AttemptId, grace: Duration, now: Instant) {
+        if self.forget_waiting(attempt) {
+            self.ledger.finish(attempt, Outcome::Stopped);
+        } else {
+            self.end(attempt, Ending::Stop, now + grace);
+        }
+    }
+
+    /// Ends an attempt whose right was lost. Nothing of it will be reported.
+    pub fn drop_attempt(&mut self, attempt: AttemptId, now: Instant) {
+        self.ledger.forget(attempt);
+        if !self.forget_waiting(attempt) {
+            self.end(attempt, Ending::Dropped, now);
+        }
+    }
+
+    /// Gives back what has not begun.
+    pub fn return_waiting(&mut self) {
+        for offer in std::mem::take(&mut self.waiting) {
+            self.ledger.finish(offer.attempt, Outcome::Lost(Lost::Returned));
+        }
+    }
+
+    /// Kills and gives back what is executing.
+    pub fn return_executing(&mut self, now: Instant) {
+        for attempt in self.ledger.executing() {
+            self.end(attempt, Ending::Shutdown, now);
+        }
+    }
+
+    /// Hands waiting attempts to idle children, and starts more children where that helps.
+    pub fn dispatch(&mut self, now: Instant) {
+        if self.functions.is_none() {
+            return;
+        }
+        for (_, member) in &mut self.children {
+            if self.waiting.is_empty() {
+                break;
+            }
+            if matches!(member.phase, Phase::Idle)
+                && let Some(offer) = self.waiting.pop_front()
+            {
+                member.begin(*offer, now, self.config.max_output_bytes);
+            }
+        }
+        let mut starting = self.children.values().filter(|child| child.is_starting()).count();
+        while self.waiting.len() > starting
+            && self.children.len() < self.config.slots.max(1) as usize
+            && self.start_not_before.is_none_or(|moment| moment <= now)
+        {
+            if let Err(error) = self.start_child(now) {
+                self.start_failed(&format!("{}: {error}", self.config.python.display()), now);
+            } else {
+                starting += 1;
+            }
+        }
+    }
+
+    /// Takes in what a child did. An error ends the supervisor: its first child did not come up.
+    pub fn on_event(&mut self, id: ChildId, event: ChildEvent, now: Instant) -> Result<(), WorkerError> {
+        match event {
+            ChildEvent::Message(message) => self.on_message(id, message),
+            ChildEvent::Raw { stream, bytes } => {
+                self.on_raw(id, stream, &bytes);
+                Ok(())
+            }
+            ChildEvent::Exited { how } => self.on_exit(id, &how, now),
+        }
+    }
+
+    /// The next moment at which [`Pool::tick`] has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let of_children = self.children.values().filter_map(|member| member.deadline(&self.config));
+        let start = self.start_not_before.filter(|_| !self.waiting.is_empty());
+        of_children.chain(start).min()
+    }
+
+    /// Enforces what is due.
+    pub fn tick(&mut self, now: Instant) {
+        for member in self.children.values_mut() {
+            if member.deadline(&self.config).is_some_and(|due| due <= now) {
+                member.enforce(now, &self.config);
+            }
+        }
+        if self.start_not_before.is_some_and(|moment| moment <= now) {
+            self.start_not_before = None;
+        }
+    }
+
+    /// Ends the children, all of them idle or of no more use.
+    pub async fn close(mut self) {
+        for member in self.children.values() {
+            match member.phase {
+                Phase::Idle => member.handle.send(ToChild::Exit {}),
+                _ => member.handle.kill(),
+            }
+        }
+        self.children.clear();
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    fn start_child(&mut self, now: Instant) -> std::io::Result<()> {
+        // The tasks of children that have ended are let go here, so that the set does not grow.
+        while self.tasks.try_join_next().is_some() {}
+        self.next_child += 1;
+        let id = ChildId(self.next_child);
+        let handle = children::start(&self.config, id, self.events.clone(), &mut self.tasks)?;
+        tracing::debug!(pid = handle.pid, "a child starts");
+        let phase = Phase::Starting { since: now, loading: None, said: String::new() };
+        let member = Member { handle, phase, output: None, decoders: Default::default() };
+        self.children.insert(id, member);
+        Ok(())
+    }
+
+    fn start_failed(&mut self, why: &str, now: Instant) {
+        self.start_failures += 1;
+        let delay = Duration::from_millis(100) * 2_u32.saturating_pow(self.start_failures.min(10));
+        self.start_not_before = Some(now + delay.min(MAX_START_DELAY));
+        tracing::warn!(failures = self.start_failures, "a child did not start: {why}");
+        if self.start_failures >= START_FAILURES {
+            for offer in std::mem::take(&mut self.waiting) {
+                let failure = Failure::new("WorkerStartFailed", format!("the worker's child process does not start: {why}"));
+                self.ledger.finish(offer.attempt, Outcome::Failed(failure));
+            }
+        }
+    }
+
+    fn forget_waiting(&mut self, attempt: AttemptId) -> bool {
+        let before = self.waiting.len();
+        self.waiting.retain(|offer| offer.attempt != attempt);
+        self.waiting.len() < before
+    }
+
+    fn end(&mut self, attempt: AttemptId, why: Ending, kill_at: Instant) {
+        let busy = self.children.values_mut().find_map(|member| match &mut member.phase {
+            Phase::Busy(busy) if busy.attempt == attempt => Some((&member.handle, busy)),
+            _ => None,
+        });
+        if let Some((handle, busy)) = busy {
+            if busy.ending.is_none() {
+                handle.send(ToChild::Stop { attempt });
+            }
+            // A time limit that has struck stays the reason.
+            if !matches!(busy.ending, Some(Ending::Timeout(_))) || why == Ending::Dropped {
+                busy.ending = Some(why);
+            }
+            busy.kill_at = Some(busy.kill_at.map_or(kill_at, |before| before.min(kill_at)));
+        }
+    }
+
+    fn on_message(&mut self, id: ChildId, message: FromChild) -> Result<(), WorkerError> {
+        let Some(member) = self.children.get_mut(&id) else {
+            return Ok(());
+        };
+        match message {
+            FromChild::Loading { file } => {
+                if let Phase::Starting { loading, .. } = &mut member.phase {
+                    *loading = Some(file);
+                }
+            }
+            FromChild::Ready { version, python, functions, warnings } => {
+                if version != env!("CARGO_PKG_VERSION") {
+                    return Err(WorkerError::Start(format!(
+                        "its riverrun package is version {version}, and this worker is {}",
+                        env!("CARGO_PKG_VERSION")
+                    )));
+                }
+                member.phase = Phase::Idle;
+                self.start_failures = 0;
+                if self.functions.is_none() {
+                    announce(&python, &functions, &warnings);
+                    self.functions = Some(functions);
+                }
+            }
+            FromChild::Log { attempt, stream, text } => self.log(id, attempt, &stream, text),
+            FromChild::Done { attempt, output } => self.answered(id, attempt, Outcome::Done(output)),
+            FromChild::Failed { attempt, failure } => self.answered(id, attempt, Outcome::Failed(failure)),
+            FromChild::Stopped { attempt } => self.answered(id, attempt, Outcome::Stopped),
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, id: ChildId, attempt: AttemptId, outcome: Outcome) {
+        let Some(member) = self.children.get_mut(&id) else {
+            return;
+        };
+        match &member.phase {
+            Phase::Busy(busy) if busy.attempt == attempt => {
+                let outcome = match busy.ending {
+                    // In time or not, what came before the stop reached it is the truth.
+                    None | Some(Ending::Stop) => outcome,
+                    Some(Ending::Timeout(limit)) => timed_out(limit, false),
+                    Some(Ending::Shutdown) if outcome == Outcome::Stopped => Outcome::Lost(Lost::Returned),
+                    Some(Ending::Shutdown | Ending::Dropped) => outcome,
+                };
+                member.phase = Phase::Idle;
+                self.ledger.finish(attempt, outcome);
+            }
+            _ => {
+                tracing::error!(%attempt, "a child answered a call that it does not have; it is killed");
+                member.handle.kill();
+            }
+        }
+    }
+
+    fn on_exit(&mut self, id: ChildId, how: &str, now: Instant) -> Result<(), WorkerError> {
+        let Some(mut member) = self.children.remove(&id) else {
+            return Ok(());
+        };
+        match member.phase {
+            Phase::Idle => tracing::info!(pid = member.handle.pid, "an idle child has gone: {how}"),
+            Phase::Starting { loading, said, .. } => {
+                let why = start_failure(how, loading.as_deref(), &said);
+                if self.functions.is_none() {
+                    return Err(WorkerError::Start(why));
+                }
+                self.start_failed(&why, now);
+            }
+            Phase::Busy(busy) => {
+                let outcome = match busy.ending {
+                    None => Outcome::Lost(Lost::Crashed),
+                    Some(Ending::Stop | Ending::Dropped) => Outcome::Stopped,
+                    Some(Ending::Timeout(limit)) => timed_out(limit, true),
+                    Some(Ending::Shutdown) => Outcome::Lost(Lost::Returned),
+                };
+                if busy.ending.is_none() {
+                    tracing::warn!(attempt = %busy.attempt, pid = member.handle.pid, "a child died while executing: {how}");
+                }
+                if let Some(output) = &mut member.output {
+                    let text = format!("[the process that executed this attempt was {how}]\n").replace("was ended", "ended");
+                    emit(&self.config, &mut self.logs, output, "log", text);
+                }
+                self.ledger.finish(busy.attempt, outcome);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_raw(&mut self, id: ChildId, stream: &'static str, bytes: &[u8]) {
+        let Some(member) = self.children.get_mut(&id) else {
+            return;
+        };
+        let text = member.decoders[usize::from(stream == "stderr")].feed(bytes);
+        if let Phase::Starting { said, .. } = &mut member.phase {
+            said.push_str(&text);
+            let cut = said.len().saturating_sub(START_TAIL);
+            said.drain(..said.ceil_char_boundary(cut));
+        }
+        match &mut member.output {
+            // Between two attempts it is the rest of what the last one wrote.
+            Some(output) => emit(&self.config, &mut self.logs, output, stream, text),
+            None => show(&self.config, "", "", stream, &text),
+        }
+    }
+
+    fn log(&mut self, id: ChildId, attempt: AttemptId, stream: &str, text: String) {
+        let output = self.children.get_mut(&id).and_then(|member| member.output.as_mut());
+        if let Some(output) = output.filter(|output| output.attempt == attempt) {
+            emit(&self.config, &mut self.logs, output, stream, text);
+        }
+    }
+}
+
+impl Member {
+    fn is_starting(&self) -> bool {
+        matches!(self.phase, Phase::Starting { .. })
+    }
+
+    fn begin(&mut self, offer: Offer, now: Instant, max_output_bytes: usize) {
+        self.output = Some(Output {
+            attempt: offer.attempt,
+            function: offer.function.clone(),
+            budget: Budget::new(max_output_bytes),
+        });
+        let limit = offer.timeout_ms.map(Duration::from_millis);
+        self.phase = Phase::Busy(Busy {
+            attempt: offer.attempt,
+            limit: limit.and_then(|limit| Some((now.checked_add(limit)?, limit))),
+            ending: None,
+            kill_at: None,
+        });
+        self.handle.send(ToChild::Call(Box::new(Call {
+            attempt: offer.attempt,
+            function: offer.function,
+            input: offer.input.get().to_owned(),
+            definition: offer.definition,
+            path: offer.path,
+            timeout_ms: offer.timeout_ms,
+            idempotency_key: offer.idempotency_key,
+            callback: offer.callback,
+        })));
+    }
+
+    fn deadline(&self, config: &Config) -> Option<Instant> {
+        match &self.phase {
+            Phase::Starting { since, .. } => since.checked_add(config.start_timeout),
+            Phase::Idle => None,
+            Phase::Busy(busy) => {
+                let limit = busy.limit.filter(|_| !matches!(busy.ending, Some(Ending::Timeout(_))));
+                busy.kill_at.into_iter().chain(limit.map(|(moment, _)| moment)).min()
+            }
+        }
+    }
+
+    fn enforce(&mut self, now: Instant, config: &Config) {
+        match &mut self.phase {
+            Phase::Starting { said, since, .. } => {
+                *since = now;
+                said.push_str(&format!("\nnot ready within start_timeout, {} s", config.start_timeout.as_secs()));
+                self.handle.kill();
+            }
+            Phase::Idle => {}
+            Phase::Busy(busy) => {
+                if busy.kill_at.is_some_and(|moment| moment <= now) {
+                    busy.kill_at = None;
+                    busy.limit = None;
+                    self.handle.kill();
+                } else if let Some((_, limit)) = busy.limit.take() {
+                    if busy.ending.is_none() {
+                        busy.ending = Some(Ending::Timeout(limit));
+                        self.handle.send(ToChild::Stop { attempt: busy.attempt });
+                    }
+                    let kill_at = now + config.timeout_grace;
+                    busy.kill_at = Some(busy.kill_at.map_or(kill_at, |before| before.min(kill_at)));
+                }
+            }
+        }
+    }
+}
+
+fn timed_out(limit: Duration, killed: bool) -> Outcome {
+    let seconds = limit.as_secs_f64();
+    let end = if killed { "its process was killed" } else { "it was stopped" };
+    Outcome::Failed(Failure::new(
+        Failure::TIMEOUT,
+        format!("the attempt was not done within its time limit of {seconds} s; {end}"),
+    ))
+}
+
+fn start_failure(how: &str, loading: Option<&str>, said: &str) -> String {
+    let said = said.trim();
+    let place = loading.map_or_else(String::new, |file| format!(" while it loaded {file}"));
+    if said.is_empty() {
+        format!("it {how}{place}").replace("it killed", "it was killed")
+    } else if loading.is_none() {
+        said.to_owned()
+    } else {
+        format!("it {how}{place}: {said}").replace("it killed", "it was killed")
+    }
+}
+
+fn announce(python: &str, functions: &[Function], warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let names: Vec<&str> = functions.iter().filter(|f| f.broken.is_none()).map(|f| f.name.as_str()).collect();
+    tracing::info!(python, functions = names.join(" "), "the functions are loaded");
+}
+
+fn emit(config: &Config, logs: &mut Vec<FromWorker>, output: &mut Output, stream: &str, text: String) {
+    if text.is_empty() {
+        return;
+    }
+    if let Some(text) = output.budget.take(text) {
+        show(config, &output.function, &output.attempt.to_string(), stream, &text);
+        logs.push(FromWorker::Log { attempt: output.attempt, stream: stream.to_owned(), text });
+    }
+}
+
+fn show(config: &Config, function: &str, attempt: &str, stream: &str, text: &str) {
+    if let Some(sink) = &config.show_output {
+        for text in text.lines() {
+            sink(OutputLine { function, attempt, stream, text });
+        }
+    }
+}

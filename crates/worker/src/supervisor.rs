@@ -1,0 +1,370 @@
+//! The supervisor: one loop that joins the connection, the children, the clock and the wish to shut down.
+
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use riverrun_wire::frame::{self, MAX_FRAME};
+use riverrun_wire::worker::{FromWorker, PROTOCOL, ToWorker};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::children::{ChildEvent, ChildId};
+use crate::config::Config;
+use crate::connection::{self, Address, ConnectError, Received, Upgraded};
+use crate::error::WorkerError;
+use crate::pool::Pool;
+
+const MIN_RETRY: Duration = Duration::from_millis(50);
+const MAX_RETRY: Duration = Duration::from_secs(2);
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the last frame may take to leave.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Frames that wait for the socket. With a few, what comes up meanwhile gathers into the next one.
+const FRAMES: usize = 4;
+const EVENTS: usize = 1024;
+
+/// Executes the functions of a folder for a server, until it is told to stop.
+#[derive(Debug)]
+pub struct Supervisor {
+    config: Config,
+    address: Address,
+}
+
+impl Supervisor {
+    /// Checks the settings. Nothing is started yet.
+    pub fn new(config: Config) -> Result<Self, WorkerError> {
+        let address = Address::parse(&config.server)?;
+        if !config.functions.exists() {
+            return Err(WorkerError::NoFunctions(config.functions));
+        }
+        Ok(Supervisor { config, address })
+    }
+
+    /// Runs until `shutdown` is cancelled and what is executing has ended, or was given back after `drain_timeout`.
+    ///
+    /// A server that cannot be reached is tried again for ever; only what will not pass by itself is an error.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
+        let (events, received) = mpsc::channel(EVENTS);
+        let pool = Pool::new(self.config.clone(), events);
+        let mut work = Work {
+            link: Link::Waiting,
+            pool,
+            config: self.config,
+            address: self.address,
+            retry: MIN_RETRY,
+            warned: false,
+            draining: None,
+        };
+        let result = work.run(received, shutdown).await;
+        work.leave(result.is_ok()).await;
+        result
+    }
+}
+
+/// The state of a running supervisor.
+struct Work {
+    config: Config,
+    address: Address,
+    pool: Pool,
+    link: Link,
+    retry: Duration,
+    /// Whether the loss of the connection has been told already.
+    warned: bool,
+    /// Since the shutdown was asked for: until when attempts may go on.
+    draining: Option<Instant>,
+}
+
+/// The way to the server.
+enum Link {
+    /// The functions are not known yet, so there is nothing to say.
+    Waiting,
+    Connecting(AbortOnDropHandle<Result<Upgraded, ConnectError>>),
+    Open(Open),
+}
+
+struct Open {
+    received: mpsc::Receiver<Received>,
+    frames: mpsc::Sender<BytesMut>,
+    writer: JoinHandle<()>,
+    _reader: AbortOnDropHandle<()>,
+    /// A third of the lease, once welcomed.
+    beat: Option<Duration>,
+    /// When something was last sent; until the welcome, when the connection was made.
+    last_sent: Instant,
+    /// Messages that fit nowhere else: draining, beat.
+    pending: Vec<FromWorker>,
+}
+
+enum LinkEvent {
+    Connected(Result<Upgraded, ConnectError>),
+    Received(Received),
+    Writable,
+}
+
+impl Link {
+    /// Waits for something to happen. Cancel-safe.
+    async fn event(&mut self, outgoing: bool) -> LinkEvent {
+        match self {
+            Link::Waiting => std::future::pending().await,
+            Link::Connecting(task) => LinkEvent::Connected(
+                task.await.unwrap_or_else(|error| Err(ConnectError::Passing(error.to_string()))),
+            ),
+            Link::Open(open) => tokio::select! {
+                received = open.received.recv() => LinkEvent::Received(
+                    received.unwrap_or_else(|| Received::Closed("its reader has ended".to_owned())),
+                ),
+                Ok(_) = open.frames.reserve(), if outgoing => LinkEvent::Writable,
+            },
+        }
+    }
+}
+
+impl Work {
+    async fn run(
+        &mut self,
+        mut events: mpsc::Receiver<(ChildId, ChildEvent)>,
+        shutdown: CancellationToken,
+    ) -> Result<(), WorkerError> {
+        self.pool.open(Instant::now())?;
+        loop {
+            self.pool.dispatch(Instant::now());
+            if self.is_done() {
+                return Ok(());
+            }
+            let wake = self.next_wake();
+            let outgoing = self.has_outgoing();
+            tokio::select! {
+                event = events.recv() => {
+                    // Everything at hand goes into one frame.
+                    let mut next = event;
+                    while let Some((id, event)) = next {
+                        self.pool.on_event(id, event, Instant::now())?;
+                        next = events.try_recv().ok();
+                    }
+                    self.connect_once_loaded();
+                }
+                event = self.link.event(outgoing) => self.on_link(event)?,
+                () = tokio::time::sleep_until(wake) => self.on_time(Instant::now()),
+                () = shutdown.cancelled(), if self.draining.is_none() => self.drain(Instant::now()),
+            }
+        }
+    }
+
+    /// Says goodbye if there is somebody to say it to, and ends the children.
+    async fn leave(self, politely: bool) {
+        if let Link::Open(open) = self.link {
+            let mut bytes = BytesMut::new();
+            if politely && frame::encode(&[FromWorker::Bye {}], &mut bytes).is_ok() {
+                let _ = tokio::time::timeout(FAREWELL, open.frames.send(bytes)).await;
+            }
+            drop(open.frames);
+            let _ = tokio::time::timeout(FAREWELL, open.writer).await;
+        }
+        self.pool.close().await;
+    }
+
+    fn is_done(&self) -> bool {
+        let Some(deadline) = self.draining else {
+            return false;
+        };
+        let settled = self.pool.ledger.is_settled() && self.pool.logs.is_empty();
+        // Past the deadline the killed children's ends are waited for a moment; their reports may find no listener.
+        settled || Instant::now() >= deadline + FAREWELL
+    }
+
+    fn connect_once_loaded(&mut self) {
+        if matches!(self.link, Link::Waiting) && self.pool.functions.is_some() {
+            self.connect(Duration::ZERO);
+        }
+    }
+
+    fn connect(&mut self, delay: Duration) {
+        let (address, token) = (self.address.clone(), self.config.token.clone());
+        self.link = Link::Connecting(AbortOnDropHandle::new(tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            connection::connect(&address, token.as_deref()).await
+        })));
+    }
+
+    fn on_link(&mut self, event: LinkEvent) -> Result<(), WorkerError> {
+        match event {
+            LinkEvent::Connected(Ok(upgraded)) => self.say_hello(upgraded),
+            LinkEvent::Connected(Err(ConnectError::Passing(reason))) => self.disconnected(&reason),
+            LinkEvent::Connected(Err(ConnectError::Fatal(error))) => return Err(error),
+            LinkEvent::Received(Received::Closed(reason)) => self.disconnected(&reason),
+            LinkEvent::Received(Received::Messages(messages)) => {
+                for message in messages {
+                    self.on_message(message)?;
+                }
+            }
+            LinkEvent::Writable => self.flush(),
+        }
+        Ok(())
+    }
+
+    fn say_hello(&mut self, upgraded: Upgraded) {
+        let (read, write, input) = upgraded.into_parts();
+        let (sender, received) = mpsc::channel(FRAMES);
+        let (frames, outgoing) = mpsc::channel(FRAMES);
+        self.pool.ledger.reconnect();
+        let hello = FromWorker::Hello {
+            protocol: PROTOCOL,
+            name: self.config.worker_name(),
+            namespace: self.config.namespace.clone(),
+            queues: self.config.queues.clone(),
+            functions: self.pool.functions.clone().unwrap_or_default(),
+            slots: self.config.slots.max(1),
+            attempts: self.pool.ledger.claims(),
+        };
+        let mut open = Open {
+            received,
+            frames,
+            writer: tokio::spawn(connection::write(write, outgoing)),
+            _reader: AbortOnDropHandle::new(tokio::spawn(connection::read(read, input, sender))),
+            beat: None,
+            last_sent: Instant::now(),
+            pending: Vec::new(),
+        };
+        open.send(&[hello]);
+        self.link = Link::Open(open);
+    }
+
+    fn disconnected(&mut self, reason: &str) {
+        if !self.warned {
+            tracing::warn!(server = %self.address.url, "no connection to the server: {reason}; trying again");
+            self.warned = true;
+        }
+        // Spread, so that a thousand workers do not come back in the same millisecond.
+        let noise = std::hash::RandomState::new().build_hasher().finish() % 512;
+        let delay = self.retry.mul_f64(0.5 + noise as f64 / 1024.0);
+        self.retry = (self.retry * 2).min(MAX_RETRY);
+        self.connect(delay);
+    }
+
+    fn on_message(&mut self, message: ToWorker) -> Result<(), WorkerError> {
+        let now = Instant::now();
+        match message {
+            ToWorker::Welcome { server, lease_ms, drop, keep, .. } => {
+                for attempt in drop {
+                    self.pool.drop_attempt(attempt, now);
+                }
+                tracing::info!(server = %self.address.url, version = %server, kept = keep.len(), "connected");
+                (self.retry, self.warned) = (MIN_RETRY, false);
+                if let Link::Open(open) = &mut self.link {
+                    open.beat = Some(Duration::from_millis((lease_ms / 3).max(1)));
+                    if self.draining.is_some() {
+                        open.pending.push(FromWorker::Draining {});
+                    }
+                }
+            }
+            ToWorker::Offer(offer) => {
+                self.pool.offer(offer);
+                if self.draining.is_some() {
+                    self.pool.return_waiting();
+                }
+            }
+            ToWorker::Stop { attempt, grace_ms } => {
+                self.pool.stop(attempt, Duration::from_millis(grace_ms), now);
+            }
+            ToWorker::Ack { seq } => self.pool.ledger.acknowledge(seq),
+            ToWorker::Refused { seq, code, message } => {
+                let attempt = self.pool.ledger.reported(seq).map(|attempt| attempt.to_string());
+                tracing::warn!(attempt, code, "a report changed nothing: {message}");
+            }
+            ToWorker::Going {} => tracing::info!("the server is going; the attempts are kept"),
+            ToWorker::Error { code, message } => return self.on_error(code, message),
+        }
+        Ok(())
+    }
+
+    fn on_error(&mut self, code: String, message: String) -> Result<(), WorkerError> {
+        let welcomed = matches!(&self.link, Link::Open(Open { beat: Some(_), .. }));
+        if welcomed {
+            self.disconnected(&format!("{message} ({code})"));
+            return Ok(());
+        }
+        Err(WorkerError::Refused { server: self.address.url.clone(), code, message })
+    }
+
+    fn drain(&mut self, now: Instant) {
+        tracing::info!("shutting down: no new attempts, {} to finish", self.pool.ledger.executing().len());
+        self.draining = Some(now + self.config.drain_timeout);
+        self.pool.return_waiting();
+        if let Link::Open(open) = &mut self.link {
+            open.pending.push(FromWorker::Draining {});
+        }
+    }
+
+    fn next_wake(&self) -> Instant {
+        let beat = match &self.link {
+            Link::Open(open) => Some(open.last_sent + open.beat.unwrap_or(WELCOME_TIMEOUT)),
+            _ => None,
+        };
+        let drain = self.draining.map(|deadline| {
+            if Instant::now() < deadline { deadline } else { deadline + FAREWELL }
+        });
+        let idle = Instant::now() + Duration::from_hours(1);
+        [beat, drain, self.pool.next_deadline()].into_iter().flatten().min().unwrap_or(idle)
+    }
+
+    fn on_time(&mut self, now: Instant) {
+        self.pool.tick(now);
+        if self.draining.is_some_and(|deadline| deadline <= now) {
+            self.pool.return_executing(now);
+        }
+        let Link::Open(open) = &mut self.link else {
+            return;
+        };
+        match open.beat {
+            None if now >= open.last_sent + WELCOME_TIMEOUT => {
+                self.disconnected("it did not answer the hello");
+            }
+            Some(beat) if now >= open.last_sent + beat => {
+                open.pending.push(FromWorker::Beat {});
+                // Whether or not the socket takes it at once, the next one is due a beat later.
+                open.last_sent = now;
+            }
+            _ => {}
+        }
+    }
+
+    fn has_outgoing(&self) -> bool {
+        match &self.link {
+            Link::Open(open) => {
+                open.beat.is_some()
+                    && (!open.pending.is_empty()
+                        || !self.pool.logs.is_empty()
+                        || self.pool.ledger.has_unsent())
+            }
+            _ => false,
+        }
+    }
+
+    /// Sends everything that is at hand: what was printed before the outcome it belongs to.
+    fn flush(&mut self) {
+        if let Link::Open(open) = &mut self.link {
+            let mut messages = std::mem::take(&mut open.pending);
+            messages.append(&mut self.pool.logs);
+            messages.extend(self.pool.ledger.unsent());
+            open.send(&messages);
+        }
+    }
+}
+
+impl Open {
+    fn send(&mut self, messages: &[FromWorker]) {
+        let mut bytes = BytesMut::new();
+        if let Err(error) = frame::encode_within(messages, MAX_FRAME, &mut bytes) {
+            // Every payload was checked to be JSON when it came in.
+            tracing::error!(%error, "messages that cannot be written");
+            return;
+        }
+        self.last_sent = Instant::now();
+        // Called with room in the channel only; if the writer has ended, the reader tells why.
+        let _ = self.frames.try_send(bytes);
+    }
+}
