@@ -1,1 +1,5 @@
-//! Tests of this crate through its boundary.
+//! Tests of this crate through its boundary: a server that speaks the protocol over a real socket, real Python children.
+
+mod attempts;
+mod fake;
+mod life;

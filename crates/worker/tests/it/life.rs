@@ -1,0 +1,194 @@
+//! The life of a worker: starting, losing the server, coming back, going.
+
+use riverrun_kernel::Lost;
+use riverrun_wire::worker::{FromWorker, Function, ToWorker};
+
+use crate::fake::{Fake, attempt, failure, offer, output, seq, within};
+
+const TASKS: &str = r#"
+import riverrun, time, pathlib
+@riverrun.task
+def add(a, b=2): return a + b
+@riverrun.task
+def until(file, value=None):
+    while not pathlib.Path(file).exists(): time.sleep(0.01)
+    return value
+"#;
+
+#[tokio::test]
+async fn a_broken_file_is_announced_and_the_others_work() {
+    let mut fake = Fake::new(&[
+        ("shop/good.py", "def handler(event, context):\n    return 1\n"),
+        ("shop/syntax.py", "def handler(event, context)\n    return 1\n"),
+        ("shop/missing.py", "import no_such_module\ndef handler(event, context): pass\n"),
+        ("quits.py", "import sys, riverrun\nsys.exit(1)\n@riverrun.task\ndef quits(): pass\n"),
+    ])
+    .await;
+    fake.start();
+    let mut peer = fake.accept().await;
+    let FromWorker::Hello { functions, slots, protocol, .. } = peer.hello().await else { unreachable!() };
+    assert_eq!((slots, protocol), (2, 1));
+    let broken = |name: &str| functions.iter().find(|f: &&Function| f.name == name).and_then(|f| f.broken.clone());
+    assert_eq!(broken("shop/good"), None);
+    assert!(broken("shop/syntax").expect("broken").contains("syntax.py:1"), "{functions:?}");
+    assert!(broken("shop/missing").expect("broken").starts_with("ModuleNotFoundError"), "{functions:?}");
+    assert!(broken("quits").expect("broken").starts_with("SystemExit"), "{functions:?}");
+    peer.welcome(&[], &[]).await;
+    assert_eq!(output(&peer.call(1, "shop/good", "{}").await), "1");
+    let report = peer.call(2, "shop/syntax", "{}").await;
+    assert_eq!(failure(&report).0, "SyntaxError");
+    assert!(failure(&report).1.contains("syntax.py:1: expected ':'"), "{report:?}");
+}
+
+#[tokio::test]
+async fn after_a_lost_connection_attempts_go_on_and_reports_come_again() {
+    let mut fake = Fake::new(&[("tasks.py", TASKS)]).await;
+    let mut peer = fake.welcomed().await;
+    let gate = fake.folder().join("gate");
+    let input = format!(r#"{{"file": {:?}, "value": 5}}"#, gate.display().to_string());
+    peer.send(&[offer(1, "until", &input, None), offer(2, "add", r#"{"a": 1}"#, None)]).await;
+    let report = peer.next().await;
+    assert_eq!(output(&report), "3");
+    // It was received and not acknowledged: the server dies.
+    drop(peer);
+
+    let mut peer = fake.accept().await;
+    let FromWorker::Hello { attempts, .. } = peer.hello().await else { unreachable!() };
+    let claimed: Vec<_> = attempts.iter().map(|claim| claim.attempt).collect();
+    assert_eq!(claimed, [attempt(1), attempt(2)]);
+    peer.welcome(&[attempt(1), attempt(2)], &[]).await;
+    let again = peer.outcome().await;
+    assert_eq!((output(&again), seq(&again)), ("3", 1));
+    std::fs::write(&gate, "").expect("a file");
+    let report = peer.outcome().await;
+    assert_eq!((output(&report), seq(&report)), ("5", 2));
+}
+
+#[tokio::test]
+async fn what_the_server_drops_is_killed_and_not_reported() {
+    let mut fake = Fake::new(&[("tasks.py", TASKS)]).await;
+    fake.config.slots = 1;
+    let mut peer = fake.welcomed().await;
+    let never = r#"{"file": "/nonexistent/file"}"#;
+    peer.send(&[offer(1, "until", never, None), offer(2, "until", never, None)]).await;
+    drop(peer);
+    let mut peer = fake.accept().await;
+    let FromWorker::Hello { attempts, .. } = peer.hello().await else { unreachable!() };
+    assert!(attempts.len() <= 2);
+    peer.welcome(&[], &[attempt(1), attempt(2)]).await;
+    // The one slot is free again.
+    let report = peer.call(3, "add", r#"{"a": 1}"#).await;
+    assert_eq!((output(&report), seq(&report)), ("3", 1));
+}
+
+#[tokio::test]
+async fn a_shutdown_lets_attempts_finish_and_returns_what_has_not_begun() {
+    let mut fake = Fake::new(&[("tasks.py", TASKS)]).await;
+    fake.config.slots = 1;
+    let mut peer = fake.welcomed().await;
+    let gate = fake.folder().join("gate");
+    let input = format!(r#"{{"file": {:?}, "value": 5}}"#, gate.display().to_string());
+    assert_eq!(output(&peer.call(9, "add", r#"{"a": 1}"#).await), "3");
+    peer.send(&[offer(1, "until", &input, None), offer(2, "until", &input, None)]).await;
+    // A stop that names nobody: once something else is answered, both offers have been taken in.
+    peer.send(&[offer(3, "add", r#"{"a": 1}"#, None), ToWorker::Stop { attempt: attempt(3), grace_ms: 1 }]).await;
+    assert!(matches!(peer.outcome().await, FromWorker::Stopped { .. }));
+    fake.shut_down();
+    assert_eq!(peer.next().await, FromWorker::Draining {});
+    let returned = peer.outcome().await;
+    assert!(matches!(returned, FromWorker::Lost { reason: Lost::Returned, attempt: which, .. } if which == attempt(2)));
+    std::fs::write(&gate, "").expect("a file");
+    assert_eq!(output(&peer.outcome().await), "5");
+    assert_eq!(peer.next().await, FromWorker::Bye {});
+    fake.ended().await.expect("a good end");
+}
+
+#[tokio::test]
+async fn a_shutdown_gives_back_what_does_not_finish_in_time() {
+    let mut fake = Fake::new(&[("tasks.py", TASKS)]).await;
+    fake.config.drain_timeout = std::time::Duration::from_millis(50);
+    let mut peer = fake.welcomed().await;
+    peer.send(&[offer(1, "until", r#"{"file": "/nonexistent/file"}"#, None)]).await;
+    assert_eq!(output(&peer.call(2, "add", r#"{"a": 1}"#).await), "3");
+    fake.shut_down();
+    assert_eq!(peer.next().await, FromWorker::Draining {});
+    let report = peer.outcome().await;
+    assert!(matches!(report, FromWorker::Lost { reason: Lost::Returned, .. }), "{report:?}");
+    assert_eq!(peer.next().await, FromWorker::Bye {});
+    fake.ended().await.expect("a good end");
+}
+
+#[tokio::test]
+async fn a_server_that_starts_or_stops_is_tried_again() {
+    let mut fake = Fake::new(&[("tasks.py", TASKS)]).await;
+    fake.start();
+    fake.refuse("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n").await;
+    fake.refuse("what?").await;
+    let mut peer = fake.accept().await;
+    peer.hello().await;
+    peer.send(&[ToWorker::Going {}]).await;
+    drop(peer);
+    let mut peer = fake.accept().await;
+    peer.hello().await;
+    peer.welcome(&[], &[]).await;
+    assert_eq!(output(&peer.call(1, "add", r#"{"a": 1}"#).await), "3");
+}
+
+#[tokio::test]
+async fn a_refusal_that_will_not_pass_ends_the_worker_and_says_why() {
+    let mut fake = Fake::new(&[("tasks.py", TASKS)]).await;
+    fake.start();
+    let problem = r#"{"code": "Unauthorized", "detail": "the access token is wrong"}"#;
+    fake.refuse(&format!("HTTP/1.1 401 Unauthorized\r\ncontent-length: {}\r\n\r\n{problem}", problem.len())).await;
+    let error = fake.ended().await.expect_err("refused").to_string();
+    assert!(error.contains("the access token is wrong (Unauthorized)"), "{error}");
+
+    fake.start();
+    let mut peer = fake.accept().await;
+    peer.hello().await;
+    peer.send(&[ToWorker::Error { code: "ProtocolVersion".to_owned(), message: "update the worker".to_owned() }]).await;
+    let error = fake.ended().await.expect_err("refused").to_string();
+    assert!(error.contains("update the worker"), "{error}");
+}
+
+#[tokio::test]
+async fn a_worker_that_cannot_start_says_why() {
+    let mut fake = Fake::new(&[("dies.py", "import os\nos.write(2, b'out of luck')\nos._exit(9)\n")]).await;
+    fake.start();
+    let error = fake.ended().await.expect_err("no start").to_string();
+    assert!(error.contains("dies.py") && error.contains("out of luck") && error.contains("status 9"), "{error}");
+
+    fake.config.python = "/nonexistent/python".into();
+    fake.start();
+    let error = fake.ended().await.expect_err("no python").to_string();
+    assert!(error.contains("/nonexistent/python") && error.contains("RIVERRUN_PYTHON"), "{error}");
+}
+
+#[tokio::test]
+async fn another_version_of_the_package_is_refused() {
+    let mut fake = Fake::new(&[("tasks.py", TASKS), ("other/riverrun/__init__.py", "__version__ = '9.9.9'\n")]).await;
+    fake.config.python_path = Some(fake.folder().join("other"));
+    fake.start();
+    let error = fake.ended().await.expect_err("refused").to_string();
+    assert!(error.contains("version 9.9.9") && error.contains("install riverrun==0.1.0"), "{error}");
+}
+
+#[tokio::test]
+async fn signs_of_life_go_on_while_a_function_holds_the_interpreter() {
+    let mut fake = Fake::new(&[(
+        "tasks.py",
+        "import ctypes, riverrun\n@riverrun.task\ndef hold():\n    ctypes.PyDLL(None).sleep(1000)\n",
+    )])
+    .await;
+    fake.start();
+    let mut peer = fake.accept().await;
+    peer.hello().await;
+    peer.send(&[
+        ToWorker::Welcome { protocol: 1, server: "0.1.0".into(), lease_ms: 30, keep: vec![], drop: vec![] },
+        offer(1, "hold", "{}", None),
+    ])
+    .await;
+    for _ in 0..5 {
+        assert_eq!(within(peer.read()).await, Some(FromWorker::Beat {}));
+    }
+}
