@@ -4,10 +4,12 @@
 //! thread; the engine gives it threads. Main type: [`Store`].
 
 mod codec;
+mod embedded;
 mod error;
 mod memory;
 mod types;
 
+pub use embedded::{EmbeddedStore, Repaired};
 pub use error::{AppendError, StoreError};
 pub use memory::MemoryStore;
 pub use types::{

@@ -124,8 +124,8 @@ impl Kept {
     }
 
     fn keep_large(&mut self, run: RunId, value: &impl serde::Serialize) {
-        for (hash, text) in codec::large_values(value) {
-            self.blobs.insert((run, hash), text);
+        for (run, hash, value) in codec::large_values(run, value) {
+            self.blobs.insert((run, hash), value);
         }
     }
 
@@ -224,11 +224,11 @@ impl Store for MemoryStore {
             kept.delete_run(*run);
         }
         for row in &rows.runs {
-            kept.keep_large(row.summary.id, row);
+            kept.keep_large(row.summary.id, &row.state);
             kept.runs.insert(row.summary.id, (partition, row.clone()));
         }
         for line in &rows.journal {
-            kept.keep_large(line.run, line);
+            kept.keep_large(line.run, &line.entry);
             kept.journal.insert((line.run, line.seq), line.clone());
         }
         for key in &rows.deleted_keys {

@@ -1,8 +1,14 @@
 //! A MessagePack text as a flat sequence of tokens. Containers are tokens of their own (they carry counts, not byte
 //! lengths), so a token can be exchanged for another without touching what is around it.
 
+/// Marker of an array of up to fifteen items: the count is in its lower half.
+pub(super) const FIXARRAY: u8 = 0x90;
 /// Marker of an extension value with one byte of length and one of type.
 pub(super) const EXT8: u8 = 0xc7;
+/// Marker of a text with four bytes of length.
+pub(super) const STR32: u8 = 0xdb;
+/// Marker of an array with four bytes of count.
+pub(super) const ARRAY32: u8 = 0xdd;
 
 /// One token: a scalar, a text, or the head of a container.
 #[derive(Debug, Clone, Copy)]
@@ -16,7 +22,7 @@ pub(super) struct Token<'a> {
 impl<'a> Token<'a> {
     /// The bytes of a text, if it is one.
     pub(super) fn text(&self) -> Option<&'a [u8]> {
-        matches!(self.bytes[0], 0xa0..=0xbf | 0xd9..=0xdb).then(|| &self.bytes[self.body..])
+        matches!(self.bytes[0], 0xa0..=0xbf | 0xd9..=STR32).then(|| &self.bytes[self.body..])
     }
 
     /// Type and content, if it is an extension value with a length byte.
@@ -25,7 +31,7 @@ impl<'a> Token<'a> {
     }
 }
 
-/// Iterates over tokens; ends early at bytes that are not MessagePack.
+/// Iterates over tokens. Bytes that are not MessagePack end it, and the decoder that follows finds the value cut off.
 pub(super) struct Tokens<'a> {
     rest: &'a [u8],
 }
@@ -33,11 +39,6 @@ pub(super) struct Tokens<'a> {
 impl<'a> Tokens<'a> {
     pub(super) fn new(encoded: &'a [u8]) -> Self {
         Tokens { rest: encoded }
-    }
-
-    /// What has not been read: not empty at the end when the input was cut off.
-    pub(super) fn rest(&self) -> &'a [u8] {
-        self.rest
     }
 
     /// Length of the head (marker, length, type) and of the body of the next token.
@@ -51,14 +52,14 @@ impl<'a> Tokens<'a> {
             0xa0..=0xbf => (1, usize::from(marker & 0x1f)),
             0xc4 | 0xd9 => (2, length(1)?),
             0xc5 | 0xda => (3, length(2)?),
-            0xc6 | 0xdb => (5, length(4)?),
-            0xc7 => (3, length(1)?),
+            0xc6 | STR32 => (5, length(4)?),
+            EXT8 => (3, length(1)?),
             0xc8 => (4, length(2)?),
             0xc9 => (6, length(4)?),
             0xd4..=0xd8 => (2, 1 << (marker - 0xd4)),
             0xcc | 0xd0 => (1, 1),
             0xcd | 0xd1 | 0xdc | 0xde => (1, 2),
-            0xca | 0xce | 0xd2 | 0xdd | 0xdf => (1, 4),
+            0xca | 0xce | 0xd2 | ARRAY32 | 0xdf => (1, 4),
             0xcb | 0xcf | 0xd3 => (1, 8),
             0xc1 => return None,
             _ => (1, 0),

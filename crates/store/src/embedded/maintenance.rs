@@ -1,0 +1,131 @@
+//! The write-ahead log, kept short by a thread of its own.
+
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::{Shared, Writer, schema, sql};
+use crate::StoreError;
+
+/// How often the thread looks.
+const PERIOD: Duration = Duration::from_millis(250);
+
+/// Pages in the write-ahead log from which their transfer is worth a sync: 4 MiB.
+const WORTH: i64 = 1024;
+
+/// Pages in the write-ahead log from which writers are held up for the end of the transfer: 16 MiB. Only a complete
+/// transfer lets SQLite begin the file anew, and with steady writing none is complete unless they wait.
+const TOO_LONG: i64 = 4096;
+
+/// Owns the thread; dropping it ends the thread.
+#[derive(Debug)]
+pub(super) struct Maintenance {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Maintenance {
+    pub(super) fn start(shared: Arc<Shared>) -> Result<Self, StoreError> {
+        let connection = schema::connect(&shared.dir)?;
+        let (stop, stopped) = mpsc::channel();
+        let shared = Arc::downgrade(&shared);
+        let thread = std::thread::Builder::new()
+            .name("store-maintenance".into())
+            .spawn(move || {
+                while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
+                    look(&connection, &shared);
+                }
+                // The last one out leaves a short log behind, so that the next start is quick.
+                if let Err(error) = truncate(&connection) {
+                    tracing::debug!(%error, "the write-ahead log stays as it is");
+                }
+            })
+            .map_err(|error| StoreError::Unavailable(format!("cannot start a thread: {error}")))?;
+        Ok(Maintenance {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Maintenance {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's maintenance thread panicked");
+        }
+    }
+}
+
+fn look(connection: &Connection, shared: &Weak<Shared>) {
+    let Some(shared) = shared.upgrade() else { return };
+    if let Err(error) = shorten(connection, &shared) {
+        tracing::warn!(%error, "the write-ahead log could not be moved into the database; trying again");
+    }
+}
+
+fn shorten(connection: &Connection, shared: &Shared) -> Result<(), StoreError> {
+    if transfer(connection, "NOOP")?.pending() < WORTH {
+        return Ok(());
+    }
+    let wal = transfer(connection, "PASSIVE")?;
+    if wal.pages >= TOO_LONG && wal.pending() > 0 {
+        let _held_up = shared.writer();
+        transfer(connection, "PASSIVE")?;
+    }
+    Ok(())
+}
+
+/// The write-ahead log after a transfer: its pages, and how many of them are in the database.
+struct Wal {
+    pages: i64,
+    moved: i64,
+}
+
+impl Wal {
+    fn pending(&self) -> i64 {
+        self.pages - self.moved
+    }
+}
+
+fn transfer(connection: &Connection, mode: &str) -> Result<Wal, StoreError> {
+    connection
+        .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+            Ok(Wal {
+                pages: row.get(1)?,
+                moved: row.get(2)?,
+            })
+        })
+        .map_err(sql)
+}
+
+/// Moves everything into the database and empties the write-ahead log.
+pub(super) fn truncate(connection: &Connection) -> Result<(), StoreError> {
+    let wal = transfer(connection, "TRUNCATE")?;
+    if wal.pending() > 0 {
+        return Err(StoreError::Unavailable("the write-ahead log is in use".into()));
+    }
+    Ok(())
+}
+
+/// Commits without a sync of its own. What a checkpoint writes can be written again from the log as long as the log is not
+/// trimmed, and both happen in one transaction: when power fails both are lost, or neither. The next append syncs it along.
+pub(super) fn relaxed<T>(
+    writer: &mut Writer,
+    work: impl FnOnce(&mut Writer) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    writer
+        .connection
+        .pragma_update(None, "synchronous", "NORMAL")
+        .map_err(sql)?;
+    let answer = work(writer);
+    if let Err(error) = writer.connection.pragma_update(None, "synchronous", "FULL") {
+        writer.broken = Some(format!("appends could not be made durable again: {error}"));
+    }
+    answer
+}

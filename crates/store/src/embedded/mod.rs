@@ -1,0 +1,419 @@
+//! The embedded store: one directory, no server. SQLite underneath, used log first.
+//!
+//! One connection writes; it is behind a mutex, so that an append is one transaction and one sync. Several read. A thread
+//! of its own moves what is in the write-ahead log into the database. SQLite vouches for atomicity; numbers and checksums
+//! of our own vouch for what a file system or a hand in the directory may do to it: a tail that was lost, a file that was
+//! exchanged, a page that was damaged are refused, never read as less.
+//!
+//! Main type: [`EmbeddedStore`].
+
+mod list;
+mod lock;
+mod log;
+mod maintenance;
+mod notes;
+mod read;
+mod rows;
+mod schema;
+mod verify;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use riverrun_kernel::{JournalRow, Json, Key, KeyId, LoadedRows, PartitionId, RunId, RunSummary};
+use rusqlite::{Connection, TransactionBehavior};
+
+use self::lock::DirectoryLock;
+use self::log::{Base, Head};
+use self::maintenance::Maintenance;
+use self::notes::{Note, Notes};
+use self::schema::Identity;
+pub use self::verify::Repaired;
+use crate::memory::{follows, no_such_partition};
+use crate::{
+    AppendError, Batch, BatchId, Checkpoint, Count, Cursor, Epoch, KeyFilter, Page, Recovered, RunFilter,
+    Store, StoreError, Verified,
+};
+
+/// A store in one directory. One process at a time can open it.
+#[derive(Debug)]
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    /// Stops before the lock is given up.
+    _maintenance: Maintenance,
+    _lock: DirectoryLock,
+}
+
+#[derive(Debug)]
+struct Shared {
+    dir: PathBuf,
+    identity: Identity,
+    writer: Mutex<Writer>,
+    readers: Mutex<Vec<Connection>>,
+    notes: Notes,
+}
+
+/// The one connection that writes, and what it would otherwise have to look up.
+#[derive(Debug)]
+struct Writer {
+    connection: Connection,
+    partitions: Vec<Partition>,
+    /// A write or sync failed: nothing may be written any more by this process.
+    broken: Option<String>,
+}
+
+/// A partition, as its writer knows it.
+#[derive(Debug)]
+struct Partition {
+    base: Base,
+    head: Head,
+    owned: bool,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in `dir`, or makes one of a single partition.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_with(dir, 1)
+    }
+
+    /// Opens the store in `dir`, or makes one of so many partitions. An existing store keeps its number.
+    pub fn open_with(dir: impl AsRef<Path>, partitions: u16) -> Result<Self, StoreError> {
+        let dir = dir.as_ref();
+        schema::prepare(dir)?;
+        let lock = DirectoryLock::take(dir)?;
+        let mut connection = schema::connect(dir)?;
+        let identity = schema::identify(&mut connection, partitions)?;
+        // After a failed sync the pages that were not written may look clean. Moving what the write-ahead log holds into
+        // the database writes and syncs it again before anything relies on it.
+        maintenance::truncate(&connection)?;
+        let notes = Notes::open(dir, identity.incarnation)?;
+        let partitions = (0..identity.partitions)
+            .map(|id| Partition::read(&connection, PartitionId(id), &notes))
+            .collect::<Result<Vec<_>, _>>()?;
+        let shared = Arc::new(Shared {
+            dir: dir.to_owned(),
+            identity,
+            writer: Mutex::new(Writer {
+                connection,
+                partitions,
+                broken: None,
+            }),
+            readers: Mutex::default(),
+            notes,
+        });
+        Ok(EmbeddedStore {
+            _maintenance: Maintenance::start(Arc::clone(&shared))?,
+            shared,
+            _lock: lock,
+        })
+    }
+
+    /// Says what is missing from the store in `dir`. With `accept_loss` it goes on without: each log ends before its first
+    /// damage, and what was acknowledged after that is gone. Nothing is changed when nothing is missing.
+    pub fn repair(dir: impl AsRef<Path>, accept_loss: bool) -> Result<Vec<Repaired>, StoreError> {
+        verify::repair(dir.as_ref(), accept_loss)
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
+    fn check(&self, partition: PartitionId) -> Result<(), StoreError> {
+        if partition.0 < self.shared.identity.partitions {
+            return Ok(());
+        }
+        let text = no_such_partition(partition, self.shared.identity.partitions);
+        Err(StoreError::Unavailable(text))
+    }
+
+    fn owned(&self, partition: PartitionId, epoch: Epoch) -> Result<MutexGuard<'_, Writer>, StoreError> {
+        self.check(partition)?;
+        let writer = self.shared.writer();
+        if writer.partitions[usize::from(partition.0)].is_owner(epoch) {
+            Ok(writer)
+        } else {
+            Err(StoreError::Fenced)
+        }
+    }
+
+    /// Makes sure that reads go through a connection of their own, which goes back afterwards.
+    fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let pooled = self.shared.readers().pop();
+        let connection = match pooled {
+            Some(connection) => connection,
+            None => {
+                let connection = schema::connect(&self.shared.dir)?;
+                connection.pragma_update(None, "query_only", true).map_err(sql)?;
+                connection
+            }
+        };
+        // One transaction, so that all parts of an answer are of one moment.
+        let transaction = connection.unchecked_transaction().map_err(sql)?;
+        let answer = read(&transaction);
+        drop(transaction);
+        self.shared.readers().push(connection);
+        answer
+    }
+}
+
+impl Shared {
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn readers(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Partition {
+    /// Reads where a partition stands, and compares it with what was acknowledged.
+    fn read(connection: &Connection, id: PartitionId, notes: &Notes) -> Result<Self, StoreError> {
+        let base = Base::read(connection, id)?;
+        let head = log::head(connection, id, &base)?;
+        let Some(note) = notes.read(id)? else {
+            return Ok(Partition { base, head, owned: false });
+        };
+        if head.batch < note.batch {
+            return Err(damaged(format!(
+                "the log of partition {} ends with batch {}, and batch {} was acknowledged: its end is lost. \
+                 `riverrun store repair` says what is missing; with --accept-loss it goes on without that",
+                id.0, head.batch, note.batch
+            )));
+        }
+        let found = if note.batch == base.trimmed {
+            Some(base.chain)
+        } else {
+            log::find(connection, id, note.batch)?.map(|(chain, _)| chain)
+        };
+        if found.is_some_and(|chain| chain != note.chain) {
+            return Err(damaged(format!(
+                "batch {} of partition {} is not the one that was acknowledged: the database was exchanged",
+                note.batch, id.0
+            )));
+        }
+        Ok(Partition { base, head, owned: false })
+    }
+
+    fn is_owner(&self, epoch: Epoch) -> bool {
+        self.owned && self.base.epoch == epoch.0
+    }
+}
+
+impl Writer {
+    /// Runs one transaction that changes a partition's base; memory follows only if it is committed.
+    fn change<T>(
+        &mut self,
+        partition: PartitionId,
+        change: impl FnOnce(&Connection, &mut Base, Head) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if let Some(reason) = &self.broken {
+            return Err(StoreError::Unavailable(reason.clone()));
+        }
+        let known = &mut self.partitions[usize::from(partition.0)];
+        let mut base = known.base.clone();
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(sql)?;
+        let answer = change(&transaction, &mut base, known.head)?;
+        transaction.commit().map_err(sql)?;
+        known.base = base;
+        Ok(answer)
+    }
+
+    fn check_batches(&self, batches: &[Batch]) -> Result<(), AppendError> {
+        let mut ends: Vec<(u64, u64)> = self
+            .partitions
+            .iter()
+            .map(|known| (known.head.batch, known.head.next_record))
+            .collect();
+        for batch in batches {
+            let place = usize::from(batch.partition.0);
+            let known = self.partitions.get(place).filter(|known| known.is_owner(batch.epoch));
+            if known.is_none() {
+                return Err(AppendError::Fenced);
+            }
+            follows(batch, ends[place].0, ends[place].1)?;
+            ends[place] = (batch.id.0, batch.first + batch.records.len() as u64);
+        }
+        Ok(())
+    }
+}
+
+impl Store for EmbeddedStore {
+    fn secret(&self) -> [u8; 32] {
+        self.shared.identity.secret
+    }
+
+    fn partitions(&self) -> u16 {
+        self.shared.identity.partitions
+    }
+
+    fn acquire(&self, partition: PartitionId, node: &str) -> Result<Epoch, StoreError> {
+        self.check(partition)?;
+        let mut writer = self.shared.writer();
+        let epoch = writer.change(partition, |connection, base, _| {
+            base.epoch += 1;
+            node.clone_into(&mut base.node);
+            base.write(connection, partition).map_err(sql)?;
+            Ok(Epoch(base.epoch))
+        })?;
+        writer.partitions[usize::from(partition.0)].owned = true;
+        Ok(epoch)
+    }
+
+    fn renew(&self, partition: PartitionId, epoch: Epoch) -> Result<(), StoreError> {
+        self.owned(partition, epoch).map(drop)
+    }
+
+    fn release(&self, partition: PartitionId, epoch: Epoch) -> Result<(), StoreError> {
+        self.owned(partition, epoch)?.partitions[usize::from(partition.0)].owned = false;
+        Ok(())
+    }
+
+    fn append(&self, batches: &[Batch]) -> Result<(), AppendError> {
+        let mut writer = self.shared.writer();
+        if let Some(reason) = &writer.broken {
+            return Err(AppendError::Broken(reason.clone()));
+        }
+        writer.check_batches(batches)?;
+        let heads = log::append(&mut writer, batches).map_err(|error| {
+            let error = log::append_error(&error);
+            if let AppendError::Broken(reason) = &error {
+                writer.broken = Some(reason.clone());
+            }
+            error
+        })?;
+        for (partition, head) in heads {
+            writer.partitions[usize::from(partition.0)].head = head;
+            let note = Note {
+                batch: head.batch,
+                chain: head.chain,
+            };
+            // The batch is durable whatever becomes of the note, which may lag.
+            if let Err(error) = self.shared.notes.write(partition, note) {
+                tracing::warn!(%error, "what was acknowledged could not be noted");
+            }
+        }
+        Ok(())
+    }
+
+    fn has_batch(&self, partition: PartitionId, epoch: Epoch, batch: BatchId) -> Result<bool, StoreError> {
+        self.check(partition)?;
+        let writer = self.shared.writer();
+        let found = log::find(&writer.connection, partition, batch.0)?;
+        let trimmed = writer.partitions[usize::from(partition.0)].base.trimmed;
+        // A number that was used and is gone has been trimmed, so its records are in rows.
+        Ok(found.map_or((1..=trimmed).contains(&batch.0), |(_, wrote)| wrote == epoch))
+    }
+
+    fn checkpoint(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), StoreError> {
+        let mut writer = self.owned(partition, epoch)?;
+        maintenance::relaxed(&mut writer, |writer| {
+            writer.change(partition, |connection, base, head| {
+                rows::write(connection, partition, base, head.next_record, checkpoint)
+            })
+        })
+    }
+
+    fn recover(
+        &self,
+        partition: PartitionId,
+        each: &mut dyn FnMut(Recovered) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.check(partition)?;
+        self.read(|connection| read::recover(connection, partition, each).map(|_| ()))
+    }
+
+    fn load(&self, partition: PartitionId, runs: &[RunId], keys: &[KeyId]) -> Result<LoadedRows, StoreError> {
+        self.check(partition)?;
+        self.read(|connection| read::load(connection, runs, keys))
+    }
+
+    fn journal(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<JournalRow>, StoreError> {
+        self.read(|connection| read::journal(connection, run, after, limit))
+    }
+
+    fn list(
+        &self,
+        filter: &RunFilter,
+        after: Option<Cursor>,
+        limit: usize,
+        without: &HashSet<RunId>,
+    ) -> Result<Page<RunSummary>, StoreError> {
+        self.read(|connection| list::list(connection, filter, after, limit, without))
+    }
+
+    fn count(&self, filter: &RunFilter, cap: u64) -> Result<Count, StoreError> {
+        self.read(|connection| list::count(connection, filter, cap))
+    }
+
+    fn keys(&self, filter: &KeyFilter, after: Option<&KeyId>, limit: usize) -> Result<Vec<Key>, StoreError> {
+        self.read(|connection| read::keys(connection, filter, after, limit))
+    }
+
+    fn blob(&self, run: RunId, hash: [u8; 32]) -> Result<Option<Json>, StoreError> {
+        self.read(|connection| read::blob(connection, run, hash))
+    }
+
+    fn verify(&self) -> Result<Verified, StoreError> {
+        let shared = &self.shared;
+        self.read(|connection| verify::verify(connection, &shared.identity, &shared.notes))
+    }
+}
+
+/// Says where the damage is.
+fn damaged(text: impl Into<String>) -> StoreError {
+    StoreError::Corrupt(text.into())
+}
+
+/// Finds blobs in the database.
+fn fetch(connection: &Connection) -> impl Fn(RunId, [u8; 32]) -> Result<String, StoreError> + '_ {
+    use rusqlite::OptionalExtension;
+    move |run, hash| {
+        let sealed: Option<Vec<u8>> = connection
+            .prepare_cached("SELECT value FROM blobs WHERE run = ? AND hash = ?")
+            .and_then(|mut statement| {
+                let values = rusqlite::params![run.to_bytes(), hash];
+                statement.query_row(values, |row| row.get(0)).optional()
+            })
+            .map_err(sql)?;
+        let sealed = sealed.ok_or_else(|| damaged(format!("a large value of {run} is missing")))?;
+        read::blob_text(run, hash, &sealed)
+    }
+}
+
+/// For values that never refer to blobs.
+fn no_blobs(run: RunId, _: [u8; 32]) -> Result<String, StoreError> {
+    Err(damaged(format!("a value refers to a large value of {run}, and has none")))
+}
+
+/// How the caller has to understand an error of the database.
+fn sql(error: rusqlite::Error) -> StoreError {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    use rusqlite::ffi::SQLITE_IOERR_SHORT_READ;
+    let text = error.to_string();
+    let short = error
+        .sqlite_error()
+        .is_some_and(|error| error.extended_code == SQLITE_IOERR_SHORT_READ);
+    match (&error, error.sqlite_error_code()) {
+        (_, Some(DatabaseCorrupt | NotADatabase)) => damaged(text),
+        _ if short => damaged(text),
+        (rusqlite::Error::SqliteFailure(..), _) => StoreError::Unavailable(text),
+        // Any other error is about what was found: a column of another type, no row where there is always one.
+        _ => damaged(text),
+    }
+}
+
+/// An operation on a file that failed.
+fn unavailable(what: &str, path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Unavailable(format!("cannot {what} {}: {error}", path.display()))
+}
