@@ -1,34 +1,89 @@
 //! Declared definitions: FDL flows. Parse, check with positions, interpret.
+//!
+//! Pure, as the kernel is: no I/O, no clock, no randomness. [`Flow::parse`] takes a source and gives back a flow or all of
+//! its mistakes; a [`Flow`] is the [`Driver`] of its runs.
 
-/// A mistake or a warning in a definition's source, with its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Diagnostic {
-    /// A mistake, or only a warning.
-    pub is_error: bool,
-    /// What is wrong, naming the object and the value.
-    pub message: String,
-    /// What to do about it.
-    pub advice: Option<String>,
-    /// Line, from 1.
-    pub line: usize,
-    /// Column in characters, from 1.
-    pub column: usize,
-    /// Byte range in the source.
-    pub span: (usize, usize),
-}
+mod check;
+mod condition;
+mod diagnostic;
+mod errors;
+mod graph;
+mod interpret;
+mod json;
+mod path;
+mod yaml;
+
+use riverrun_kernel::Driver;
+use riverrun_kernel::driver::{DriverFault, RunContext, Turn, Wake};
+
+pub use diagnostic::Diagnostic;
+
+use diagnostic::Report;
+use graph::{Graph, Kind, Target};
 
 /// A parsed and checked flow; the driver of its runs.
 #[derive(Debug)]
-pub struct Flow {}
+pub struct Flow {
+    graph: Graph,
+}
 
 impl Flow {
-    /// Parses and checks a flow's source: the flow and its warnings, or every mistake.
+    /// Parses and checks a flow's source: the flow and its warnings, or every mistake (with the warnings among them).
     pub fn parse(source: &str) -> Result<(Flow, Vec<Diagnostic>), Vec<Diagnostic>> {
-        let _ = source;
-        todo!()
+        let mut report = Report::new(source);
+        let graph = check::check(&mut report);
+        match graph {
+            Some(graph) if !report.has_errors() => Ok((Flow { graph }, report.finish())),
+            _ => Err(report.finish()),
+        }
     }
-    /// The functions that its steps call, in the order of the text.
+
+    /// The functions that its steps call, in the order of the text, each once.
     pub fn functions(&self) -> Vec<String> {
-        todo!()
+        self.targets(|target| match target {
+            Target::Function(name) => Some(name),
+            Target::Flow { .. } => None,
+        })
+    }
+
+    /// The flows that its steps start, in the order of the text, each once.
+    pub fn children(&self) -> Vec<String> {
+        self.targets(|target| match target {
+            Target::Flow { name, .. } => Some(name),
+            Target::Function(_) => None,
+        })
+    }
+
+    fn targets<'f>(&'f self, pick: impl Fn(&'f Target) -> Option<&'f String>) -> Vec<String> {
+        let mut found: Vec<String> = Vec::new();
+        for step in &self.graph.steps {
+            if let Kind::Task(task) = &step.kind
+                && let Some(name) = pick(&task.target)
+                && !found.contains(name)
+            {
+                found.push(name.clone());
+            }
+        }
+        found
+    }
+
+    /// How long a run of it may take, by its own `timeoutSeconds`.
+    pub fn timeout_ms(&self) -> Option<u64> {
+        self.graph.timeout_ms
+    }
+
+    /// Its steps in the order of the text, those inside branches included: name and type.
+    pub fn steps(&self) -> Vec<(&str, &'static str)> {
+        self.graph
+            .steps
+            .iter()
+            .map(|step| (step.name.as_str(), step.kind.word()))
+            .collect()
+    }
+}
+
+impl Driver for Flow {
+    fn advance(&self, run: RunContext<'_>, wake: &Wake, fuel: u32) -> Result<Turn, DriverFault> {
+        interpret::advance(&self.graph, run, wake, fuel)
     }
 }

@@ -1,0 +1,199 @@
+//! Choices, parallels and foreachs: frames that are begun for a step, and what happens when they end.
+
+use riverrun_kernel::driver::DriverFault;
+use riverrun_kernel::{Failure, Json};
+
+use super::Machine;
+use super::data::StepInput;
+use super::frame::{Fork, ITERATION_STRIDE, Open, STRIDE, item_of, local_of};
+use crate::condition::find;
+use crate::errors;
+use crate::graph::{Branch, Foreach, Kind, Owner, StepIndex};
+use crate::json;
+
+/// Iterations of one foreach that run at the same time; further ones begin as these end.
+const CONCURRENCY: u32 = 100;
+
+impl Machine<'_> {
+    /// Takes the first branch whose condition holds.
+    pub(super) fn choose(&mut self, cell: u32, step: StepIndex, branches: &[Branch]) {
+        let input = StepInput::of(self, cell, step);
+        let holds = |branch: &Branch| {
+            branch
+                .condition
+                .as_ref()
+                .is_none_or(|condition| condition.holds(&input))
+        };
+        let Some(number) = branches.iter().position(holds) else {
+            self.end_choice(cell, step, None, &Json::empty_object());
+            return;
+        };
+        let Some(list) = branches[number].steps else {
+            self.end_choice(cell, step, Some(number), &Json::empty_object());
+            return;
+        };
+        let branch = self.reserve(STRIDE);
+        self.add_frame(branch, list, cell, number as u32);
+        self.frame_mut(cell).control.open = Open::Choice(branch);
+        self.ready.push_front(branch);
+    }
+
+    fn end_choice(&mut self, cell: u32, step: StepIndex, branch: Option<usize>, local: &Json) {
+        let Kind::Choice(branches) = &self.graph.steps[step].kind else {
+            return;
+        };
+        let goto = branch.and_then(|branch| branches[branch].goto);
+        let mut detail = branch.map(|branch| format!(r#"{{"branch":{branch}"#));
+        if let (Some(detail), Some(place)) = (&mut detail, goto) {
+            let list = &self.graph.lists[self.graph.steps[step].list];
+            let target = &self.graph.steps[list.steps[place]].name;
+            detail.push_str(&format!(r#","goto":{}"#, json::quote(target)));
+        }
+        let detail = detail.map(|detail| Json::trusted(detail + "}"));
+        let output = self.step_output(cell, step, local);
+        self.leave(cell, step, &output, goto, detail);
+    }
+
+    pub(super) fn begin_foreach(
+        &mut self,
+        cell: u32,
+        step: StepIndex,
+        foreach: &Foreach,
+    ) -> Result<(), DriverFault> {
+        let found = find(&StepInput::of(self, cell, step), &foreach.collection);
+        let items = found.as_ref().and_then(|found| json::elements(found.get()));
+        let Some(items) = items else {
+            let what = match found.as_ref().map(|found| found.get().as_bytes()[0]) {
+                None | Some(b'n') => "nothing",
+                Some(b'{') => "an object",
+                Some(b'"') => "a string",
+                _ => "a number or truth value",
+            };
+            let name = &self.graph.steps[step].name;
+            let message = format!("`{name}` needs an array to go through, but its collection is {what}");
+            self.fail(
+                cell,
+                step,
+                Failure::new(errors::INVALID_INPUT, message).not_retryable(),
+            );
+            return Ok(());
+        };
+        let first = self.next_cell;
+        for (number, item) in items.iter().enumerate() {
+            let cell = first + number as u32 * ITERATION_STRIDE;
+            self.written.insert(item_of(cell), Some((*item).into()));
+        }
+        self.fork(cell, step, ITERATION_STRIDE, items.len())
+    }
+
+    /// Begins the branches or iterations of a step.
+    pub(super) fn fork(
+        &mut self,
+        cell: u32,
+        step: StepIndex,
+        stride: u32,
+        total: usize,
+    ) -> Result<(), DriverFault> {
+        let size = u32::try_from(total)
+            .ok()
+            .and_then(|total| Some((total, total.checked_mul(stride)?)));
+        let fits = size.filter(|(_, cells)| self.next_cell.checked_add(*cells).is_some());
+        let Some((total, cells)) = fits else {
+            return Err(DriverFault(
+                "the flow has used up the numbers of its state: start it anew".to_owned(),
+            ));
+        };
+        self.visit(cell, step);
+        let base = self.reserve(cells);
+        self.frame_mut(cell).control.open = Open::Fork(Fork {
+            base,
+            stride,
+            total,
+            begun: 0,
+            done: 0,
+        });
+        for _ in 0..total.min(CONCURRENCY.max(if stride == STRIDE { total } else { 0 })) {
+            self.begin_next(cell, step);
+        }
+        self.join(cell, step);
+        Ok(())
+    }
+
+    /// Begins the next branch or iteration, if there is one.
+    fn begin_next(&mut self, cell: u32, step: StepIndex) {
+        let Open::Fork(fork) = &mut self.frame_mut(cell).control.open else {
+            return;
+        };
+        let number = fork.begun;
+        if number == fork.total {
+            return;
+        }
+        fork.begun += 1;
+        let inner = fork.cell(number);
+        let (list, event) = match &self.graph.steps[step].kind {
+            Kind::Parallel(branches) => (branches[number as usize], "BranchEntered"),
+            Kind::Foreach(foreach) => (foreach.steps, "IterationEntered"),
+            _ => return,
+        };
+        self.add_frame(inner, list, cell, number);
+        self.ready.push_back(inner);
+        self.count_transition();
+        self.note(event, &self.graph.steps[step].name, Some(index(number)));
+    }
+
+    /// A frame has come to the end of its list.
+    pub(super) fn finish(&mut self, cell: u32) -> Result<(), DriverFault> {
+        let control = &self.frame(cell).control;
+        let (up, number) = (control.up, control.number);
+        match self.graph.lists[control.list].owner {
+            Owner::Flow => self.ended = Some(Ok(self.flow_output(cell))),
+            Owner::Choice { step, branch } => {
+                let local = self.local(cell).to_json();
+                self.drop_frame(cell, false);
+                self.end_choice(up, step, Some(branch), &local);
+                self.ready.push_front(up);
+            }
+            Owner::Parallel { step, .. } => self.finish_one(cell, up, step, number, "BranchExited"),
+            Owner::Foreach { step } => {
+                self.written.insert(item_of(cell), None);
+                self.finish_one(cell, up, step, number, "IterationExited");
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_one(&mut self, cell: u32, up: u32, step: StepIndex, number: u32, event: &str) {
+        self.drop_frame(cell, true);
+        self.note(event, &self.graph.steps[step].name, Some(index(number)));
+        if let Open::Fork(fork) = &mut self.frame_mut(up).control.open {
+            fork.done += 1;
+        }
+        self.begin_next(up, step);
+        self.join(up, step);
+    }
+
+    /// Ends a parallel or foreach whose every frame has ended: their locals, in order, are its local.
+    fn join(&mut self, cell: u32, step: StepIndex) {
+        let Open::Fork(fork) = self.frame(cell).control.open else {
+            return;
+        };
+        if fork.done < fork.total {
+            return;
+        }
+        let locals = (0..fork.total).map(|number| self.text(local_of(fork.cell(number))).unwrap_or("{}"));
+        let local = json::array(locals);
+        for number in 0..fork.total {
+            let cell = local_of(fork.cell(number));
+            if self.text(cell).is_some() {
+                self.written.insert(cell, None);
+            }
+        }
+        let output = self.step_output(cell, step, &local);
+        self.leave(cell, step, &output, None, None);
+        self.ready.push_front(cell);
+    }
+}
+
+fn index(number: u32) -> Json {
+    Json::trusted(format!(r#"{{"index":{number}}}"#))
+}

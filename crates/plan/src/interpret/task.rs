@@ -1,0 +1,363 @@
+//! Steps that the kernel carries out: tasks and waits, their ends, retries and catches.
+//!
+//! The kernel retries calls by the policies that it was handed. What it cannot retry is retried here: a child flow that
+//! failed, a result that is no object.
+
+use riverrun_kernel::driver::{
+    Action, Call, Child, DriverFault, OnParentEnd, RetryPolicy, Sleep, Tag, Work, default_max_crashes,
+    default_queue,
+};
+use riverrun_kernel::{DefinitionKind, DefinitionRef, Due, Failure, Json, Wall};
+
+use super::data::StepInput;
+use super::frame::{Open, Try};
+use super::{Machine, limit_tag_of, tag_of};
+use crate::check::moment;
+use crate::condition::find;
+use crate::errors;
+use crate::graph::{Kind, Param, Retry, StepIndex, Target, Task, Wait};
+use crate::json::{self, Object};
+
+impl Machine<'_> {
+    pub(super) fn begin_wait(&mut self, cell: u32, step: StepIndex, wait: &Wait) {
+        match self.wait_time(cell, step, wait) {
+            Ok(sleep) => {
+                self.visit(cell, step);
+                self.frame_mut(cell).control.open = Open::Step(Try::default());
+                self.begin(tag_of(cell), self.path(cell, step), Work::Sleep(sleep));
+            }
+            Err(message) => {
+                self.fail(
+                    cell,
+                    step,
+                    Failure::new(errors::INVALID_INPUT, message).not_retryable(),
+                );
+            }
+        }
+    }
+
+    fn wait_time(&self, cell: u32, step: StepIndex, wait: &Wait) -> Result<Sleep, String> {
+        const LONGEST_SECONDS: u64 = 4_000_000_000;
+        let name = &self.graph.steps[step].name;
+        let (path, wanted) = match wait {
+            Wait::Seconds(seconds) => return Ok(Sleep::For(seconds * 1000)),
+            Wait::Until(moment) => return Ok(Sleep::Until(Due::Wall(Wall(*moment)))),
+            Wait::SecondsAt(path) => (path, "a whole number of seconds"),
+            Wait::UntilAt(path) => (path, "a date such as \"2030-01-01T09:00:00Z\""),
+        };
+        let found = find(&StepInput::of(self, cell, step), path);
+        let found = found.as_ref().map_or("null", Json::get);
+        let sleep = match wait {
+            Wait::UntilAt(_) => serde_json::from_str::<String>(found)
+                .ok()
+                .and_then(|text| moment(&text))
+                .map(|moment| Sleep::Until(Due::Wall(Wall(moment)))),
+            _ => found
+                .parse()
+                .ok()
+                .filter(|&seconds: &u64| seconds <= LONGEST_SECONDS)
+                .map(|seconds| Sleep::For(seconds * 1000)),
+        };
+        let shown: String = found.chars().take(80).collect();
+        sleep.ok_or_else(|| format!("`{name}` needs {wanted} in its input, but found {shown}"))
+    }
+
+    pub(super) fn begin_task(&mut self, cell: u32, step: StepIndex) {
+        self.visit(cell, step);
+        self.frame_mut(cell).control.open = Open::Step(Try::default());
+        self.begin_try(cell, step);
+    }
+
+    /// Begins the step that a frame is at once more, after the run was resumed.
+    pub(super) fn begin_again(&mut self, cell: u32) {
+        let control = &mut self.frame_mut(cell).control;
+        let (list, at) = (control.list, control.at);
+        if let Open::Step(tried) = &mut control.open {
+            tried.used.clear();
+            tried.backing_off = false;
+        }
+        let step = self.graph.lists[list].steps[at];
+        match &self.graph.steps[step].kind {
+            Kind::Wait(wait) => match self.wait_time(cell, step, wait) {
+                Ok(sleep) => self.begin(tag_of(cell), self.path(cell, step), Work::Sleep(sleep)),
+                Err(message) => self.fail(cell, step, Failure::new(errors::INVALID_INPUT, message)),
+            },
+            _ => self.begin_try(cell, step),
+        }
+    }
+
+    fn begin(&mut self, tag: Tag, path: String, work: Work) {
+        self.actions.push(Action::Begin { tag, path, work });
+    }
+
+    fn tried(&self, cell: u32) -> Try {
+        match &self.frame(cell).control.open {
+            Open::Step(tried) => tried.clone(),
+            _ => Try::default(),
+        }
+    }
+
+    fn begin_try(&mut self, cell: u32, step: StepIndex) {
+        let Kind::Task(task) = &self.graph.steps[step].kind else {
+            return;
+        };
+        let before = self.tried(cell).before;
+        let mut path = self.path(cell, step);
+        if before > 0 {
+            path = format!("{path}~{}", before + 1);
+        }
+        match &task.target {
+            Target::Function(function) => {
+                let call = self.call(cell, step, task, function);
+                self.begin(tag_of(cell), path, Work::Call(call));
+            }
+            Target::Flow {
+                name,
+                input,
+                execution,
+                waits,
+            } => {
+                let child = self.child(cell, step, name, (input.as_ref(), execution.as_ref()), *waits);
+                match child {
+                    Ok(child) => {
+                        if let Some(limit) = task.timeout_ms.filter(|_| *waits) {
+                            let limit_path = format!("{path}~limit");
+                            self.begin(limit_tag_of(cell), limit_path, Work::Sleep(Sleep::For(limit)));
+                        }
+                        self.begin(tag_of(cell), path, Work::Child(child));
+                    }
+                    Err(message) => {
+                        let failure = Failure::new(errors::INVALID_INPUT, message).not_retryable();
+                        self.task_failed(cell, step, task, &failure, false);
+                    }
+                }
+            }
+        }
+    }
+
+    fn call(&self, cell: u32, step: StepIndex, task: &Task, function: &str) -> Call {
+        let retry = |policy: &Retry| RetryPolicy {
+            errors: errors::for_kernel(&policy.errors),
+            max_retries: policy.max_attempts,
+            interval_ms: policy.interval_ms,
+            multiplier: policy.multiplier,
+            max_interval_ms: policy.max_interval_ms,
+        };
+        // A policy that is for no error must not become one for every error.
+        let policies = task.retry.iter().filter(|policy| !policy.errors.is_empty());
+        Call {
+            function: function.to_owned(),
+            input: self.step_input(cell, step).to_json(),
+            queue: default_queue(),
+            priority: 0,
+            timeout_ms: task.timeout_ms,
+            retry: policies.map(retry).collect(),
+            at_most_once: false,
+            max_crashes: default_max_crashes(),
+            callback: task.callback,
+            callback_paths: if task.callback {
+                self.token_paths(step)
+            } else {
+                Vec::new()
+            },
+        }
+    }
+
+    fn child(
+        &self,
+        cell: u32,
+        step: StepIndex,
+        name: &str,
+        (input, execution): (Option<&Param>, Option<&Param>),
+        waits: bool,
+    ) -> Result<Child, String> {
+        let own = StepInput::of(self, cell, step);
+        let step_name = &self.graph.steps[step].name;
+        let input = match input {
+            Some(param) => {
+                let value = self.param(param, &own).unwrap_or_else(Json::null);
+                let object = Object::parse(value.get()).or_else(|| object_in_text(value.get()));
+                object.ok_or_else(|| {
+                    format!("`Input` of `{step_name}` must be an object for the flow `{name}`")
+                })?
+            }
+            None => self.step_input(cell, step),
+        };
+        let execution = execution.map(|param| {
+            let value = self.param(param, &own).unwrap_or_else(Json::null);
+            serde_json::from_str::<String>(value.get())
+                .map_err(|_| format!("`ExecutionName` of `{step_name}` must be text, but is {value}"))
+        });
+        let parent = self.run.definition;
+        Ok(Child {
+            definition: DefinitionRef {
+                namespace: parent.namespace.clone(),
+                kind: DefinitionKind::Flow,
+                name: name.into(),
+                version: "".into(),
+            },
+            input: input.to_json(),
+            continue_id: execution.transpose()?,
+            wait: waits,
+            on_parent_end: if waits {
+                OnParentEnd::Cancel
+            } else {
+                OnParentEnd::Abandon
+            },
+        })
+    }
+
+    /// A step that the kernel had has ended.
+    pub(super) fn step_ended(
+        &mut self,
+        tag: Tag,
+        outcome: &Result<Json, Failure>,
+    ) -> Result<(), DriverFault> {
+        let cell = tag as u32;
+        if !self.exists(cell) {
+            return Ok(());
+        }
+        self.load(cell)?;
+        let control = &self.frame(cell).control;
+        if !matches!(control.open, Open::Step(_)) {
+            return Ok(());
+        }
+        let step = self.graph.lists[control.list].steps[control.at];
+        match &self.graph.steps[step].kind {
+            Kind::Wait(_) => {
+                let output = self.step_output(cell, step, &Json::empty_object());
+                self.leave(cell, step, &output, None, None);
+            }
+            Kind::Task(task) if tag == limit_tag_of(cell) => {
+                self.actions.push(Action::Abort { tag: tag_of(cell) });
+                let limit = task.timeout_ms.unwrap_or_default() / 1000;
+                let message = format!("the flow did not end within timeoutSeconds: {limit}");
+                self.task_failed(cell, step, task, &Failure::new(Failure::TIMEOUT, message), false);
+            }
+            Kind::Task(task) => self.task_ended(cell, step, task, outcome),
+            _ => return Ok(()),
+        }
+        if self.is_ready(cell) && self.ended.is_none() {
+            self.ready.push_back(cell);
+        }
+        Ok(())
+    }
+
+    fn task_ended(&mut self, cell: u32, step: StepIndex, task: &Task, outcome: &Result<Json, Failure>) {
+        if self.tried(cell).backing_off {
+            if let Open::Step(tried) = &mut self.frame_mut(cell).control.open {
+                tried.backing_off = false;
+            }
+            self.begin_try(cell, step);
+            return;
+        }
+        let is_child = matches!(task.target, Target::Flow { .. });
+        if matches!(task.target, Target::Flow { waits: true, .. }) && task.timeout_ms.is_some() {
+            self.actions.push(Action::Abort {
+                tag: limit_tag_of(cell),
+            });
+        }
+        match outcome {
+            Ok(result) => match Object::parse(result.get()).or_else(|| object_in_text(result.get())) {
+                Some(local) => {
+                    let output = self.step_output(cell, step, &local.to_json());
+                    self.leave(cell, step, &output, None, None);
+                }
+                None => {
+                    let shown: String = result.get().chars().take(80).collect();
+                    let name = &self.graph.steps[step].name;
+                    let message = format!("the result of `{name}` must be a JSON object, but is {shown}");
+                    self.task_failed(
+                        cell,
+                        step,
+                        task,
+                        &Failure::new(errors::INVALID_LOCAL, message),
+                        false,
+                    );
+                }
+            },
+            Err(failure) => self.task_failed(cell, step, task, failure, is_child),
+        }
+    }
+
+    /// A task has failed, as far as the kernel is concerned: for good.
+    fn task_failed(&mut self, cell: u32, step: StepIndex, task: &Task, failure: &Failure, of_child: bool) {
+        let (failure, names) = errors::translate(failure, of_child);
+        let kernel_retried =
+            matches!(task.target, Target::Function(_)) && failure.error != errors::INVALID_LOCAL;
+        if !kernel_retried && failure.retryable && self.back_off(cell, step, task, &names) {
+            return;
+        }
+        let known = &self.graph.steps[step];
+        let Some(catch) = task
+            .catch
+            .iter()
+            .find(|catch| errors::matches(&catch.errors, &names))
+        else {
+            self.fail(cell, step, failure);
+            return;
+        };
+        let output = task
+            .error_mappings
+            .as_ref()
+            .map_or_else(Object::default, |mappings| {
+                self.error_output(known, mappings, &described(&failure))
+            });
+        let target = &self.graph.steps[self.graph.lists[known.list].steps[catch.goto]].name;
+        let detail = format!(
+            r#"{{"error":{},"goto":{}}}"#,
+            json::quote(&failure.error),
+            json::quote(target)
+        );
+        self.leave(cell, step, &output, Some(catch.goto), Some(Json::trusted(detail)));
+    }
+
+    /// Waits before another try, if a policy grants one.
+    fn back_off(&mut self, cell: u32, step: StepIndex, task: &Task, names: &[String]) -> bool {
+        let Some(place) = task
+            .retry
+            .iter()
+            .position(|policy| errors::matches(&policy.errors, names))
+        else {
+            return false;
+        };
+        let policy = &task.retry[place];
+        let path = self.path(cell, step);
+        let Open::Step(tried) = &mut self.frame_mut(cell).control.open else {
+            return false;
+        };
+        tried.used.resize(tried.used.len().max(place + 1), 0);
+        if tried.used[place] >= policy.max_attempts {
+            return false;
+        }
+        let grown = policy.interval_ms as f64 * policy.multiplier.powf(f64::from(tried.used[place]));
+        let delay = grown.min(policy.max_interval_ms as f64) as u64;
+        tried.used[place] += 1;
+        tried.before += 1;
+        tried.backing_off = true;
+        let path = format!("{path}~{}~wait", tried.before);
+        self.begin(tag_of(cell), path, Work::Sleep(Sleep::For(delay)));
+        true
+    }
+}
+
+/// The object that a JSON string holds as text: functions of some languages return it so.
+fn object_in_text(text: &str) -> Option<Object> {
+    let inner: String = serde_json::from_str(text).ok()?;
+    Object::parse(&inner)
+}
+
+/// A failure as errorMappings see it.
+fn described(failure: &Failure) -> Json {
+    let traceback = failure
+        .details
+        .as_ref()
+        .and_then(|details| json::member(details.get(), "traceback"));
+    let traceback = traceback.and_then(|text| serde_json::from_str::<String>(text).ok());
+    let cause = match traceback {
+        Some(traceback) => format!("{}\n{traceback}", failure.message),
+        None => failure.message.clone(),
+    };
+    let (error, cause) = (json::quote(&failure.error), json::quote(&cause));
+    Json::trusted(format!(r#"{{"error":{error},"code":{error},"cause":{cause}}}"#))
+}
