@@ -33,7 +33,7 @@ pub use ids::{AttemptId, InvalidId, PartitionId, RunId, Slot, StepId, Token, Wor
 pub use json::{Fingerprint, Json};
 pub use keys::{Key, KeyId, KeyOptions, KeyStatus, KeyUse, OnFailure, OnInput, OnRunning, OnSuccess, Ttl};
 pub use message::Message;
-pub use partition::{Config, Partition, RunState, WorkerView};
+pub use partition::{Config, Partition, RunState, WorkerView, life};
 pub use rows::{JournalRow, KeyRow, LoadedRows, PartitionRow, QueuePlace, Rows, RunRow, Stub};
 pub use run::{Failure, Labels, Parent, RunSummary, RunView, State, StepView, WaitKind, Waiting};
 pub use time::{Due, Now, Ticks, Wall};

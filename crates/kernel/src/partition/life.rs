@@ -16,20 +16,28 @@ use crate::run::Failure;
 /// Where a run is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Phase {
+pub enum Phase {
+    /// Not begun.
     Queued,
+    /// Begun.
     Open,
+    /// Told to stop.
     Cancelling,
+    /// Ended with an output. Final.
     Succeeded,
+    /// Ended with an error.
     Failed,
+    /// Ended by its time limit.
     TimedOut,
+    /// Stopped on request. Final.
     Cancelled,
+    /// Not begun in time. Final.
     Expired,
 }
 
 impl Phase {
-    #[cfg(test)]
-    pub(crate) const ALL: [Phase; 8] = [
+    /// Every phase.
+    pub const ALL: [Phase; 8] = [
         Phase::Queued,
         Phase::Open,
         Phase::Cancelling,
@@ -40,13 +48,14 @@ impl Phase {
         Phase::Expired,
     ];
 
-    pub(crate) fn is_closed(self) -> bool {
+    /// Whether the run has ended.
+    pub fn is_closed(self) -> bool {
         self >= Phase::Succeeded
     }
 }
 
 /// The phase after `entry`, or `None` where such an entry cannot be.
-pub(crate) fn next(phase: Phase, entry: &Entry) -> Option<Phase> {
+pub fn next(phase: Phase, entry: &Entry) -> Option<Phase> {
     use Phase::{Cancelled, Cancelling, Expired, Failed, Open, Queued, Succeeded, TimedOut};
     match (phase, entry) {
         (Queued, Entry::RunStarted) => Some(Open),
@@ -54,7 +63,7 @@ pub(crate) fn next(phase: Phase, entry: &Entry) -> Option<Phase> {
         (Queued | Cancelling, Entry::RunCancelled) => Some(Cancelled),
         (Open, Entry::CancelRequested { .. }) => Some(Cancelling),
         (Open, Entry::RunSucceeded { .. }) => Some(Succeeded),
-        (Open | Queued, Entry::RunFailed { .. }) => Some(Failed),
+        (Open, Entry::RunFailed { .. }) => Some(Failed),
         (Open, Entry::RunTimedOut) => Some(TimedOut),
         (Failed | TimedOut, Entry::RunReopened) => Some(Open),
 
@@ -81,10 +90,8 @@ pub(crate) fn next(phase: Phase, entry: &Entry) -> Option<Phase> {
             | Entry::ChildStarted { .. }
             | Entry::StatusPublished { .. },
         ) => Some(Open),
-        (
-            Open | Cancelling,
-            Entry::StepSucceeded { .. } | Entry::StepFailed { .. } | Entry::RunEnding { .. },
-        ) => Some(phase),
+        (Open, Entry::StepFailed { .. } | Entry::RunEnding { .. }) => Some(Open),
+        (Open | Cancelling, Entry::StepSucceeded { .. }) => Some(phase),
         (
             Open | Cancelling | Succeeded | Failed | TimedOut | Cancelled,
             Entry::AttemptStopped { .. } | Entry::ChildEnded { .. },

@@ -7,7 +7,7 @@ mod attempts;
 mod close;
 mod control;
 mod index;
-mod life;
+pub mod life;
 mod memory;
 mod messages;
 mod start;

@@ -1,1 +1,10 @@
-//! Tests of the kernel through its boundary.
+//! Tests of the kernel through its boundary: commands in, records and effects out.
+
+mod attempts;
+mod canonical;
+mod control;
+mod keys;
+mod memory;
+mod random;
+mod runs;
+mod world;

@@ -1,0 +1,321 @@
+//! Attempts: retries, leases, lost workers, repeated and late reports, time limits.
+
+use riverrun_kernel::*;
+
+use crate::world::{Op, World, call, flow, retry, task};
+
+fn one_call(change: impl FnOnce(&mut driver::Call)) -> World {
+    let mut step = call("a");
+    change(&mut step);
+    let mut world = World::new(&[("f", vec![Op::Call(step)])]);
+    world.worker(1, &["a"], 1);
+    world
+}
+
+#[test]
+fn retries_wait_longer_each_time_and_then_the_step_fails() {
+    let mut world = one_call(|call| call.retry = retry(2, 1_000));
+    let run = world.start(flow("f"));
+    for wait in [1_000, 2_000] {
+        let offer = world.offer();
+        world.fail(&offer, "Flaky");
+        assert_eq!(world.waiting(run), Some(WaitKind::Retry));
+        world.pass(wait - 1);
+        assert!(world.offers.is_empty());
+        world.pass(1);
+    }
+    let offer = world.offer();
+    assert_eq!(offer.attempt.attempt, 3);
+    world.fail(&offer, "Flaky");
+    assert_eq!(world.view(run).summary.error.as_deref(), Some("Flaky"));
+}
+
+#[test]
+fn the_first_policy_that_matches_decides_and_each_counts_for_itself() {
+    let mut world = one_call(|call| {
+        call.retry = retry(1, 10);
+        call.retry[0].errors = vec!["A".into()];
+        call.retry.extend(retry(1, 20));
+    });
+    let run = world.start(flow("f"));
+    for error in ["A", "B"] {
+        let offer = world.offer();
+        world.fail(&offer, error);
+        world.pass(20);
+    }
+    let offer = world.offer();
+    world.fail(&offer, "A");
+    assert_eq!(world.state(run), State::Failed);
+}
+
+#[test]
+fn a_failure_that_must_not_be_retried_is_not() {
+    let mut world = one_call(|call| call.retry = retry(5, 10));
+    let run = world.start(flow("f"));
+    let offer = world.offer();
+    world
+        .report(
+            &offer,
+            Report::Failed(Failure::new("Bad", "input").not_retryable()),
+        )
+        .expect("reported");
+    assert_eq!(world.state(run), State::Failed);
+}
+
+#[test]
+fn the_same_report_again_is_a_success_and_another_one_a_conflict() {
+    let mut world = one_call(|_| {});
+    let run = world.start(flow("f"));
+    let offer = world.offer();
+    world.succeed(&offer);
+    assert_eq!(world.state(run), State::Succeeded);
+    let again = Report::Succeeded(Json::trusted("{\"ok\":true}"));
+    assert_eq!(world.report(&offer, again.clone()), Ok(Reply::AlreadyRecorded));
+    let other = Report::Succeeded(Json::trusted("{\"ok\":false}"));
+    assert_eq!(world.report(&offer, other), Err(Refusal::Conflict(offer.attempt)));
+    world.evict();
+    assert_eq!(
+        world.report(&offer, again),
+        Ok(Reply::AlreadyRecorded),
+        "also when the run is a row only"
+    );
+    let forged = Command::Report {
+        attempt: offer.attempt,
+        token: Token([0; 16]),
+        report: Report::Stopped,
+    };
+    assert_eq!(world.send(forged), Err(Refusal::LeaseLost(offer.attempt)));
+}
+
+#[test]
+fn a_silent_worker_loses_its_attempts_after_a_lease() {
+    let mut world = one_call(|_| {});
+    let run = world.start(flow("f"));
+    let lost = world.offer();
+    world.pass(20_000);
+    world
+        .send(Command::Heartbeat { worker: WorkerId(1) })
+        .expect("alive");
+    world.pass(29_999);
+    assert!(world.evicted.is_empty());
+    world.pass(1);
+    assert_eq!(world.evicted, [WorkerId(1)]);
+    world.worker(2, &["a"], 1);
+    let offer = world.offer();
+    assert_eq!(offer.idempotency_key, lost.idempotency_key);
+    let late = Report::Succeeded(Json::null());
+    assert_eq!(world.report(&lost, late), Err(Refusal::LeaseLost(lost.attempt)));
+    world.succeed(&offer);
+    assert_eq!(world.state(run), State::Succeeded);
+}
+
+#[test]
+fn a_worker_that_comes_back_in_time_keeps_its_attempts() {
+    let mut world = one_call(|_| {});
+    let run = world.start(flow("f"));
+    let offer = world.offer();
+    world
+        .send(Command::DisconnectWorker {
+            worker: WorkerId(1),
+            goodbye: false,
+        })
+        .expect("gone");
+    world.pass(2_999);
+    let claims = vec![
+        (offer.attempt, offer.token),
+        (
+            AttemptId {
+                attempt: 9,
+                ..offer.attempt
+            },
+            offer.token,
+        ),
+    ];
+    let answer = world.reconnect(2, &["a"], 1, claims);
+    assert_eq!(answer.keep, [offer.attempt]);
+    assert_eq!(answer.drop.len(), 1);
+    world.pass(10_000);
+    world.succeed(&offer);
+    assert_eq!(world.state(run), State::Succeeded);
+}
+
+#[test]
+fn a_lost_connection_costs_the_attempts_after_the_grace_and_goodbye_at_once() {
+    for goodbye in [false, true] {
+        let mut world = one_call(|_| {});
+        world.start(flow("f"));
+        world.offer();
+        world.worker(2, &["a"], 1);
+        world
+            .send(Command::DisconnectWorker {
+                worker: WorkerId(1),
+                goodbye,
+            })
+            .expect("gone");
+        if !goodbye {
+            world.pass(2_999);
+            assert!(world.offers.is_empty());
+            world.pass(1);
+        }
+        assert_eq!(world.offer().attempt.attempt, 2);
+    }
+}
+
+#[test]
+fn attempts_survive_a_restart_of_the_server_with_a_fresh_lease() {
+    let mut world = one_call(|_| {});
+    let run = world.start(flow("f"));
+    let offer = world.offer();
+    world.pass(29_000);
+    world.crash();
+    world.pass(29_999);
+    let answer = world.reconnect(5, &["a"], 1, vec![(offer.attempt, offer.token)]);
+    assert_eq!(answer.keep, [offer.attempt]);
+    world.succeed(&offer);
+    assert_eq!(world.state(run), State::Succeeded);
+}
+
+#[test]
+fn a_poison_step_is_given_up_after_max_crashes_and_bystanders_are_not_charged() {
+    let mut world = one_call(|call| call.max_crashes = 2);
+    let run = world.start(flow("f"));
+    for reason in [
+        Lost::Bystander,
+        Lost::Bystander,
+        Lost::Returned,
+        Lost::Crashed,
+        Lost::Crashed,
+    ] {
+        assert_eq!(world.state(run), State::Running);
+        let offer = world.offer();
+        world.report(&offer, Report::Lost(reason)).expect("reported");
+    }
+    assert_eq!(
+        world.view(run).summary.error.as_deref(),
+        Some(Failure::WORKER_CRASHED)
+    );
+}
+
+#[test]
+fn at_most_once_never_runs_again() {
+    let mut world = one_call(|call| {
+        call.at_most_once = true;
+        call.retry = retry(3, 1);
+    });
+    let run = world.start(flow("f"));
+    let offer = world.offer();
+    world
+        .report(&offer, Report::Lost(Lost::Returned))
+        .expect("it was never started");
+    let offer = world.offer();
+    world
+        .report(&offer, Report::Lost(Lost::Bystander))
+        .expect("reported");
+    assert_eq!(
+        world.view(run).summary.error.as_deref(),
+        Some(Failure::UNKNOWN_OUTCOME)
+    );
+}
+
+#[test]
+fn an_attempt_over_its_limit_is_stopped_and_the_next_waits_until_it_has() {
+    let mut world = one_call(|call| {
+        call.timeout_ms = Some(1_000);
+        call.retry = retry(1, 10);
+    });
+    world.worker(2, &["a"], 1);
+    let run = world.start(flow("f"));
+    let slow = world.offer();
+    for _ in 0..4 {
+        world.pass(750);
+        world
+            .send(Command::Heartbeat { worker: WorkerId(1) })
+            .expect("alive");
+        world
+            .send(Command::Heartbeat { worker: WorkerId(2) })
+            .expect("alive");
+    }
+    assert_eq!(world.stops, [slow.attempt], "the worker did not do it itself");
+    world.pass(1_000);
+    assert!(
+        world.offers.is_empty(),
+        "two attempts at one step never run side by side"
+    );
+    assert_eq!(world.report(&slow, Report::Stopped), Ok(Reply::Done));
+    let offer = world.offer();
+    world.succeed(&offer);
+    assert_eq!(world.state(run), State::Succeeded);
+}
+
+#[test]
+fn higher_priority_first_then_first_in_first_out() {
+    let mut world = World::new(&[]);
+    let mut runs = Vec::new();
+    for priority in [0, 5, 0, 5] {
+        let mut request = world.request(task("f"));
+        request.options.task = Some(TaskOptions {
+            priority,
+            ..TaskOptions::default()
+        });
+        runs.push(world.start_run(request).expect("a start").0);
+    }
+    world.worker(1, &["f"], 4);
+    let order: Vec<RunId> = std::iter::from_fn(|| world.offers.pop_front())
+        .map(|(_, offer)| offer.attempt.run)
+        .collect();
+    assert_eq!(order, [runs[1], runs[3], runs[0], runs[2]]);
+}
+
+#[test]
+fn a_worker_gets_only_what_it_serves_and_has_room_for() {
+    let mut world = World::new(&[]);
+    for function in ["f", "f", "g"] {
+        world.start(task(function));
+    }
+    world.worker(1, &["f"], 1);
+    assert_eq!(world.offers.len(), 1);
+    let depths: Vec<_> = world
+        .partition
+        .queue_depths()
+        .into_iter()
+        .map(|depth| (depth.2, depth.3, depth.4))
+        .collect();
+    assert_eq!(depths, [("f".into(), 1, true), ("g".into(), 1, false)]);
+    let offer = world.offer();
+    world
+        .send(Command::DrainWorker { worker: WorkerId(1) })
+        .expect("draining");
+    world.succeed(&offer);
+    assert!(world.offers.is_empty());
+}
+
+#[test]
+fn work_spreads_over_workers() {
+    let mut world = World::new(&[]);
+    world.worker(1, &["f"], 10);
+    world.worker(2, &["f"], 10);
+    for _ in 0..6 {
+        world.start(task("f"));
+    }
+    let of_first = world
+        .offers
+        .iter()
+        .filter(|(worker, _)| *worker == WorkerId(1))
+        .count();
+    assert_eq!(of_first, 3);
+}
+
+#[test]
+fn queued_tasks_that_are_rows_only_are_loaded_when_their_turn_comes() {
+    let mut world = World::new(&[]);
+    let runs: Vec<RunId> = (0..50).map(|_| world.start(task("f"))).collect();
+    world.evict();
+    assert_eq!(world.partition.loaded(), (0, 50));
+    world.worker(1, &["f"], 3);
+    assert_eq!(world.offers.len(), 3);
+    for run in runs {
+        let offer = world.offer();
+        assert_eq!(offer.attempt.run, run, "first in, first out");
+        world.succeed(&offer);
+    }
+}

@@ -1,0 +1,164 @@
+//! Cancel, pause, resume, delete.
+
+use riverrun_kernel::*;
+
+use crate::world::{Op, World, call, flow, task};
+
+fn cancel(run: RunId) -> Command {
+    Command::Cancel {
+        run,
+        reason: "test".into(),
+    }
+}
+
+#[test]
+fn a_queued_run_is_cancelled_at_once() {
+    let mut world = World::new(&[]);
+    let run = world.start(task("f"));
+    assert_eq!(world.send(cancel(run)), Ok(Reply::State(State::Cancelled)));
+    world.worker(1, &["f"], 1);
+    assert!(world.offers.is_empty());
+    assert_eq!(
+        world.send(cancel(run)),
+        Ok(Reply::State(State::Cancelled)),
+        "again changes nothing"
+    );
+}
+
+#[test]
+fn a_running_attempt_may_end_and_its_outcome_counts() {
+    let mut world = World::new(&[("f", vec![Op::Call(call("a")), Op::Call(call("a"))])]);
+    world.worker(1, &["a"], 1);
+    let run = world.start(flow("f"));
+    let offer = world.offer();
+    assert_eq!(world.send(cancel(run)), Ok(Reply::State(State::Cancelling)));
+    assert_eq!(world.stops, [offer.attempt]);
+    world.succeed(&offer);
+    assert_eq!(world.state(run), State::Cancelled);
+    assert!(world.offers.is_empty(), "nothing new begins");
+    assert!(world.journal(run).contains(&"StepSucceeded"));
+}
+
+#[test]
+fn a_cancelled_attempt_has_a_grace_and_no_more() {
+    let mut world = World::new(&[("f", vec![Op::Call(call("a"))])]);
+    world.worker(1, &["a"], 1);
+    let run = world.start(flow("f"));
+    world.send(cancel(run)).expect("cancelling");
+    for _ in 0..31 {
+        world.pass(10_000);
+        world
+            .send(Command::Heartbeat { worker: WorkerId(1) })
+            .expect("alive");
+    }
+    assert_eq!(world.state(run), State::Cancelled);
+    let hint = world.send(Command::Delete { run });
+    assert!(
+        matches!(hint, Err(Refusal::WrongState { .. })),
+        "its attempt may still be executing: {hint:?}"
+    );
+}
+
+#[test]
+fn a_waiting_run_is_cancelled_at_once() {
+    let mut world = World::new(&[("f", vec![Op::Sleep(1_000_000)])]);
+    let run = world.start(flow("f"));
+    assert_eq!(world.send(cancel(run)), Ok(Reply::State(State::Cancelled)));
+    assert_eq!(world.partition.next_due(), (None, None));
+}
+
+#[test]
+fn a_paused_run_records_outcomes_and_begins_nothing_until_resumed() {
+    let mut world = World::new(&[("f", vec![Op::Call(call("a")), Op::Sleep(10), Op::Call(call("a"))])]);
+    world.worker(1, &["a"], 1);
+    let run = world.start(flow("f"));
+    let offer = world.offer();
+    world.send(Command::Pause { run }).expect("paused");
+    world.send(Command::Pause { run }).expect("again changes nothing");
+    world.succeed(&offer);
+    assert_eq!(world.waiting(run), Some(WaitKind::Pause));
+    world.crash();
+    world.worker(2, &["a"], 1);
+    world.send(Command::Resume { run }).expect("goes on");
+    assert_eq!(world.waiting(run), Some(WaitKind::Timer));
+    world.send(Command::Pause { run }).expect("paused in its sleep");
+    world.pass(10);
+    assert!(world.offers.is_empty());
+    world.send(Command::Resume { run }).expect("goes on");
+    assert_eq!(world.offers.len(), 1, "the timer that fired meanwhile counts");
+}
+
+#[test]
+fn a_paused_queued_task_is_not_given_out() {
+    let mut world = World::new(&[]);
+    let run = world.start(task("f"));
+    world.send(Command::Pause { run }).expect("paused");
+    world.worker(1, &["f"], 1);
+    assert!(world.offers.is_empty());
+    world.send(Command::Resume { run }).expect("goes on");
+    assert_eq!(world.offers.len(), 1);
+}
+
+#[test]
+fn a_failed_run_is_resumed_at_the_step_that_failed() {
+    let steps = vec![Op::Call(call("a")), Op::Call(call("b")), Op::Call(call("c"))];
+    let mut world = World::new(&[("f", steps)]);
+    world.worker(1, &["a", "b", "c"], 1);
+    let run = world.start(flow("f"));
+    let first = world.offer();
+    world.succeed(&first);
+    let failed = world.offer();
+    world.fail(&failed, "Down");
+    assert_eq!(world.state(run), State::Failed);
+    world.evict();
+    world.send(Command::Resume { run }).expect("reopened");
+    let again = world.offer();
+    assert_eq!(
+        (&again.path, &again.idempotency_key),
+        (&failed.path, &failed.idempotency_key)
+    );
+    world.succeed(&again);
+    let last = world.offer();
+    assert_eq!(last.call.function, "c");
+    world.succeed(&last);
+    assert_eq!(world.state(run), State::Succeeded);
+    let refused = world.send(Command::Resume { run });
+    assert!(matches!(
+        refused,
+        Err(Refusal::WrongState {
+            state: State::Succeeded,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn only_closed_runs_are_deleted_and_then_nobody_knows_them() {
+    let mut world = World::new(&[("f", vec![Op::Sleep(10)])]);
+    let run = world.start(flow("f"));
+    assert!(matches!(
+        world.send(Command::Delete { run }),
+        Err(Refusal::WrongState { .. })
+    ));
+    world.pass(10);
+    world.checkpoint(10);
+    world.send(Command::Delete { run }).expect("deleted");
+    assert_eq!(world.send(Command::Delete { run }), Err(Refusal::UnknownRun(run)));
+    world.checkpoint(10);
+    assert!(world.table.runs.is_empty() && world.table.journal.is_empty());
+    assert_eq!(world.send(Command::Delete { run }), Err(Refusal::UnknownRun(run)));
+}
+
+#[test]
+fn labels_are_replaced_also_on_a_closed_run() {
+    let mut world = World::new(&[("f", vec![])]);
+    let run = world.start(flow("f"));
+    let labels = Labels::from([("team".to_owned(), "blue".to_owned())]);
+    world
+        .send(Command::SetLabels {
+            run,
+            labels: labels.clone(),
+        })
+        .expect("set");
+    assert_eq!(world.view(run).summary.labels, labels);
+}

@@ -1,0 +1,625 @@
+//! Random commands, crashes, checkpoints and evictions: nothing panics, the same commands give the same records, the state is what the
+//! records say, and every run can end. The transitions that were reached are compared with the table.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use proptest::prelude::*;
+use riverrun_kernel::driver::OnParentEnd;
+use riverrun_kernel::life::{self, Phase};
+use riverrun_kernel::*;
+
+use crate::world::{Op, World, call, flow, retry, task};
+
+#[derive(Debug, Clone)]
+enum Move {
+    StartFlow(u8),
+    StartTask(u8),
+    StartKeyed(u8, u8),
+    Cancel(u8),
+    Pause(u8),
+    Resume(u8),
+    Delete(u8),
+    Signal(u8),
+    Callback(u8),
+    Report(u8, u8),
+    ReportOld(u8, u8),
+    Worker(u8),
+    Goodbye(u8, bool),
+    Heartbeat(u8),
+    DeleteKey(bool),
+    Labels(u8),
+    Pass(u32),
+    Checkpoint(u8),
+    Evict,
+    Crash,
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        6 => any::<u8>().prop_map(Move::StartFlow),
+        3 => any::<u8>().prop_map(Move::StartTask),
+        4 => (any::<u8>(), any::<u8>()).prop_map(|(how, input)| Move::StartKeyed(how, input)),
+        3 => any::<u8>().prop_map(Move::Cancel),
+        2 => any::<u8>().prop_map(Move::Pause),
+        4 => any::<u8>().prop_map(Move::Resume),
+        1 => any::<u8>().prop_map(Move::Delete),
+        4 => any::<u8>().prop_map(Move::Signal),
+        4 => any::<u8>().prop_map(Move::Callback),
+        16 => (any::<u8>(), any::<u8>()).prop_map(|(which, how)| Move::Report(which, how)),
+        2 => (any::<u8>(), any::<u8>()).prop_map(|(which, how)| Move::ReportOld(which, how)),
+        6 => any::<u8>().prop_map(Move::Worker),
+        2 => (any::<u8>(), any::<bool>()).prop_map(|(which, goodbye)| Move::Goodbye(which, goodbye)),
+        3 => any::<u8>().prop_map(Move::Heartbeat),
+        1 => any::<bool>().prop_map(Move::DeleteKey),
+        1 => any::<u8>().prop_map(Move::Labels),
+        8 => prop_oneof![0..50_u32, 0..5_000_u32, 0..400_000_u32].prop_map(Move::Pass),
+        3 => any::<u8>().prop_map(Move::Checkpoint),
+        2 => Just(Move::Evict),
+        2 => Just(Move::Crash),
+    ];
+    prop::collection::vec(one, 1..80)
+}
+
+const FUNCTIONS: [&str; 3] = ["a", "b", "once"];
+
+fn flows() -> Vec<(&'static str, Vec<Op>)> {
+    let mut flaky = call("a");
+    flaky.retry = retry(2, 100);
+    let mut limited = call("b");
+    limited.timeout_ms = Some(500);
+    limited.retry = retry(1, 10);
+    let mut once = call("once");
+    once.at_most_once = true;
+    let mut called_back = call("a");
+    called_back.callback = true;
+    called_back.timeout_ms = Some(60_000);
+    let mut quick = called_back.clone();
+    quick.function = "b".to_owned();
+    vec![
+        (
+            "steps",
+            vec![Op::Call(flaky.clone()), Op::Sleep(40), Op::Call(limited.clone())],
+        ),
+        ("both", vec![Op::Both(flaky, limited), Op::Call(once)]),
+        (
+            "signal",
+            vec![Op::Signal("go", Some(1_000)), Op::Signal("go", Some(300_000))],
+        ),
+        ("callback", vec![Op::Call(called_back), Op::Callback(Some(5_000))]),
+        ("quick", vec![Op::Call(quick)]),
+        ("spin", vec![Op::Spin(500), Op::Sleep(1), Op::Fail]),
+        ("endless", vec![Op::Spin(u32::MAX)]),
+        ("broken", vec![Op::Sleep(3), Op::Broken]),
+        (
+            "parent",
+            vec![Op::Child("steps", true, OnParentEnd::Cancel, None)],
+        ),
+        (
+            "guardian",
+            vec![Op::Child("steps", false, OnParentEnd::Wait, None), Op::Sleep(2)],
+        ),
+        (
+            "careless",
+            vec![
+                Op::Child("signal", false, OnParentEnd::Abandon, None),
+                Op::Call(call("b")),
+            ],
+        ),
+        (
+            "shared",
+            vec![Op::Child("steps", true, OnParentEnd::Cancel, Some("k"))],
+        ),
+    ]
+}
+
+/// Plays moves on a world, remembering what it did.
+struct Player {
+    world: World,
+    runs: Vec<RunId>,
+    offers: Vec<Offer>,
+    old: Vec<Offer>,
+    workers: u64,
+}
+
+impl Player {
+    fn new() -> Self {
+        Player {
+            world: World::new(&flows()),
+            runs: Vec::new(),
+            offers: Vec::new(),
+            old: Vec::new(),
+            workers: 0,
+        }
+    }
+
+    fn pick(&self, which: u8) -> Option<RunId> {
+        (!self.runs.is_empty()).then(|| self.runs[which as usize % self.runs.len()])
+    }
+
+    /// Whether the command was refused does not matter here; that nothing breaks does.
+    fn send(&mut self, command: Command) {
+        let _ = self.world.send(command);
+    }
+
+    fn play(&mut self, step: &Move) {
+        let flows = flows();
+        match step {
+            Move::StartFlow(which) => {
+                let mut request = self.world.request(flow(flows[*which as usize % flows.len()].0));
+                if which % 7 == 0 {
+                    request.options.timeout_ms = Some(2_000);
+                }
+                if which % 5 == 0 {
+                    request.options.run_at = Some(self.world.now.wall.plus(u64::from(*which) * 10));
+                }
+                self.begin(request);
+            }
+            Move::StartTask(which) => {
+                let mut request = self
+                    .world
+                    .request(task(["a", "b", "once", "unknown"][*which as usize % 4]));
+                if which % 4 == 0 {
+                    request.options.queue_ttl_ms = Some(1_000);
+                }
+                if which % 6 == 0 {
+                    request.options.delay_ms = Some(300);
+                }
+                self.begin(request);
+            }
+            Move::StartKeyed(how, input) => self.start_keyed(*how, *input),
+            Move::Cancel(which) => {
+                if let Some(run) = self.pick(*which) {
+                    self.send(Command::Cancel {
+                        run,
+                        reason: String::new(),
+                    });
+                }
+            }
+            Move::Pause(which) => {
+                if let Some(run) = self.pick(*which) {
+                    self.send(Command::Pause { run });
+                }
+            }
+            Move::Resume(which) => {
+                if let Some(run) = self.pick(*which) {
+                    self.send(Command::Resume { run });
+                }
+            }
+            Move::Delete(which) => {
+                if let Some(run) = self.pick(*which) {
+                    self.send(Command::Delete { run });
+                }
+            }
+            Move::Signal(which) => {
+                if let Some(run) = self.pick(*which) {
+                    let id = (which % 3 == 0).then(|| which.to_string());
+                    self.send(Command::Signal {
+                        run,
+                        name: "go".into(),
+                        payload: Json::null(),
+                        id,
+                    });
+                }
+            }
+            Move::Callback(which) => self.call_back(*which),
+            Move::Report(which, how) => {
+                if !self.offers.is_empty() {
+                    let offer = self.offers.remove(*which as usize % self.offers.len());
+                    self.report(&offer, *how);
+                    self.old.push(offer);
+                }
+            }
+            Move::ReportOld(which, how) => {
+                if !self.old.is_empty() {
+                    let offer = self.old[*which as usize % self.old.len()].clone();
+                    self.report(&offer, *how);
+                }
+            }
+            Move::Worker(which) => self.connect(*which),
+            Move::Goodbye(which, goodbye) => {
+                let worker = WorkerId(u64::from(*which) % (self.workers + 1));
+                self.send(Command::DisconnectWorker {
+                    worker,
+                    goodbye: *goodbye,
+                });
+            }
+            Move::Heartbeat(which) => {
+                let worker = WorkerId(u64::from(*which) % (self.workers + 1));
+                self.send(Command::Heartbeat { worker });
+            }
+            Move::DeleteKey(cancel) => {
+                let key = key_options("{}").id;
+                self.send(Command::DeleteKey { key, cancel: *cancel });
+            }
+            Move::Labels(which) => {
+                if let Some(run) = self.pick(*which) {
+                    let labels = Labels::from([("n".to_owned(), which.to_string())]);
+                    self.send(Command::SetLabels { run, labels });
+                }
+            }
+            Move::Pass(ms) => self.world.pass(u64::from(*ms)),
+            Move::Checkpoint(limit) => self.world.checkpoint(*limit as usize % 5 + 1),
+            Move::Evict => self.world.evict(),
+            Move::Crash => {
+                self.world.crash();
+                self.workers += 1;
+            }
+        }
+        self.offers
+            .extend(self.world.offers.drain(..).map(|(_, offer)| offer));
+    }
+
+    fn begin(&mut self, request: StartRun) {
+        if let Ok((run, ..)) = self.world.start_run(request) {
+            self.runs.push(run);
+        }
+    }
+
+    fn start_keyed(&mut self, how: u8, input: u8) {
+        let input = ["{}", "{\"n\":1}"][usize::from(input % 8 == 0)];
+        let mut request = self.world.request(flow("steps"));
+        request.input = Json::trusted(input);
+        let mut key = key_options(input);
+        key.on_running = [OnRunning::Attach, OnRunning::Restart, OnRunning::Reject][how as usize % 3];
+        key.on_success = [OnSuccess::Reuse, OnSuccess::Rerun, OnSuccess::Reject][how as usize / 3 % 3];
+        key.on_failure = [
+            None,
+            Some(OnFailure::Resume),
+            Some(OnFailure::Rerun),
+            Some(OnFailure::Return),
+        ][how as usize / 9 % 4];
+        key.force = how > 230;
+        key.allow_new_input = how % 2 == 0;
+        request.key = Some(key);
+        self.begin(request);
+    }
+
+    fn call_back(&mut self, which: u8) {
+        let with_token = |offer: &&Offer| offer.callback.is_some();
+        let known: Vec<&Offer> = self.offers.iter().chain(&self.old).filter(with_token).collect();
+        let Some(offer) = known.get(which as usize % known.len().max(1)) else {
+            return;
+        };
+        let text = offer.callback.clone().expect("filtered");
+        let secret = text
+            .rsplit('.')
+            .next()
+            .expect("a token")
+            .parse()
+            .expect("a token");
+        let token = CallbackToken {
+            run: offer.attempt.run,
+            step: offer.attempt.step,
+            token: secret,
+        };
+        let outcome = if which % 3 == 0 {
+            Err(Failure::new("Outside", "no"))
+        } else {
+            Ok(Json::null())
+        };
+        self.send(Command::CompleteCallback { token, outcome });
+    }
+
+    fn report(&mut self, offer: &Offer, how: u8) {
+        let report = match how % 8 {
+            0..=3 => Report::Succeeded(Json::trusted("{}")),
+            4 => Report::Failed(Failure::new("Flaky", "no")),
+            5 => Report::Lost(Lost::Crashed),
+            6 => Report::Lost(Lost::Bystander),
+            _ => Report::Stopped,
+        };
+        let _ = self.world.report(offer, report);
+    }
+
+    fn connect(&mut self, which: u8) {
+        self.workers += 1;
+        let id = 1_000 + self.workers;
+        let claims = if which % 2 == 0 {
+            self.offers
+                .iter()
+                .map(|offer| (offer.attempt, offer.token))
+                .collect()
+        } else {
+            vec![]
+        };
+        self.world
+            .reconnect(id, &FUNCTIONS, u32::from(which % 4) + 1, claims);
+        self.workers = self.workers.max(id - 1_000);
+    }
+
+    /// Faults stop: everything that can go on does, and every run must end.
+    fn settle(&mut self) {
+        let stay: Vec<RunId> = self.open();
+        for run in stay {
+            let repair = self
+                .world
+                .view(run)
+                .summary
+                .waiting
+                .is_some_and(|waiting| waiting.kind == WaitKind::Repair);
+            if repair {
+                self.send(Command::Cancel {
+                    run,
+                    reason: String::new(),
+                });
+            } else {
+                self.send(Command::Resume { run });
+            }
+        }
+        self.world.reconnect(9_999, &FUNCTIONS, 1_000, vec![]);
+        for _ in 0..200 {
+            self.offers
+                .extend(self.world.offers.drain(..).map(|(_, offer)| offer));
+            for offer in std::mem::take(&mut self.offers) {
+                let _ = self.world.report(&offer, Report::Succeeded(Json::trusted("{}")));
+            }
+            for stopped in std::mem::take(&mut self.world.stops) {
+                // A worker that is told to stop does, whoever it is by now.
+                let of = |offer: &&Offer| offer.attempt == stopped;
+                if let Some(offer) = self.old.iter().find(of).cloned() {
+                    let _ = self.world.report(&offer, Report::Stopped);
+                }
+            }
+            for run in self.open() {
+                if self.world.waiting(run) == Some(WaitKind::Repair) {
+                    self.send(Command::Cancel {
+                        run,
+                        reason: String::new(),
+                    });
+                }
+            }
+            self.world.pass(10_000);
+            self.send(Command::Heartbeat {
+                worker: WorkerId(9_999),
+            });
+            if self.open().is_empty() {
+                return;
+            }
+        }
+        let open: Vec<_> = self
+            .open()
+            .into_iter()
+            .map(|run| (run, self.world.view(run)))
+            .collect();
+        panic!("these runs can never end: {open:#?}");
+    }
+
+    fn open(&self) -> Vec<RunId> {
+        let mut created: Vec<RunId> = Vec::new();
+        for record in self.world.log.iter().flat_map(|batch| &batch.records) {
+            if let Record::Run(run, Entry::RunCreated(_)) = record {
+                created.push(*run);
+            }
+        }
+        created.retain(|run| self.world.partition.is_open(*run));
+        created
+    }
+}
+
+fn key_options(input: &str) -> KeyOptions {
+    let id = KeyId {
+        namespace: "default".into(),
+        definition: "steps".into(),
+        version: "".into(),
+        continue_id: "k".into(),
+    };
+    KeyOptions::new(id, Fingerprint::of(input).expect("valid"))
+}
+
+/// Follows every journal through the table; returns the transitions it took.
+fn transitions(world: &World) -> BTreeSet<(Phase, &'static str)> {
+    let mut phases = std::collections::HashMap::new();
+    let mut taken = BTreeSet::new();
+    for record in world.log.iter().flat_map(|batch| &batch.records) {
+        let Record::Run(run, entry) = record else { continue };
+        if let Entry::RunCreated(_) = entry {
+            assert!(
+                phases.insert(*run, Phase::Queued).is_none(),
+                "{run} was created twice"
+            );
+            continue;
+        }
+        let phase = phases[run];
+        let next = life::next(phase, entry);
+        assert!(next.is_some(), "{} in phase {phase:?} of {run}", entry.name());
+        taken.insert((phase, entry.name()));
+        phases.insert(*run, next.expect("checked"));
+    }
+    taken
+}
+
+/// A step whose outcome is on record is never given out again.
+fn no_recorded_step_runs_again(world: &World) {
+    let mut recorded = BTreeSet::new();
+    for record in world.log.iter().flat_map(|batch| &batch.records) {
+        match record {
+            Record::Run(run, Entry::StepSucceeded { step, .. } | Entry::StepFailed { step, .. }) => {
+                assert!(
+                    recorded.insert((*run, *step)),
+                    "{run} step {step:?} has two outcomes"
+                );
+            }
+            Record::Run(run, Entry::AttemptStarted { step, .. }) => {
+                assert!(
+                    !recorded.contains(&(*run, *step)),
+                    "{run} step {step:?} ran again after its record"
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+static REACHED: Mutex<BTreeSet<(Phase, &'static str)>> = Mutex::new(BTreeSet::new());
+
+fn check(steps: &[Move]) {
+    let mut player = Player::new();
+    for step in steps {
+        player.play(step);
+    }
+    player.settle();
+    no_recorded_step_runs_again(&player.world);
+    REACHED
+        .lock()
+        .expect("not poisoned")
+        .extend(transitions(&player.world));
+
+    let mut again = Player::new();
+    for step in steps {
+        again.play(step);
+    }
+    again.settle();
+    let records = |player: &Player| format!("{:?}", player.world.log);
+    assert_eq!(
+        records(&player),
+        records(&again),
+        "the same commands give the same records"
+    );
+
+    // The records alone give the state: rows and evictions made no difference.
+    let mut replayed = Partition::new(Config::new(PartitionId(0), 1, [7; 32]));
+    for batch in &player.world.log {
+        let needs = replayed.replay_needs(&batch.records);
+        let absent = LoadedRows {
+            runs: needs.runs.into_iter().map(|run| (run, None)).collect(),
+            keys: needs.keys.into_iter().map(|key| (key, None)).collect(),
+        };
+        replayed.recover_rows(batch.now, absent);
+        replayed.replay(batch.now, batch.first, &batch.records);
+    }
+    let mut runs: Vec<RunId> = Vec::new();
+    for record in player.world.log.iter().flat_map(|batch| &batch.records) {
+        match record {
+            Record::Run(run, Entry::RunCreated(_)) => runs.push(*run),
+            Record::RunDeleted(run) => runs.retain(|other| other != run),
+            _ => {}
+        }
+    }
+    let now = player.world.now;
+    for run in runs {
+        let live = player.world.view(run);
+        assert_eq!(Some(live), replayed.run(now, run), "of {run}");
+    }
+}
+
+#[test]
+fn random_commands_keep_every_promise() {
+    let cases = std::env::var("RIVERRUN_KERNEL_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok())
+        .unwrap_or(1_500);
+    let config = ProptestConfig {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 3_000,
+        ..ProptestConfig::default()
+    };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    if let Err(failure) = runner.run(&moves(), |steps| {
+        check(&steps);
+        Ok(())
+    }) {
+        panic!("{failure}");
+    }
+    list_untested_transitions();
+}
+
+/// Every transition of the table was taken by some random run.
+fn list_untested_transitions() {
+    let reached = REACHED.lock().expect("not poisoned");
+    let mut untested = Vec::new();
+    for phase in Phase::ALL {
+        for entry in one_of_each() {
+            if life::next(phase, &entry).is_some() && !reached.contains(&(phase, entry.name())) {
+                untested.push(format!("{phase:?} {}", entry.name()));
+            }
+        }
+    }
+    assert!(
+        untested.is_empty(),
+        "no test reached these transitions: {untested:#?}"
+    );
+}
+
+fn one_of_each() -> Vec<Entry> {
+    let (step, attempt, failure) = (StepId(1), 1, Failure::new("E", ""));
+    vec![
+        Entry::RunStarted,
+        Entry::RunPaused,
+        Entry::RunResumed,
+        Entry::RunSuspended {
+            reason: String::new(),
+        },
+        Entry::Advanced {
+            cells: vec![],
+            transitions: 0,
+            unfinished: false,
+        },
+        Entry::StepBegun {
+            step,
+            tag: 0,
+            path: String::new(),
+            work: driver::Work::Sleep(driver::Sleep::For(1)),
+        },
+        Entry::AttemptStarted {
+            step,
+            attempt,
+            worker: "".into(),
+        },
+        Entry::AttemptFailed {
+            step,
+            attempt,
+            failure: failure.clone(),
+            policy: 0,
+            retry_at: Ticks(0),
+            draining: false,
+        },
+        Entry::AttemptLost {
+            step,
+            attempt,
+            reason: Lost::Returned,
+        },
+        Entry::AttemptStopped { step, attempt },
+        Entry::CallReturned { step, attempt },
+        Entry::StepSucceeded {
+            step,
+            attempt,
+            output: Json::null(),
+        },
+        Entry::StepFailed {
+            step,
+            attempt,
+            failure: failure.clone(),
+            draining: false,
+        },
+        Entry::StepCancelled { step },
+        Entry::ChildStarted {
+            step,
+            run: RunId::new(0, Slot(0), 0),
+        },
+        Entry::ChildEnded {
+            run: RunId::new(0, Slot(0), 0),
+        },
+        Entry::SignalReceived {
+            name: String::new(),
+            payload: Json::null(),
+            id: None,
+        },
+        Entry::LabelsSet {
+            labels: Labels::new(),
+        },
+        Entry::CancelRequested {
+            reason: String::new(),
+        },
+        Entry::RunEnding {
+            outcome: Ok(Json::null()),
+        },
+        Entry::RunSucceeded { output: Json::null() },
+        Entry::RunFailed { failure },
+        Entry::RunTimedOut,
+        Entry::RunCancelled,
+        Entry::RunExpired,
+        Entry::RunReopened,
+    ]
+}

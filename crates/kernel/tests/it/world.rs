@@ -1,0 +1,540 @@
+//! A small world around one partition: it plays the engine, the store and the clock, so that tests talk of runs and time only.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use riverrun_kernel::driver::{
+    Action, Call, Child, DriverFault, OnParentEnd, RetryPolicy, RunContext, Sleep, Then, Turn, Wake, Work,
+};
+use riverrun_kernel::task::TaskDriver;
+use riverrun_kernel::*;
+
+/// What a test flow does, one after another; a failed step fails the run.
+#[derive(Debug, Clone)]
+pub enum Op {
+    Call(Call),
+    Sleep(u64),
+    Signal(&'static str, Option<u64>),
+    Callback(Option<u64>),
+    Child(&'static str, bool, OnParentEnd, Option<&'static str>),
+    /// Two calls side by side; the first failure ends the run.
+    Both(Call, Call),
+    /// So many transitions that do nothing.
+    Spin(u32),
+    Fail,
+    Broken,
+}
+
+pub fn call(function: &str) -> Call {
+    Call {
+        function: function.to_owned(),
+        input: Json::trusted("{}"),
+        queue: "default".to_owned(),
+        priority: 0,
+        timeout_ms: None,
+        retry: Vec::new(),
+        at_most_once: false,
+        max_crashes: 3,
+        callback: false,
+        callback_paths: Vec::new(),
+    }
+}
+
+pub fn retry(max_retries: u32, interval_ms: u64) -> Vec<RetryPolicy> {
+    vec![RetryPolicy {
+        errors: vec![],
+        max_retries,
+        interval_ms,
+        multiplier: 2.0,
+        max_interval_ms: 86_400_000,
+    }]
+}
+
+/// Runs a list of [`Op`]s. Cell 0 holds the position, the spins left and how many of a pair are open.
+#[derive(Debug)]
+struct Script(Vec<Op>);
+
+impl Driver for Script {
+    fn advance(&self, run: RunContext<'_>, wake: &Wake, fuel: u32) -> Result<Turn, DriverFault> {
+        let cell = run.cells.get(&0).map_or("[0,0,0]", |text| text);
+        let [mut at, mut spun, mut open]: [u32; 3] =
+            serde_json::from_str(cell).expect("a cell of this driver");
+        let mut turn = Turn::default();
+        match wake {
+            Wake::StepEnded {
+                outcome: Err(failure),
+                ..
+            } => turn.then = Then::End(Err(failure.clone())),
+            Wake::StepEnded { outcome: Ok(_), .. } => {
+                open = open.saturating_sub(1);
+                at += u32::from(open == 0);
+            }
+            Wake::Reopened => open = 0,
+            Wake::Started | Wake::Continued => {}
+        }
+        while open == 0 && turn.then == Then::Wait {
+            turn.transitions += 1;
+            let Some(op) = self.0.get(at as usize) else {
+                turn.then = Then::End(Ok(Json::trusted(format!("{{\"did\":{at}}}"))));
+                break;
+            };
+            let mut begin = |tag: u64, work: Work| {
+                turn.actions.push(Action::Begin {
+                    tag,
+                    path: format!("s{at}.{tag}"),
+                    work,
+                });
+            };
+            open = 1;
+            match op {
+                Op::Call(call) => begin(1, Work::Call(call.clone())),
+                Op::Sleep(ms) => begin(1, Work::Sleep(Sleep::For(*ms))),
+                Op::Signal(name, timeout_ms) => {
+                    begin(
+                        1,
+                        Work::Signal {
+                            name: (*name).to_owned(),
+                            timeout_ms: *timeout_ms,
+                        },
+                    );
+                }
+                Op::Callback(timeout_ms) => begin(
+                    1,
+                    Work::Callback {
+                        timeout_ms: *timeout_ms,
+                    },
+                ),
+                Op::Child(name, wait, on_parent_end, key) => begin(
+                    1,
+                    Work::Child(Child {
+                        definition: flow(name),
+                        input: Json::trusted("{}"),
+                        continue_id: key.map(str::to_owned),
+                        wait: *wait,
+                        on_parent_end: *on_parent_end,
+                    }),
+                ),
+                Op::Both(one, other) => {
+                    begin(1, Work::Call(one.clone()));
+                    begin(2, Work::Call(other.clone()));
+                    open = 2;
+                }
+                Op::Spin(count) => {
+                    open = 0;
+                    spun += 1;
+                    if spun >= *count {
+                        (spun, at) = (0, at + 1);
+                    }
+                    if turn.transitions >= fuel {
+                        turn.then = Then::Continue;
+                    }
+                }
+                Op::Fail => turn.then = Then::End(Err(Failure::new("Boom", "as asked"))),
+                Op::Broken => return Err(DriverFault("this cell is not readable".to_owned())),
+            }
+        }
+        turn.cells.push((0, Some(format!("[{at},{spun},{open}]").into())));
+        Ok(turn)
+    }
+}
+
+#[derive(Debug, Default, Clone)]
+pub struct Library(BTreeMap<String, Arc<Vec<Op>>>);
+
+impl Drivers for Library {
+    fn driver(&self, definition: &DefinitionRef) -> Option<Arc<dyn Driver>> {
+        match definition.kind {
+            DefinitionKind::Task if &*definition.name == "unknown" => None,
+            DefinitionKind::Task => Some(Arc::new(TaskDriver)),
+            DefinitionKind::Flow => {
+                let ops = self.0.get(&*definition.name)?;
+                Some(Arc::new(Script(ops.to_vec())))
+            }
+        }
+    }
+}
+
+pub fn flow(name: &str) -> DefinitionRef {
+    reference(DefinitionKind::Flow, name)
+}
+
+pub fn task(name: &str) -> DefinitionRef {
+    reference(DefinitionKind::Task, name)
+}
+
+fn reference(kind: DefinitionKind, name: &str) -> DefinitionRef {
+    DefinitionRef {
+        namespace: "default".into(),
+        kind,
+        name: name.into(),
+        version: "v1".into(),
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Logged {
+    pub now: Now,
+    pub first: u64,
+    pub records: Vec<Record>,
+}
+
+/// The rows that checkpoints wrote.
+#[derive(Debug, Default, Clone)]
+pub struct Table {
+    pub runs: BTreeMap<RunId, RunRow>,
+    pub keys: BTreeMap<KeyId, KeyRow>,
+    pub journal: BTreeMap<(RunId, u64), JournalRow>,
+    pub partition: PartitionRow,
+    pub trimmed_below: u64,
+}
+
+pub struct World {
+    pub partition: Partition,
+    pub library: Library,
+    pub now: Now,
+    pub log: Vec<Logged>,
+    pub table: Table,
+    pub offers: VecDeque<(WorkerId, Offer)>,
+    pub stops: Vec<AttemptId>,
+    pub evicted: Vec<WorkerId>,
+    config: Config,
+    serial: u64,
+}
+
+impl World {
+    pub fn new(flows: &[(&str, Vec<Op>)]) -> Self {
+        let config = Config::new(PartitionId(0), 1, [7; 32]);
+        let library = Library(
+            flows
+                .iter()
+                .map(|(name, ops)| ((*name).to_owned(), Arc::new(ops.clone())))
+                .collect(),
+        );
+        World {
+            partition: Partition::new(config.clone()),
+            library,
+            now: Now {
+                wall: Wall(1_700_000_000_000),
+                ticks: Ticks(0),
+            },
+            log: Vec::new(),
+            table: Table::default(),
+            offers: VecDeque::new(),
+            stops: Vec::new(),
+            evicted: Vec::new(),
+            config,
+            serial: 0,
+        }
+    }
+
+    /// Applies a command as the engine would: loads first, then commits, then acts on the effects.
+    pub fn send(&mut self, command: Command) -> Result<Reply, Refusal> {
+        let mut answer = None;
+        let mut waiting = VecDeque::from([command]);
+        while let Some(command) = waiting.pop_front() {
+            loop {
+                let needs = self.partition.needs(&command);
+                if needs.is_empty() {
+                    break;
+                }
+                let rows = self.load(&needs);
+                self.partition
+                    .apply(self.now, Command::Loaded(Box::new(rows)), &self.library)
+                    .expect("a load");
+            }
+            let reply = self.partition.apply(self.now, command, &self.library);
+            let decided = self.partition.take_decided();
+            if reply.is_err() {
+                let only_effects = decided.records.is_empty();
+                assert!(only_effects, "a refused command recorded {:?}", decided.records);
+            }
+            if !decided.records.is_empty() {
+                self.log.push(Logged {
+                    now: decided.now,
+                    first: decided.first,
+                    records: decided.records,
+                });
+            }
+            self.act(decided.effects, &mut waiting);
+            answer.get_or_insert(reply);
+        }
+        answer.expect("the command was applied")
+    }
+
+    fn act(&mut self, effects: Vec<Effect>, waiting: &mut VecDeque<Command>) {
+        for effect in effects {
+            match effect {
+                Effect::Offer { worker, offer } => self.offers.push_back((worker, *offer)),
+                Effect::Stop { attempt, .. } => self.stops.push(attempt),
+                Effect::Send { to, seq, message } => {
+                    waiting.push_back(Command::Receive {
+                        from: PartitionId(0),
+                        seq,
+                        message,
+                    });
+                    waiting.push_back(Command::Acknowledge { to, seq });
+                }
+                Effect::Load { run } => {
+                    let rows = self.load(&Needs {
+                        runs: vec![run],
+                        keys: vec![],
+                    });
+                    waiting.push_back(Command::Loaded(Box::new(rows)));
+                }
+                Effect::Continue { run } => waiting.push_back(Command::Continue { run }),
+                Effect::Changed { .. } => {}
+                Effect::Evict { worker } => self.evicted.push(worker),
+            }
+        }
+    }
+
+    fn load(&self, needs: &Needs) -> LoadedRows {
+        LoadedRows {
+            runs: needs
+                .runs
+                .iter()
+                .map(|run| (*run, self.table.runs.get(run).cloned()))
+                .collect(),
+            keys: needs
+                .keys
+                .iter()
+                .map(|key| (key.clone(), self.table.keys.get(key).cloned()))
+                .collect(),
+        }
+    }
+
+    /// Lets time pass, firing what is due on the way.
+    pub fn pass(&mut self, ms: u64) {
+        let end = self.now.ticks.0 + ms;
+        loop {
+            let due = match self.partition.next_due() {
+                (Some(Due::Ticks(at)), wall) => Some((at.0, wall)),
+                (_, wall) => wall.map(|_| (u64::MAX, wall)),
+            };
+            let Some((ticks, wall)) = due else { break };
+            let by_wall = match wall {
+                Some(Due::Wall(at)) => self.now.ticks.0 + u64::try_from(at.0 - self.now.wall.0).unwrap_or(0),
+                _ => u64::MAX,
+            };
+            let at = ticks.min(by_wall).max(self.now.ticks.0);
+            if at > end {
+                break;
+            }
+            self.step_clock(at - self.now.ticks.0);
+            self.send(Command::Tick { limit: 100 }).expect("a tick");
+        }
+        self.step_clock(end - self.now.ticks.0);
+    }
+
+    fn step_clock(&mut self, ms: u64) {
+        self.now = Now {
+            wall: self.now.wall.plus(ms),
+            ticks: self.now.ticks.plus(ms),
+        };
+    }
+
+    pub fn fresh_id(&mut self) -> RunId {
+        self.serial += 1;
+        RunId::new(
+            1_700_000_000_000 + self.serial,
+            Slot(self.serial as u16),
+            self.serial,
+        )
+    }
+
+    pub fn request(&mut self, definition: DefinitionRef) -> StartRun {
+        StartRun {
+            run: self.fresh_id(),
+            client_id: false,
+            definition,
+            input: Json::trusted("{}"),
+            key: None,
+            parent: None,
+            options: RunOptions::default(),
+        }
+    }
+
+    pub fn start(&mut self, definition: DefinitionRef) -> RunId {
+        let request = self.request(definition);
+        self.start_run(request).expect("a start").0
+    }
+
+    pub fn start_run(&mut self, request: StartRun) -> Result<(RunId, StartKind, u32), Refusal> {
+        match self.send(Command::Start(Box::new(request)))? {
+            Reply::Started {
+                run,
+                kind,
+                generation,
+            } => Ok((run, kind, generation)),
+            other => panic!("a start was answered with {other:?}"),
+        }
+    }
+
+    pub fn worker(&mut self, id: u64, functions: &[&str], slots: u32) -> WorkerId {
+        self.reconnect(id, functions, slots, vec![]);
+        WorkerId(id)
+    }
+
+    pub fn reconnect(
+        &mut self,
+        id: u64,
+        functions: &[&str],
+        slots: u32,
+        claims: Vec<(AttemptId, Token)>,
+    ) -> Claims {
+        let spec = WorkerSpec {
+            name: format!("w{id}").into(),
+            namespace: "default".into(),
+            queues: [].into(),
+            functions: functions.iter().map(|name| (*name).to_owned()).collect(),
+            slots,
+        };
+        match self.send(Command::ConnectWorker {
+            worker: WorkerId(id),
+            spec: Arc::new(spec),
+            claims,
+        }) {
+            Ok(Reply::Claims(claims)) => claims,
+            other => panic!("a worker was answered with {other:?}"),
+        }
+    }
+
+    pub fn offer(&mut self) -> Offer {
+        self.offers.pop_front().expect("an offer").1
+    }
+
+    pub fn report(&mut self, offer: &Offer, report: Report) -> Result<Reply, Refusal> {
+        self.send(Command::Report {
+            attempt: offer.attempt,
+            token: offer.token,
+            report,
+        })
+    }
+
+    pub fn succeed(&mut self, offer: &Offer) {
+        assert_eq!(
+            self.report(offer, Report::Succeeded(Json::trusted("{\"ok\":true}"))),
+            Ok(Reply::Done)
+        );
+    }
+
+    pub fn fail(&mut self, offer: &Offer, error: &str) {
+        assert_eq!(
+            self.report(offer, Report::Failed(Failure::new(error, "no"))),
+            Ok(Reply::Done)
+        );
+    }
+
+    pub fn view(&mut self, run: RunId) -> RunView {
+        if let Some(view) = self.partition.run(self.now, run) {
+            return view;
+        }
+        self.table
+            .runs
+            .get(&run)
+            .unwrap_or_else(|| panic!("no {run}"))
+            .state
+            .view(self.now)
+    }
+
+    pub fn state(&mut self, run: RunId) -> State {
+        self.view(run).summary.state
+    }
+
+    pub fn waiting(&mut self, run: RunId) -> Option<WaitKind> {
+        self.view(run).summary.waiting.map(|waiting| waiting.kind)
+    }
+
+    /// The names of a run's entries, without the interpreter's.
+    pub fn journal(&self, run: RunId) -> Vec<&'static str> {
+        self.entries(run)
+            .iter()
+            .map(Entry::name)
+            .filter(|name| *name != "Advanced")
+            .collect()
+    }
+
+    pub fn entries(&self, run: RunId) -> Vec<Entry> {
+        let of_run = |record: &Record| match record {
+            Record::Run(id, entry) if *id == run => Some(entry.clone()),
+            _ => None,
+        };
+        self.log
+            .iter()
+            .flat_map(|batch| &batch.records)
+            .filter_map(of_run)
+            .collect()
+    }
+
+    /// Writes a checkpoint of at most `limit` dirty runs.
+    pub fn checkpoint(&mut self, limit: usize) {
+        let rows = self.partition.checkpoint_slice(limit);
+        for row in rows.runs {
+            self.table.runs.insert(row.summary.id, row);
+        }
+        for line in rows.journal {
+            self.table.journal.insert((line.run, line.seq), line);
+        }
+        for row in rows.keys {
+            self.table.keys.insert(row.key.id.clone(), row);
+        }
+        for key in rows.deleted_keys {
+            self.table.keys.remove(&key);
+        }
+        for run in rows.deleted_runs {
+            self.table.runs.remove(&run);
+            self.table.journal.retain(|(of, _), _| *of != run);
+        }
+        self.table.partition = rows.partition.expect("every slice has the partition's row");
+        self.partition.checkpointed();
+        self.table.trimmed_below = self.partition.trim_point();
+    }
+
+    /// The process dies and another one recovers from rows and log. Workers and their offers are gone from memory.
+    pub fn crash(&mut self) {
+        let mut partition = Partition::new(self.config.clone());
+        partition.recover_partition(self.table.partition.clone());
+        for row in self.table.runs.values() {
+            if let Some(stub) = &row.stub {
+                partition.recover_stub(stub.clone());
+            }
+        }
+        let below = self.table.trimmed_below;
+        for batch in &self.log {
+            if batch.first + batch.records.len() as u64 <= below {
+                continue;
+            }
+            loop {
+                let needs = partition.replay_needs(&batch.records);
+                if needs.is_empty() {
+                    break;
+                }
+                let rows = self.load(&needs);
+                partition.recover_rows(batch.now, rows);
+            }
+            partition.replay(batch.now, batch.first, &batch.records);
+        }
+        self.partition = partition;
+        let active = self.partition.recovered(self.now);
+        let decided = self.partition.take_decided();
+        assert_eq!(decided.records, vec![], "recovery decides nothing");
+        let mut waiting = VecDeque::new();
+        self.act(decided.effects, &mut waiting);
+        for run in active {
+            let rows = self.load(&Needs {
+                runs: vec![run],
+                keys: vec![],
+            });
+            waiting.push_back(Command::Loaded(Box::new(rows)));
+        }
+        for command in waiting {
+            self.send(command).expect("a follow-up of recovery");
+        }
+    }
+
+    /// Drops from memory what can be dropped.
+    pub fn evict(&mut self) {
+        self.checkpoint(usize::MAX);
+        self.partition.evict(usize::MAX);
+    }
+}
