@@ -1,0 +1,73 @@
+//! What all requests share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use riverrun_engine::{Engine, EngineError};
+use riverrun_kernel::{RunId, RunView};
+use riverrun_wire::http::Code;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::ServerConfig;
+use crate::logbook::LogBook;
+use crate::metrics::Counters;
+use crate::problem::Refused;
+
+/// The shared state, as handlers get it.
+pub(crate) type Shared = Arc<App>;
+
+/// The shared state.
+pub(crate) struct App {
+    /// The engine.
+    pub engine: Engine,
+    /// Settings.
+    pub config: ServerConfig,
+    /// The listener is on a loopback address.
+    pub loopback: bool,
+    /// The server stops: nothing new is begun, waits end.
+    pub stopping: CancellationToken,
+    /// Every task that the server started.
+    pub tasks: TaskTracker,
+    /// Output of attempts.
+    pub logs: LogBook,
+    /// For `/metrics`.
+    pub counters: Counters,
+}
+
+impl App {
+    /// Waits until the run is closed, at most so long; less when the server stops.
+    pub async fn wait(&self, run: RunId, limit: Duration) -> Result<RunView, EngineError> {
+        tokio::select! {
+            view = self.engine.wait(run, limit) => view,
+            () = self.stopping.cancelled() => self.engine.run(run).await,
+        }
+    }
+
+    /// Checks a client's `wait` against the limit.
+    pub fn wait_limit(
+        &self,
+        asked: Option<riverrun_wire::http::Duration>,
+    ) -> Result<Option<Duration>, Refused> {
+        let limit = self.config.limits.max_wait;
+        match asked.map(riverrun_wire::http::Duration::to_std) {
+            Some(asked) if asked > limit => Err(Refused::new(
+                Code::OverLimit,
+                format!(
+                    "wait is {}s, and the limit max_wait {}s: ask again when the answer comes, or raise max_wait",
+                    asked.as_secs_f64(),
+                    limit.as_secs_f64()
+                ),
+            )
+            .with("limit", "max_wait")),
+            asked => Ok(asked),
+        }
+    }
+}
+
+/// The namespace that a request names, or `default`.
+pub(crate) fn namespace(asked: Option<String>) -> String {
+    asked
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "default".to_owned())
+}

@@ -1,0 +1,94 @@
+//! Settings of the HTTP interface, and why it does not start.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Settings of the HTTP interface.
+#[derive(Clone, Default)]
+pub struct ServerConfig {
+    /// Access tokens, any of which opens the API. None may be set only on a loopback address.
+    pub tokens: Vec<String>,
+    /// Names, beside those of the loopback, by which this server may be addressed when it listens on the loopback: what a
+    /// proxy in front of it sends as `Host`. Without a port.
+    pub allowed_hosts: Vec<String>,
+    /// Limits.
+    pub limits: Limits,
+}
+
+impl std::fmt::Debug for ServerConfig {
+    /// Without the tokens.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerConfig")
+            .field("tokens", &self.tokens.len())
+            .field("allowed_hosts", &self.allowed_hosts)
+            .field("limits", &self.limits)
+            .finish()
+    }
+}
+
+/// Limits of the HTTP interface; each has its name in the errors that it leads to.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of a request's body.
+    pub max_body: usize,
+    /// The longest `wait`.
+    pub max_wait: Duration,
+    /// Bytes of a worker's frame.
+    pub max_frame: usize,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// How long a request's head may take to come in; also how long a connection may stay idle.
+    pub header_timeout: Duration,
+    /// How long a request's body may take to come in.
+    pub body_timeout: Duration,
+    /// How long a request may take, beside what it asked to wait.
+    pub request_timeout: Duration,
+    /// How long a client may take nothing of what is sent to it.
+    pub write_timeout: Duration,
+    /// How often a silent event stream shows that it is alive.
+    pub keep_alive: Duration,
+    /// How long open requests may take to end when the server stops.
+    pub shutdown_grace: Duration,
+    /// Bytes of output kept of one run.
+    pub max_run_log: usize,
+    /// Bytes of output kept of all runs.
+    pub max_log_memory: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_body: 16 << 20,
+            max_wait: Duration::from_mins(1),
+            max_frame: riverrun_wire::frame::MAX_FRAME,
+            max_connections: 10_000,
+            header_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(15),
+            shutdown_grace: Duration::from_secs(5),
+            max_run_log: 256 << 10,
+            max_log_memory: 32 << 20,
+        }
+    }
+}
+
+/// Why the server did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Rule 11: beyond loopback nothing listens without an access token.
+    #[error(
+        "{address} can be reached from other machines, and no access token is set: set one (RIVERRUN_TOKEN, or --token-file), or listen on 127.0.0.1"
+    )]
+    NoToken {
+        /// Where it was to listen.
+        address: SocketAddr,
+    },
+    /// A token that no client could send, or that anybody could guess.
+    #[error("an access token must have at least 16 characters, all of them visible ASCII")]
+    WeakToken,
+    /// The socket.
+    #[error("cannot accept connections: {0}")]
+    Io(#[from] std::io::Error),
+}

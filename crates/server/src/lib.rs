@@ -1,0 +1,33 @@
+//! The HTTP interface of a node: the API under `/v1`, the worker socket, health and metrics.
+//!
+//! Handlers extract, make one call to the engine, and map its answer. What a request may do is decided in one place (the `guard` module), what a path
+//! takes and gives stands in one table (the `routes` module), from which the OpenAPI document is made. Nothing here decides about runs. Main function: [`serve`].
+
+mod app;
+mod callbacks;
+mod config;
+mod definitions;
+mod error_pages;
+mod events;
+mod extract;
+mod guard;
+mod journal;
+mod keys;
+mod logbook;
+mod metrics;
+mod openapi;
+mod pages;
+mod paging;
+mod problem;
+mod routes;
+mod runs;
+mod serve;
+mod socket;
+mod stall;
+mod start;
+mod suggest;
+mod workers;
+
+pub use config::{Limits, ServeError, ServerConfig};
+pub use openapi::document as openapi_document;
+pub use serve::serve;

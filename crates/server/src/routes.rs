@@ -1,0 +1,331 @@
+//! Every path, once: the table that both the router and the OpenAPI document are made from.
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use riverrun_wire::http::{self as wire, Code};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use crate::app::{App, Shared};
+use crate::problem::Refused;
+use crate::{callbacks, definitions, events, guard, journal, keys, metrics, openapi, pages, runs, socket, start, workers};
+
+/// Makes a type's schema.
+pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// One method of one path.
+pub(crate) struct Route {
+    pub method: Method,
+    pub path: &'static str,
+    /// What it does, in a few words.
+    pub summary: &'static str,
+    handler: MethodRouter<Shared>,
+    /// Its query string's type.
+    pub query: Option<SchemaOf>,
+    /// Its body's type.
+    pub body: Option<SchemaOf>,
+    /// Request headers that it reads, each with what it means.
+    pub headers: &'static [(&'static str, &'static str)],
+    /// Its answers: status, meaning, media type, and type.
+    pub answers: Vec<(u16, &'static str, &'static str, Option<SchemaOf>)>,
+    /// Errors of its own, beside those that every path can answer.
+    pub errors: &'static [Code],
+}
+
+const JSON: &str = "application/json";
+
+impl Route {
+    fn new<H, T>(
+        method: Method,
+        filter: MethodFilter,
+        path: &'static str,
+        summary: &'static str,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, Shared>,
+        T: 'static,
+    {
+        Route {
+            method,
+            path,
+            summary,
+            handler: on(filter, handler),
+            query: None,
+            body: None,
+            headers: &[],
+            answers: Vec::new(),
+            errors: &[],
+        }
+    }
+
+    fn get<H: Handler<T, Shared>, T: 'static>(path: &'static str, summary: &'static str, handler: H) -> Self {
+        Route::new(Method::GET, MethodFilter::GET, path, summary, handler)
+    }
+
+    fn post<H: Handler<T, Shared>, T: 'static>(path: &'static str, summary: &'static str, handler: H) -> Self {
+        Route::new(Method::POST, MethodFilter::POST, path, summary, handler)
+    }
+
+    fn put<H: Handler<T, Shared>, T: 'static>(path: &'static str, summary: &'static str, handler: H) -> Self {
+        Route::new(Method::PUT, MethodFilter::PUT, path, summary, handler)
+    }
+
+    fn delete<H: Handler<T, Shared>, T: 'static>(path: &'static str, summary: &'static str, handler: H) -> Self {
+        Route::new(Method::DELETE, MethodFilter::DELETE, path, summary, handler)
+    }
+
+    fn query<T: JsonSchema>(mut self) -> Self {
+        self.query = Some(|generator| T::json_schema(generator));
+        self
+    }
+
+    fn body<T: JsonSchema>(mut self) -> Self {
+        self.body = Some(|generator| generator.subschema_for::<T>());
+        self
+    }
+
+    fn headers(mut self, headers: &'static [(&'static str, &'static str)]) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    fn answers<T: JsonSchema>(mut self, status: u16, meaning: &'static str) -> Self {
+        self.answers
+            .push((status, meaning, JSON, Some(|generator| generator.subschema_for::<T>())));
+        self
+    }
+
+    fn answers_text(mut self, status: u16, meaning: &'static str, media: &'static str) -> Self {
+        self.answers.push((status, meaning, media, None));
+        self
+    }
+
+    fn done(mut self) -> Self {
+        self.answers.push((204, "It took effect, or had before", "", None));
+        self
+    }
+
+    fn errors(mut self, errors: &'static [Code]) -> Self {
+        self.errors = errors;
+        self
+    }
+}
+
+/// The table.
+pub(crate) fn routes() -> Vec<Route> {
+    let mut routes = run_routes();
+    routes.extend(steering_routes());
+    routes.extend(other_routes());
+    routes
+}
+
+fn run_routes() -> Vec<Route> {
+    use Code::*;
+    vec![
+        Route::post("/v1/runs", "Start a run, or find the one that its key or id stands for", start::start)
+            .headers(&[("Idempotency-Key", "The same as `continue_id`, with `on_failure: return` unless given")])
+            .body::<wire::Start>()
+            .answers::<wire::Run>(200, "The result: stored (`reused`), or waited for with `wait`, also where the run failed")
+            .answers::<wire::Run>(201, "A new run")
+            .answers::<wire::Run>(202, "A run that was in flight, or was reopened")
+            .errors(&[
+                UnknownDefinition,
+                RunIdTaken,
+                KeyRejected,
+                TooManyGenerations,
+                KeyPurged,
+                KeyMismatch,
+                OverLimit,
+            ]),
+        Route::get("/v1/runs", "List runs, newest first", runs::list)
+            .query::<wire::ListQuery>()
+            .answers::<wire::Runs>(200, "A page")
+            .errors(&[OverLimit]),
+        Route::get("/v1/runs/count", "Count runs", runs::count)
+            .query::<wire::CountQuery>()
+            .answers::<wire::CountAnswer>(200, "How many"),
+        Route::get("/v1/runs/{run}", "Show a run; with `wait`, when it has ended", runs::show)
+            .query::<wire::RunQuery>()
+            .answers::<wire::Run>(200, "The run")
+            .errors(&[UnknownRun, OverLimit]),
+        Route::get("/v1/runs/{run}/journal", "Read a run's journal", journal::journal)
+            .query::<wire::JournalQuery>()
+            .answers::<wire::JournalView>(200, "The entries")
+            .errors(&[UnknownRun, OverLimit]),
+        Route::get("/v1/runs/{run}/events", "Follow a run's journal: an `entry` event for each entry, then `end`", events::events)
+            .query::<wire::JournalQuery>()
+            .headers(&[("Last-Event-ID", "The id of the last event that came: go on behind it")])
+            .answers_text(200, "The events", "text/event-stream")
+            .errors(&[UnknownRun]),
+        Route::get(
+            "/v1/runs/{run}/logs",
+            "Read what a run's attempts printed; kept in memory within bounds, not durable",
+            journal::logs,
+        )
+        .query::<wire::LogsQuery>()
+        .answers::<wire::Logs>(200, "The output")
+        .errors(&[UnknownRun]),
+    ]
+}
+
+fn steering_routes() -> Vec<Route> {
+    use Code::*;
+    vec![
+        Route::post("/v1/runs/{run}/cancel", "Ask a run to stop", runs::cancel)
+            .body::<wire::CancelBody>()
+            .answers::<wire::StateAnswer>(200, "Its state now")
+            .errors(&[UnknownRun]),
+        Route::post("/v1/runs/{run}/pause", "Let a run begin nothing new", runs::pause)
+            .answers::<wire::StateAnswer>(200, "Its state now")
+            .errors(&[UnknownRun, WrongState, RunClosed]),
+        Route::post("/v1/runs/{run}/resume", "Let a run go on, or reopen a failed one", runs::resume)
+            .answers::<wire::StateAnswer>(200, "Its state now")
+            .errors(&[UnknownRun, WrongState]),
+        Route::post("/v1/runs/{run}/signal", "Send a run a message", runs::signal)
+            .body::<wire::SignalBody>()
+            .done()
+            .errors(&[UnknownRun, RunClosed]),
+        Route::put("/v1/runs/{run}/labels", "Replace a run's labels", runs::labels)
+            .body::<wire::LabelsBody>()
+            .done()
+            .errors(&[UnknownRun]),
+        Route::delete("/v1/runs/{run}", "Remove a closed run and its journal", runs::delete)
+            .query::<wire::DeleteQuery>()
+            .done()
+            .errors(&[UnknownRun, WrongState]),
+        Route::post("/v1/callbacks/{token}", "Complete a step by its one-time token", callbacks::complete)
+            .body::<wire::CallbackBody>()
+            .done()
+            .errors(&[InvalidCallback]),
+        Route::post("/v1/calls", "Call a task like a function", start::call)
+            .body::<wire::Call>()
+            .answers::<wire::Run>(200, "Its result, also where it failed")
+            .answers::<wire::Run>(201, "It has not ended yet: ask for the run")
+            .errors(&[UnknownTask, OverLimit]),
+    ]
+}
+
+fn other_routes() -> Vec<Route> {
+    use Code::*;
+    vec![
+        Route::post("/v1/definitions", "Check and keep a flow; a YAML body (`text/yaml`) takes its name from the query", definitions::deploy)
+            .query::<wire::DeployQuery>()
+            .body::<wire::Deploy>()
+            .answers::<wire::Deployed>(200, "This version was there before")
+            .answers::<wire::Deployed>(201, "A new version")
+            .errors(&[InvalidDefinition]),
+        Route::get("/v1/definitions", "List definitions, or read one by `name`", definitions::read)
+            .query::<wire::DefinitionQuery>()
+            .answers::<Either<wire::Definitions, wire::DefinitionView>>(200, "The list, or with `name` the definition")
+            .errors(&[UnknownDefinition]),
+        Route::get("/v1/keys", "List keys, or show one by `definition` and `continue_id`", keys::read)
+            .query::<wire::KeyQuery>()
+            .answers::<Either<wire::Keys, wire::KeyView>>(200, "The list, or with `continue_id` the key")
+            .errors(&[UnknownKey, OverLimit]),
+        Route::delete("/v1/keys", "Forget a key", keys::delete)
+            .query::<wire::DeleteKeyQuery>()
+            .done()
+            .errors(&[UnknownKey, KeyInFlight]),
+        Route::get("/v1/workers", "List connected workers", workers::workers).answers::<wire::Workers>(200, "The workers"),
+        Route::get("/v1/queues", "List what waits for workers, and what no worker takes", workers::queues)
+            .answers::<wire::Queues>(200, "The queues"),
+        Route::get("/v1/worker", "Connect a worker: `Upgrade: riverrun-worker/1`, see docs/worker-protocol.md", socket::upgrade)
+            .answers_text(101, "The connection speaks the worker protocol from here", "")
+            .errors(&[UpgradeRequired]),
+        Route::get("/healthz", "Whether the process is worth keeping", metrics::healthz)
+            .answers_text(200, "It is", "text/plain")
+            .errors(&[Unavailable]),
+        Route::get("/readyz", "Whether the server takes work", metrics::readyz)
+            .answers_text(200, "It does", "text/plain")
+            .errors(&[Unavailable, Stopping]),
+        Route::get("/metrics", "Counters and gauges for Prometheus", metrics::metrics)
+            .answers_text(200, "The metrics", "text/plain"),
+        Route::get("/openapi.json", "This document", openapi::serve).answers_text(200, "The document", JSON),
+        Route::get("/errors/{code}", "A page on an error code", pages::error)
+            .answers_text(200, "The page", "text/markdown")
+            .errors(&[NotFound]),
+        Route::get("/", "A page for people", pages::index).answers_text(200, "The page", "text/html"),
+    ]
+}
+
+/// One of two answers, depending on the query.
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum Either<A, B> {
+    One(A),
+    Other(B),
+}
+
+/// The router: the table behind the guard.
+pub(crate) fn router(app: Shared) -> Router {
+    let mut router = Router::new();
+    for route in routes() {
+        router = router.route(route.path, route.handler);
+    }
+    router
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(app.clone(), bounded))
+        .layer(from_fn_with_state(app.clone(), guard::guard))
+        .layer(from_fn_with_state(app.clone(), observed))
+        .with_state(app)
+}
+
+async fn unknown_path(request: Request) -> Refused {
+    Refused::new(
+        Code::NotFound,
+        format!(
+            "there is nothing at {}: the paths are in /openapi.json",
+            request.uri().path()
+        ),
+    )
+}
+
+async fn wrong_method(request: Request) -> Refused {
+    Refused::new(
+        Code::MethodNotAllowed,
+        format!(
+            "{} does not take {}: see /openapi.json",
+            request.uri().path(),
+            request.method()
+        ),
+    )
+}
+
+/// No request is answered never: not even when the store hangs.
+async fn bounded(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let limits = &app.config.limits;
+    let limit = limits.max_wait + limits.body_timeout + limits.request_timeout;
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => no_answer(&app).into_response(),
+    }
+}
+
+fn no_answer(app: &App) -> Refused {
+    Refused::new(
+        Code::Unavailable,
+        format!(
+            "the engine gave no answer within request_timeout ({}s); a start with a key or a run id can be sent again safely",
+            app.config.limits.request_timeout.as_secs_f64()
+        ),
+    )
+    .with("limit", "request_timeout")
+}
+
+/// Counts and traces. The path is traced as its pattern: the real one may hold a callback's token.
+async fn observed(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    app.counters.response(response.status());
+    let path = path.as_ref().map_or("(unknown)", MatchedPath::as_str);
+    tracing::debug!(%method, path, status = response.status().as_u16(), "request");
+    response
+}

@@ -1,0 +1,160 @@
+//! Accepting connections, and stopping.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use riverrun_engine::Engine;
+use riverrun_wire::http::{Code, Problem};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::App;
+use crate::config::{ServeError, ServerConfig};
+use crate::logbook::LogBook;
+use crate::metrics::Counters;
+use crate::stall::Stalling;
+
+/// How long to wait after the system refused another connection (no file descriptors) before asking again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves the HTTP interface on `listener` until `shutdown`; then no connection is accepted, long polls are answered, event streams
+/// end, workers are told, and after at most `shutdown_grace` the rest is cut.
+pub async fn serve(
+    engine: Engine,
+    listener: TcpListener,
+    config: ServerConfig,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let address = listener.local_addr()?;
+    let loopback = address.ip().is_loopback();
+    if !loopback && config.tokens.is_empty() {
+        return Err(ServeError::NoToken { address });
+    }
+    let is_strong = |token: &String| token.len() >= 16 && token.bytes().all(|byte| byte.is_ascii_graphic());
+    if !config.tokens.iter().all(is_strong) {
+        return Err(ServeError::WeakToken);
+    }
+    let limits = config.limits.clone();
+    let tasks = TaskTracker::new();
+    let app = Arc::new(App {
+        engine,
+        loopback,
+        stopping: shutdown.clone(),
+        tasks: tasks.clone(),
+        logs: LogBook::new(limits.max_run_log, limits.max_log_memory),
+        counters: Counters::default(),
+        config,
+    });
+    let connections = Connections {
+        service: TowerToHyperService::new(crate::routes::router(app.clone())),
+        places: Arc::new(Semaphore::new(limits.max_connections)),
+        cut: CancellationToken::new(),
+        app,
+    };
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => connections.take(stream),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    tasks.close();
+    if tokio::time::timeout(limits.shutdown_grace, tasks.wait()).await.is_err() {
+        tracing::warn!(open = tasks.len(), "cutting connections that did not end within shutdown_grace");
+        connections.cut.cancel();
+        tasks.wait().await;
+    }
+    Ok(())
+}
+
+/// What each connection needs.
+struct Connections {
+    app: Arc<App>,
+    service: TowerToHyperService<axum::Router>,
+    places: Arc<Semaphore>,
+    cut: CancellationToken,
+}
+
+impl Connections {
+    fn take(&self, stream: TcpStream) {
+        // Without this a small answer waits for the acknowledgement of the one before: 40 ms.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection went away at once");
+            return;
+        }
+        match self.places.clone().try_acquire_owned() {
+            Ok(place) => self.serve(stream, place),
+            Err(_) => self.refuse(stream),
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
+        let limits = &self.app.config.limits;
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_timeout)
+            .serve_connection(
+                TokioIo::new(Stalling::new(stream, limits.write_timeout)),
+                self.service.clone(),
+            )
+            .with_upgrades();
+        let (app, cut) = (self.app.clone(), self.cut.clone());
+        self.app.tasks.spawn(async move {
+            let _place = place;
+            let _open = app.counters.connection();
+            let mut connection = pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = app.stopping.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        ended = connection.as_mut() => ended,
+                        () = cut.cancelled() => Ok(()),
+                    }
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection broke");
+            }
+        });
+    }
+
+    fn refuse(&self, mut stream: TcpStream) {
+        tracing::warn!(max_connections = self.app.config.limits.max_connections, "refused a connection");
+        self.app.tasks.spawn(async move {
+            let answer = full_answer();
+            let write = stream.write_all(answer.as_bytes());
+            if !matches!(tokio::time::timeout(Duration::from_secs(1), write).await, Ok(Ok(()))) {
+                tracing::debug!("a refused connection did not take its answer");
+            }
+        });
+    }
+}
+
+/// The answer to a connection too many: written without waiting for its request.
+fn full_answer() -> String {
+    let problem = Problem::new(
+        Code::TooManyConnections,
+        "the server has max_connections connections open: close some, or raise the limit",
+    )
+    .with("limit", "max_connections");
+    let body = serde_json::to_string(&problem).unwrap_or_default();
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}

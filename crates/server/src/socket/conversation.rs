@@ -1,0 +1,430 @@
+//! One worker's conversation, from `hello` to its end.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::{FuturesOrdered, StreamExt};
+use riverrun_engine::{EngineError, ToWorker as FromEngine, WorkerLink};
+use riverrun_kernel::{AttemptId, Failure, Offer, Report, Token, WorkerSpec};
+use riverrun_wire::http::check;
+use riverrun_wire::worker::{self as wire, Claim, FromWorker, PROTOCOL, ToWorker};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc::Sender;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::transport::{Broken, Frames, frame, writer};
+use crate::app::{App, Shared};
+use crate::keys::now;
+
+/// How long a connection may take to say `hello`.
+const HELLO: Duration = Duration::from_secs(10);
+/// Reports of one worker that may wait for the store; no more is read until some are durable.
+const MAX_REPORTS: usize = 4_096;
+/// Messages that may wait for the writer before the connection is given up: the limit `max_worker_backlog`.
+const MAX_BACKLOG: usize = 65_536;
+/// How long what was reported may take to become durable when the connection ends.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Pauses before a report that the store could not take is handed in again.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Holds a worker's connection until it ends.
+pub(super) async fn run<S>(app: Shared, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (reading, writing) = tokio::io::split(stream);
+    let (frames_out, write) = writer(writing);
+    let mut frames = Frames::new(reading, app.config.limits.max_frame);
+    let talk = async {
+        let _open = app.counters.worker();
+        let (link, welcome) = match welcome(&app, &mut frames).await {
+            Ok(greeted) => greeted,
+            Err(refusal) => {
+                say(&frames_out, &[refusal]).await;
+                return;
+            }
+        };
+        let known = link.claims().keep.iter().copied().collect();
+        let mut conversation = Conversation {
+            app: &app,
+            link,
+            frames_out,
+            out: vec![welcome],
+            reports: FuturesOrdered::new(),
+            last_report: 0,
+            pause: FIRST_PAUSE,
+            known,
+            heard: Instant::now(),
+        };
+        let end = conversation.talk(&mut frames).await;
+        conversation.finish(end).await;
+    };
+    // The writer ends when the conversation has dropped its queue, after the last frame.
+    tokio::join!(talk, write);
+}
+
+async fn say(frames_out: &Sender<BytesMut>, messages: &[ToWorker]) {
+    if let Some(bytes) = frame(messages)
+        && frames_out.send(bytes).await.is_err()
+    {
+        tracing::debug!("a worker went away before it was told why");
+    }
+}
+
+fn error(code: &str, message: impl Into<String>) -> ToWorker {
+    ToWorker::Error {
+        code: code.to_owned(),
+        message: message.into(),
+    }
+}
+
+/// Reads the `hello` and connects the worker to the engine.
+async fn welcome<R: AsyncRead + Unpin>(
+    app: &App,
+    frames: &mut Frames<R>,
+) -> Result<(WorkerLink, ToWorker), ToWorker> {
+    let read = tokio::select! {
+        read = timeout(HELLO, frames.next()) => read,
+        () = app.stopping.cancelled() => return Err(ToWorker::Going {}),
+    };
+    let messages = match read {
+        Ok(Ok(messages)) => messages,
+        Ok(Err(broken)) => return Err(unreadable(&broken)),
+        Err(_) => return Err(error("no_hello", "no hello came within 10 seconds: say hello first")),
+    };
+    let (spec, claims) = hello(messages)?;
+    let link = app
+        .engine
+        .connect_worker(spec, claims)
+        .await
+        .map_err(|refused| error("refused", refused.to_string()))?;
+    let claims = link.claims();
+    let welcome = ToWorker::Welcome {
+        protocol: PROTOCOL,
+        server: env!("CARGO_PKG_VERSION").to_owned(),
+        lease_ms: link.lease_ms(),
+        keep: claims.keep.clone(),
+        drop: claims.drop.clone(),
+    };
+    Ok((link, welcome))
+}
+
+fn hello(messages: Vec<FromWorker>) -> Result<(WorkerSpec, Vec<(AttemptId, Token)>), ToWorker> {
+    let mut messages = messages.into_iter();
+    let (Some(first), None) = (messages.next(), messages.next()) else {
+        return Err(error("no_hello", "the first frame must be a hello, alone"));
+    };
+    let FromWorker::Hello {
+        protocol,
+        name,
+        namespace,
+        queues,
+        functions,
+        slots,
+        attempts,
+    } = first
+    else {
+        return Err(error("no_hello", "the first message must be a hello"));
+    };
+    if protocol != PROTOCOL {
+        return Err(error(
+            "protocol",
+            format!("this server speaks protocol {PROTOCOL}, the worker {protocol}: use the same release on both sides"),
+        ));
+    }
+    let spec = WorkerSpec {
+        name: name.into(),
+        namespace: if namespace.is_empty() { "default".into() } else { namespace.into() },
+        queues: queues.into_iter().collect(),
+        functions: functions.into_iter().map(|function| function.name).collect(),
+        slots,
+    };
+    let claims = attempts
+        .into_iter()
+        .map(|Claim { attempt, token }| (attempt, token))
+        .collect();
+    Ok((spec, claims))
+}
+
+fn unreadable(broken: &Broken) -> ToWorker {
+    match broken {
+        Broken::Gone => error("gone", "the connection ended"),
+        Broken::Frame(frame) => error("bad_frame", frame.to_string()),
+    }
+}
+
+/// How a conversation ends.
+enum End {
+    /// The worker said so: what it has goes to others at once.
+    Bye,
+    /// The connection broke, or must: the worker has the grace to come back.
+    Lost,
+    /// The worker is told something last.
+    Last(ToWorker),
+}
+
+/// A report on its way, kept so that it can be handed in again.
+struct Outcome {
+    seq: u64,
+    attempt: AttemptId,
+    token: Token,
+    report: Report,
+    result: Result<(), EngineError>,
+}
+
+struct Conversation<'a> {
+    app: &'a App,
+    link: WorkerLink,
+    frames_out: Sender<BytesMut>,
+    /// What goes into the next frame.
+    out: Vec<ToWorker>,
+    /// Reports on their way to the store, in the order in which they are acknowledged.
+    reports: FuturesOrdered<BoxFuture<'static, Outcome>>,
+    last_report: u64,
+    pause: Duration,
+    /// Attempts that this worker has: only these may log.
+    known: HashSet<AttemptId>,
+    heard: Instant,
+}
+
+impl Conversation<'_> {
+    async fn talk<R: AsyncRead + Unpin>(&mut self, frames: &mut Frames<R>) -> End {
+        // Borrowed apart from `self`, whose methods run in the arms.
+        let queue = self.frames_out.clone();
+        loop {
+            if self.out.len() > MAX_BACKLOG {
+                return End::Lost;
+            }
+            tokio::select! {
+                place = queue.reserve(), if !self.out.is_empty() => {
+                    let Ok(place) = place else { return End::Lost };
+                    if let Some(bytes) = frame(&std::mem::take(&mut self.out)) {
+                        place.send(bytes);
+                    }
+                }
+                told = self.link.next() => {
+                    if let Some(end) = self.tell(told) {
+                        return end;
+                    }
+                }
+                Some(outcome) = self.reports.next() => self.settle(outcome),
+                messages = frames.next(), if self.reports.len() < MAX_REPORTS => {
+                    match messages {
+                        Ok(messages) => if let Some(end) = self.hear(messages) {
+                            return end;
+                        },
+                        Err(Broken::Gone) => return End::Lost,
+                        Err(broken) => return End::Last(unreadable(&broken)),
+                    }
+                }
+                () = self.app.stopping.cancelled() => return End::Last(ToWorker::Going {}),
+            }
+        }
+    }
+
+    /// Passes on what the engine says, and everything more that is at hand.
+    fn tell(&mut self, first: Option<FromEngine>) -> Option<End> {
+        let more = self.link.ready();
+        for told in std::iter::once(first).chain(more.into_iter().map(Some)) {
+            match told {
+                Some(FromEngine::Offer(offer)) => {
+                    self.known.insert(offer.attempt);
+                    self.out.push(ToWorker::Offer(Box::new(show(*offer))));
+                }
+                Some(FromEngine::Stop { attempt, grace_ms }) => {
+                    self.out.push(ToWorker::Stop { attempt, grace_ms });
+                }
+                Some(FromEngine::Close) | None => {
+                    return Some(End::Last(error(
+                        "closed",
+                        "the server heard nothing for the length of a lease, or is stopping: connect again and claim what you still execute",
+                    )));
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes in a frame.
+    fn hear(&mut self, messages: Vec<FromWorker>) -> Option<End> {
+        self.sign_of_life(&messages);
+        for message in messages {
+            let end = match message {
+                FromWorker::Done { seq, attempt, token, output } => {
+                    // Only scanned when it came in; what is kept must be readable by everybody.
+                    let report = match check(output.get().as_bytes()) {
+                        Ok(()) => Report::Succeeded(output),
+                        Err(error) => Report::Failed(
+                            Failure::new("InvalidOutput", format!("the return value is not plain JSON: {error}"))
+                                .not_retryable(),
+                        ),
+                    };
+                    self.report(seq, attempt, token, report)
+                }
+                FromWorker::Failed { seq, attempt, token, mut failure } => {
+                    let details = failure.details.take();
+                    failure.details = details.filter(|details| check(details.get().as_bytes()).is_ok());
+                    self.report(seq, attempt, token, Report::Failed(failure))
+                }
+                FromWorker::Lost { seq, attempt, token, reason } => {
+                    self.report(seq, attempt, token, Report::Lost(reason))
+                }
+                FromWorker::Stopped { seq, attempt, token } => self.report(seq, attempt, token, Report::Stopped),
+                FromWorker::Log { attempt, stream, text } => {
+                    if self.known.contains(&attempt) {
+                        self.app.logs.write(now(), attempt, stream, text);
+                    }
+                    None
+                }
+                FromWorker::Beat {} => None,
+                FromWorker::Draining {} => {
+                    self.link.drain();
+                    None
+                }
+                FromWorker::Bye {} => Some(End::Bye),
+                FromWorker::Hello { .. } => Some(End::Last(error("second_hello", "hello is said once"))),
+            };
+            if end.is_some() {
+                return end;
+            }
+        }
+        None
+    }
+
+    /// Tells the engine that the worker lives: for every beat, and now and then for what else it says.
+    fn sign_of_life(&mut self, messages: &[FromWorker]) {
+        let seldom = Duration::from_millis(self.link.lease_ms() / 10);
+        let beat = messages.iter().any(|message| matches!(message, FromWorker::Beat {}));
+        if beat || self.heard.elapsed() > seldom {
+            self.heard = Instant::now();
+            self.link.heartbeat();
+        }
+    }
+
+    fn report(&mut self, seq: u64, attempt: AttemptId, token: Token, report: Report) -> Option<End> {
+        if seq != self.last_report + 1 {
+            return Some(End::Last(error(
+                "bad_sequence",
+                format!(
+                    "report {seq} came after report {}: they are numbered without gaps, from 1 on each connection",
+                    self.last_report
+                ),
+            )));
+        }
+        self.last_report = seq;
+        let future = self.hand_in(seq, attempt, token, report);
+        self.reports.push_back(future);
+        None
+    }
+
+    fn hand_in(&self, seq: u64, attempt: AttemptId, token: Token, report: Report) -> BoxFuture<'static, Outcome> {
+        let handed = self.link.report(attempt, token, report.clone());
+        async move {
+            Outcome {
+                seq,
+                attempt,
+                token,
+                report,
+                result: handed.await.map(|_| ()),
+            }
+        }
+        .boxed()
+    }
+
+    /// Acknowledges what has become durable or was refused, up to the first report that has not.
+    fn settle(&mut self, first: Outcome) {
+        let mut next = Some(first);
+        let mut acknowledged = None;
+        while let Some(outcome) = next {
+            let seq = outcome.seq;
+            match &outcome.result {
+                Err(EngineError::Busy { .. } | EngineError::Unavailable(_)) => {
+                    self.try_again(outcome);
+                    break;
+                }
+                Err(refused) => self.out.push(ToWorker::Refused {
+                    seq,
+                    code: code(refused),
+                    message: refused.to_string(),
+                }),
+                Ok(()) => {}
+            }
+            self.pause = FIRST_PAUSE;
+            self.known.remove(&outcome.attempt);
+            acknowledged = Some(seq);
+            next = self.reports.next().now_or_never().flatten();
+        }
+        if let Some(seq) = acknowledged {
+            self.out.push(ToWorker::Ack { seq });
+        }
+    }
+
+    /// The store could not take it: the worker keeps waiting for its acknowledgement, and the report is handed in again.
+    fn try_again(&mut self, outcome: Outcome) {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LONGEST_PAUSE);
+        let again = self.hand_in(outcome.seq, outcome.attempt, outcome.token, outcome.report);
+        self.reports.push_front(
+            async move {
+                sleep(pause).await;
+                again.await
+            }
+            .boxed(),
+        );
+    }
+
+    /// Lets what was reported become durable, says the last words, and leaves.
+    async fn finish(mut self, end: End) {
+        let settle = async {
+            while let Some(outcome) = self.reports.next().await {
+                self.settle(outcome);
+            }
+        };
+        if timeout(LAST_WORDS, settle).await.is_err() {
+            tracing::debug!("a worker's last reports were not durable in time; it will send them again");
+        }
+        let bye = matches!(end, End::Bye);
+        if let End::Last(last) = end {
+            self.out.push(last);
+        }
+        if !self.out.is_empty() {
+            let last = timeout(LAST_WORDS, say(&self.frames_out, &self.out));
+            if last.await.is_err() {
+                tracing::debug!("a worker did not take the last words");
+            }
+        }
+        if bye {
+            self.link.goodbye().await;
+        }
+    }
+}
+
+/// The code of a refused report.
+fn code(error: &EngineError) -> String {
+    match error {
+        EngineError::Refused(riverrun_kernel::Refusal::Conflict(_)) => "Conflict",
+        EngineError::Refused(riverrun_kernel::Refusal::LeaseLost(_)) => "LeaseLost",
+        EngineError::Refused(riverrun_kernel::Refusal::RunClosed(_)) => "RunClosed",
+        EngineError::Refused(riverrun_kernel::Refusal::UnknownRun(_)) => "UnknownRun",
+        _ => "Refused",
+    }
+    .to_owned()
+}
+
+/// An offer as it goes over the wire.
+fn show(offer: Offer) -> wire::Offer {
+    wire::Offer {
+        attempt: offer.attempt,
+        token: offer.token,
+        function: offer.call.function,
+        input: offer.call.input,
+        definition: offer.definition.to_string(),
+        path: offer.path,
+        timeout_ms: offer.call.timeout_ms,
+        idempotency_key: offer.idempotency_key,
+        callback: offer.callback,
+    }
+}

@@ -1,0 +1,283 @@
+//! Starting runs: `POST /v1/runs` and `POST /v1/calls`.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use riverrun_engine::{EngineError, Start, StartKey, Started};
+use riverrun_kernel::{
+    DefinitionKind, Json, OnFailure, Refusal, RunOptions, RunView, StartKind, TaskOptions, Ttl, Wall,
+};
+use riverrun_wire::http::{self as wire, Code, Run};
+
+use crate::app::{App, Shared, namespace};
+use crate::extract::Payload;
+use crate::problem::Refused;
+use crate::suggest::nearest;
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// `POST /v1/runs`
+pub(crate) async fn start(
+    State(app): State<Shared>,
+    headers: HeaderMap,
+    Payload(body): Payload<wire::Start>,
+) -> Result<Response, Refused> {
+    let wait = app.wait_limit(body.wait)?;
+    let start = read_start(&app, &headers, body)?;
+    let started = begin(&app, start).await?;
+    let view = match wait {
+        Some(limit) => app.wait(started.run, limit).await?,
+        None => app.engine.run(started.run).await?,
+    };
+    Ok(answer(&started, view, wait.is_some()))
+}
+
+/// `POST /v1/calls`
+pub(crate) async fn call(
+    State(app): State<Shared>,
+    Payload(body): Payload<wire::Call>,
+) -> Result<Response, Refused> {
+    let wait = app.wait_limit(body.wait)?.unwrap_or(app.config.limits.max_wait);
+    let namespace = namespace(body.namespace);
+    require_task(&app, &namespace, &body.task).await?;
+    let start = Start {
+        namespace,
+        definition: body.task,
+        kind: Some(DefinitionKind::Task),
+        version: None,
+        input: body.params.unwrap_or_else(Json::empty_object),
+        run: None,
+        key: None,
+        options: RunOptions {
+            task: Some(TaskOptions::default()),
+            ..RunOptions::default()
+        },
+    };
+    let started = begin(&app, start).await?;
+    let view = app.wait(started.run, wait).await?;
+    Ok(answer(&started, view, true))
+}
+
+/// A caller waits for the answer, so a slip in the name must not wait for a worker that never comes.
+async fn require_task(app: &App, namespace: &str, task: &str) -> Result<(), Refused> {
+    let workers = app.engine.workers().await?;
+    let known = workers
+        .iter()
+        .filter(|worker| &*worker.spec.namespace == namespace)
+        .flat_map(|worker| worker.spec.functions.iter().map(String::as_str));
+    if known.clone().any(|name| name == task) {
+        return Ok(());
+    }
+    let hint = nearest(task, known).map_or_else(String::new, |near| format!(" Did you mean `{near}`?"));
+    Err(Refused::new(
+        Code::UnknownTask,
+        format!(
+            "no connected worker has a task `{task}`.{hint} Start a worker that has it, or queue the task for later with POST /v1/runs and \
+             \"kind\": \"task\""
+        ),
+    ))
+}
+
+async fn begin(app: &App, start: Start) -> Result<Started, Refused> {
+    let started = app.engine.start(start).await;
+    let counters = &app.counters.starts;
+    match &started {
+        Ok(started) => match started.kind {
+            StartKind::Created => &counters.created,
+            StartKind::Attached => &counters.attached,
+            StartKind::Reused => &counters.reused,
+            StartKind::Resumed => &counters.resumed,
+        },
+        Err(EngineError::Refused(Refusal::KeyMismatch { .. })) => &counters.mismatched,
+        Err(_) => &counters.refused,
+    }
+    .fetch_add(1, Relaxed);
+    Ok(started?)
+}
+
+/// `200` carries a result, `201` a new run, `202` a run that was there and has not ended.
+fn answer(started: &Started, view: RunView, waited: bool) -> Response {
+    let closed = view.summary.state.is_closed();
+    let status = match started.kind {
+        StartKind::Reused => StatusCode::OK,
+        _ if waited && closed => StatusCode::OK,
+        StartKind::Created => StatusCode::CREATED,
+        StartKind::Attached | StartKind::Resumed => StatusCode::ACCEPTED,
+    };
+    let mut run = Run::from(view);
+    run.reused = started.kind == StartKind::Reused;
+    run.attached = started.kind == StartKind::Attached;
+    run.item.generation = started.generation;
+    let mut response = (status, Answer(run)).into_response();
+    let headers = response.headers_mut();
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/runs/{}", started.run)) {
+        headers.insert(LOCATION, location);
+    }
+    if started.kind == StartKind::Reused {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// Checks a start and brings it into the engine's form.
+fn read_start(app: &App, headers: &HeaderMap, body: wire::Start) -> Result<Start, Refused> {
+    if body.definition.is_empty() {
+        return Err(Refused::invalid(
+            "definition is missing: name what to run (GET /v1/definitions lists it)",
+        ));
+    }
+    let namespace = namespace(body.namespace.clone());
+    let key = read_key(headers, &body)?;
+    if key.is_some() && body.run_id.is_some() {
+        return Err(Refused::invalid(
+            "run_id and continue_id exclude each other: both say which run this is",
+        ));
+    }
+    let is_task = match body.kind {
+        Some(kind) => kind == DefinitionKind::Task,
+        None => app
+            .engine
+            .definition(&namespace, &body.definition, body.version.as_deref())
+            .is_none_or(|definition| definition.reference.kind == DefinitionKind::Task),
+    };
+    let options = read_options(&body, is_task)?;
+    Ok(Start {
+        namespace,
+        definition: body.definition,
+        kind: body.kind,
+        version: body.version,
+        input: body.input.unwrap_or_else(Json::empty_object),
+        run: body.run_id,
+        key,
+        options,
+    })
+}
+
+fn read_key(headers: &HeaderMap, body: &wire::Start) -> Result<Option<StartKey>, Refused> {
+    let from_header = header_key(headers)?;
+    let from_body = body.continue_id.as_deref().filter(|key| !key.is_empty());
+    let continue_id = match (from_header, from_body) {
+        (Some(header), Some(body)) if header != body => {
+            return Err(Refused::invalid(format!(
+                "the Idempotency-Key header says `{header}` and continue_id `{body}`: they are the same key, send one of them"
+            )));
+        }
+        (None, None) => return Ok(None),
+        (header, body) => header.or(body).unwrap_or_default(),
+    };
+    if continue_id.len() > 255 {
+        return Err(Refused::new(
+            Code::OverLimit,
+            format!(
+                "continue_id has {} bytes, and the limit max_continue_id is 255: use a digest of what you have",
+                continue_id.len()
+            ),
+        )
+        .with("limit", "max_continue_id"));
+    }
+    let by_header = from_header.map(|_| OnFailure::Return);
+    Ok(Some(StartKey {
+        continue_id: continue_id.to_owned(),
+        scope_version: body.scope_version,
+        fingerprint_paths: body.fingerprint_paths.clone(),
+        on_success: body.on_success.unwrap_or_default(),
+        on_failure: body.on_failure.or(by_header),
+        on_running: body.on_running.unwrap_or_default(),
+        on_input: body.on_input.unwrap_or_default(),
+        allow_new_input: body.allow_new_input,
+        rerun_purged: body.rerun_purged,
+        force: body.force,
+        ttl: body.ttl.map_or(Ttl::DEFAULT, wire::KeyTtl::to_kernel),
+        max_generations: body.max_generations.unwrap_or(10),
+    }))
+}
+
+/// The key of the header. The quotes of its draft standard are not part of it; most clients send none.
+fn header_key(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let (first, second) = (values.next(), values.next());
+    if second.is_some() {
+        return Err(Refused::invalid("the Idempotency-Key header stands twice: send it once"));
+    }
+    let Some(value) = first else {
+        return Ok(None);
+    };
+    let text = std::str::from_utf8(value.as_bytes())
+        .map_err(|_| Refused::invalid("the Idempotency-Key header is not UTF-8"))?
+        .trim();
+    let text = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+        .unwrap_or(text);
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+fn read_options(body: &wire::Start, is_task: bool) -> Result<RunOptions, Refused> {
+    if body.delay.is_some() && body.run_at.is_some() {
+        return Err(Refused::invalid(
+            "delay and run_at exclude each other: both say when the run begins",
+        ));
+    }
+    let ms = |duration: Option<wire::Duration>| duration.map(|duration| duration.ms);
+    let mut options = RunOptions {
+        labels: body.labels.clone(),
+        timeout_ms: None,
+        run_at: body.run_at.as_deref().map(|text| read_date("run_at", text)).transpose()?,
+        delay_ms: ms(body.delay),
+        queue_ttl_ms: ms(body.queue_ttl),
+        task: None,
+    };
+    if is_task {
+        options.task = Some(read_task(body)?);
+        return Ok(options);
+    }
+    // The time limit of a task is that of each attempt, of anything else that of the whole run.
+    options.timeout_ms = ms(body.timeout);
+    let given = [
+        ("queue", body.queue.is_some()),
+        ("priority", body.priority.is_some()),
+        ("retries", body.retries.is_some()),
+        ("at_most_once", body.at_most_once),
+        ("max_crashes", body.max_crashes.is_some()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(Refused::invalid(format!(
+            "{name} is an option of tasks, and `{}` is a flow: its steps say such things themselves",
+            body.definition
+        ))),
+        None => Ok(options),
+    }
+}
+
+fn read_task(body: &wire::Start) -> Result<TaskOptions, Refused> {
+    let priority = body.priority.unwrap_or(0);
+    if priority > 9 {
+        return Err(Refused::invalid(format!(
+            "priority is {priority}: it goes from 0 to 9, higher first"
+        )));
+    }
+    Ok(TaskOptions {
+        queue: body.queue.clone().unwrap_or_default(),
+        priority,
+        timeout_ms: body.timeout.map(|timeout| timeout.ms),
+        retry: body.retries.iter().map(wire::Retries::to_policy).collect(),
+        at_most_once: body.at_most_once,
+        max_crashes: body.max_crashes,
+    })
+}
+
+/// Reads a date.
+pub(crate) fn read_date(name: &str, text: &str) -> Result<Wall, Refused> {
+    text.parse::<jiff::Timestamp>()
+        .map(|stamp| Wall(stamp.as_millisecond()))
+        .map_err(|_| {
+            Refused::invalid(format!(
+                "{name} is `{text}`: expected a date with a time zone, such as 2026-11-21T09:30:00Z (RFC 3339)"
+            ))
+        })
+}

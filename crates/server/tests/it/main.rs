@@ -1,0 +1,1 @@
+//! The HTTP interface over real sockets, with the memory store behind it.
