@@ -59,7 +59,12 @@ pub struct Target {
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Namespace of definitions, keys and runs
-    #[arg(long, env = "RIVERRUN_NAMESPACE", value_name = "NAME", default_value = "default")]
+    #[arg(
+        long,
+        env = "RIVERRUN_NAMESPACE",
+        value_name = "NAME",
+        default_value = "default"
+    )]
     pub namespace: String,
 }
 
@@ -75,7 +80,7 @@ pub struct Code {
 }
 
 /// What a node may be told when it opens a data directory.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Node {
     /// How long a silent worker keeps its attempts
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
@@ -83,6 +88,16 @@ pub struct Node {
     /// Remove closed runs after so long, or `forever` to keep them
     #[arg(long, value_name = "TIME", value_parser = retention, default_value = "30d")]
     pub retention: Retention,
+}
+
+impl Node {
+    /// The defaults.
+    pub fn standard() -> Self {
+        Node {
+            lease: Duration::from_secs(30),
+            retention: Retention::For(Duration::from_secs(30 * 86_400)),
+        }
+    }
 }
 
 /// The commands.
@@ -532,12 +547,11 @@ pub struct StoreVerify {
 }
 
 /// How long something is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retention {
     /// So long.
     For(Duration),
     /// For ever.
-    #[default]
     Forever,
 }
 
@@ -552,14 +566,18 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "m" => 60.0,
         "h" => 3600.0,
         "d" => 86_400.0,
-        _ => return Err(format!("`{unit}` is not a unit of time: write ms, s, m, h or d, as in 90s or 24h")),
+        _ => {
+            return Err(format!(
+                "`{unit}` is not a unit of time: write ms, s, m, h or d, as in 90s or 24h"
+            ));
+        }
     };
-    let number: f64 = number
-        .trim()
-        .parse()
-        .map_err(|_| format!("`{text}` is not a length of time: write a number and a unit, as in 90s or 24h"))?;
-    Duration::try_from_secs_f64(number * factor)
-        .map_err(|_| format!("`{text}` is not a length of time: it must be positive and below 500 billion years"))
+    let number: f64 = number.trim().parse().map_err(|_| {
+        format!("`{text}` is not a length of time: write a number and a unit, as in 90s or 24h")
+    })?;
+    Duration::try_from_secs_f64(number * factor).map_err(|_| {
+        format!("`{text}` is not a length of time: it must be positive and below 500 billion years")
+    })
 }
 
 fn retention(text: &str) -> Result<Retention, String> {

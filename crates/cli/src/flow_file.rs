@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report, Severity};
+use miette::{
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report, Severity,
+};
 use riverrun_plan::{Diagnostic, Flow};
 use serde_json::json;
 
@@ -37,7 +39,10 @@ impl Subject {
         };
         let path = PathBuf::from(file);
         if name == Some("") {
-            return Err(CliError::usage(format!("`{argument}` names nothing after the colon"), "write FILE or FILE:NAME"));
+            return Err(CliError::usage(
+                format!("`{argument}` names nothing after the colon"),
+                "write FILE or FILE:NAME",
+            ));
         }
         let name = name.map(str::to_owned);
         match path.extension().and_then(|end| end.to_str()) {
@@ -67,7 +72,12 @@ pub fn default_name(file: &Path) -> String {
     }
     std::path::absolute(file)
         .ok()
-        .and_then(|whole| whole.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()))
+        .and_then(|whole| {
+            whole
+                .parent()
+                .and_then(Path::file_name)
+                .map(|name| name.to_string_lossy().into_owned())
+        })
         .unwrap_or(own)
 }
 
@@ -78,8 +88,6 @@ pub struct FlowFile {
     pub source: String,
     /// What was made of it.
     pub flow: Flow,
-    /// What is legal and surely wrong.
-    pub warnings: Vec<Diagnostic>,
 }
 
 /// Reads and checks a flow file, and shows its mistakes and warnings.
@@ -88,7 +96,7 @@ pub fn load(printer: &Printer, file: &Path) -> Result<FlowFile, CliError> {
     match Flow::parse(&source) {
         Ok((flow, warnings)) => {
             printer.note_all(&excerpts(file, &source, &warnings));
-            Ok(FlowFile { source, flow, warnings })
+            Ok(FlowFile { source, flow })
         }
         Err(mistakes) => {
             printer.complain(&excerpts(file, &source, &mistakes));
@@ -106,11 +114,18 @@ pub fn read(file: &Path) -> Result<String, CliError> {
     match std::fs::read(file) {
         Ok(bytes) => String::from_utf8(bytes).map_err(|error| {
             CliError::usage(
-                format!("{} is not UTF-8 text: byte {} is wrong", file.display(), error.utf8_error().valid_up_to()),
+                format!(
+                    "{} is not UTF-8 text: byte {} is wrong",
+                    file.display(),
+                    error.utf8_error().valid_up_to()
+                ),
                 "save it as UTF-8",
             )
         }),
-        Err(error) => Err(CliError { exit: crate::exit::Exit::Usage, ..CliError::io("read", file, &error) }),
+        Err(error) => Err(CliError {
+            exit: crate::exit::Exit::Usage,
+            ..CliError::io("read", file, &error)
+        }),
     }
 }
 
@@ -131,7 +146,11 @@ pub fn excerpts(file: &Path, source: &str, diagnostics: &[Diagnostic]) -> Vec<St
     let one = |diagnostic: &Diagnostic| {
         let (start, end) = diagnostic.span;
         let mut shown = MietteDiagnostic::new(diagnostic.message.clone())
-            .with_severity(if diagnostic.is_error { Severity::Error } else { Severity::Warning })
+            .with_severity(if diagnostic.is_error {
+                Severity::Error
+            } else {
+                Severity::Warning
+            })
             .with_label(LabeledSpan::underline(start..end.max(start)));
         if let Some(advice) = &diagnostic.advice {
             shown = shown.with_help(advice.clone());
@@ -141,7 +160,13 @@ pub fn excerpts(file: &Path, source: &str, diagnostics: &[Diagnostic]) -> Vec<St
         let mut text = String::new();
         match handler.render_report(&mut text, report.as_ref()) {
             Ok(()) => text.trim_end().to_owned(),
-            Err(_) => format!("{}:{}:{}: {}", file.display(), diagnostic.line, diagnostic.column, diagnostic.message),
+            Err(_) => format!(
+                "{}:{}:{}: {}",
+                file.display(),
+                diagnostic.line,
+                diagnostic.column,
+                diagnostic.message
+            ),
         }
     };
     diagnostics.iter().map(one).collect()

@@ -1,3 +1,90 @@
-//! The `riverrun` binary.
+//! The `riverrun` binary: durable runs on the command line.
+//!
+//! Every command talks HTTP to a server: one that was named, the one that holds the data directory, or one that this process starts
+//! for itself. So there is one way for everything, and what a command can do a program can do too.
 
-fn main() {}
+mod args;
+mod client;
+mod commands;
+mod data_dir;
+mod error;
+mod executor;
+mod exit;
+mod flow_file;
+mod follow;
+mod house;
+mod input;
+mod near;
+mod node;
+mod printer;
+mod python;
+mod show;
+mod signals;
+mod story;
+mod time;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Cli, Command};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::printer::Printer;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let printer = Printer::new(&cli.global);
+    start_logging(&cli.command);
+    let done = tokio::runtime::Runtime::new()
+        .map_err(|error| {
+            CliError::failed(
+                format!("this process gets no threads: {error}"),
+                "raise the limits of the system",
+            )
+        })
+        .and_then(|runtime| runtime.block_on(dispatch(&printer, cli.command)));
+    match done {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            printer.error(&error);
+            error.exit.into()
+        }
+    }
+}
+
+async fn dispatch(printer: &Printer, command: Command) -> Result<Exit, CliError> {
+    match command {
+        Command::Run(args) => commands::run::run(printer, *args).await,
+        Command::Server(args) => commands::server::server(printer, args).await,
+        Command::Worker(args) => commands::worker::worker(printer, args).await,
+        Command::Dev(args) => commands::dev::dev(printer, args).await,
+        Command::Deploy(args) => commands::deploy::deploy(printer, args).await,
+        Command::Check(args) => commands::check::check(printer, &args),
+        Command::Runs(command) => commands::runs::runs(printer, command).await,
+        Command::Keys(command) => commands::keys::keys(printer, command).await,
+        Command::Workers(args) => commands::workers::workers(printer, args).await,
+        Command::Store(command) => commands::store::store(printer, command),
+    }
+}
+
+/// Logs go to stderr: what `RIVERRUN_LOG` asks for, else what a person who runs the command wants to see.
+fn start_logging(command: &Command) {
+    let standard = match command {
+        Command::Server(_) | Command::Worker(_) => "info",
+        _ => "warn",
+    };
+    let filter = EnvFilter::try_from_env("RIVERRUN_LOG").unwrap_or_else(|_| EnvFilter::new(standard));
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    if std::env::var("RIVERRUN_LOG_FORMAT").is_ok_and(|format| format == "json") {
+        logs.json().init();
+    } else {
+        logs.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .init();
+    }
+}

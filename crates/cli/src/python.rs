@@ -56,7 +56,11 @@ pub fn find(asked: Option<&Path>, data: Option<&Path>) -> Result<Python, CliErro
         return Err(CliError::failed(
             format!(
                 "{} is Python {}.{}, and Riverrun needs {}.{} or newer",
-                program.display(), probed.major, probed.minor, OLDEST.0, OLDEST.1
+                program.display(),
+                probed.major,
+                probed.minor,
+                OLDEST.0,
+                OLDEST.1
             ),
             format!("give a newer one with --python or RIVERRUN_PYTHON (this one came from {origin})"),
         ));
@@ -65,8 +69,13 @@ pub fn find(asked: Option<&Path>, data: Option<&Path>) -> Result<Python, CliErro
         Some(version) if version == VERSION => None,
         Some(version) => {
             return Err(CliError::failed(
-                format!("{} has riverrun {version} installed, and this binary is {VERSION}", program.display()),
-                format!("install riverrun=={VERSION} there, or uninstall it: the binary brings its own package"),
+                format!(
+                    "{} has riverrun {version} installed, and this binary is {VERSION}",
+                    program.display()
+                ),
+                format!(
+                    "install riverrun=={VERSION} there, or uninstall it: the binary brings its own package"
+                ),
             ));
         }
         None => Some(lend(data)?),
@@ -82,24 +91,36 @@ fn choose(asked: Option<&Path>) -> (PathBuf, &'static str) {
         return (path.into(), "RIVERRUN_PYTHON");
     }
     if let Some(folder) = std::env::var_os("VIRTUAL_ENV").filter(|path| !path.is_empty()) {
-        return (Path::new(&folder).join("bin/python"), "the active virtual environment, VIRTUAL_ENV");
+        return (
+            Path::new(&folder).join("bin/python"),
+            "the active virtual environment, VIRTUAL_ENV",
+        );
     }
     ("python3".into(), "the search path")
 }
 
 fn probe(program: &Path, origin: &str) -> Result<Probed, CliError> {
     let next = "install Python 3.11 or newer, or name one with --python or RIVERRUN_PYTHON";
-    let output = Command::new(program).args(["-c", PROBE]).output().map_err(|error| {
-        CliError::failed(
-            format!("the Python interpreter {} (from {origin}) cannot be started: {error}", program.display()),
-            next,
-        )
-    })?;
+    let output = Command::new(program)
+        .args(["-c", PROBE])
+        .output()
+        .map_err(|error| {
+            CliError::failed(
+                format!(
+                    "the Python interpreter {} (from {origin}) cannot be started: {error}",
+                    program.display()
+                ),
+                next,
+            )
+        })?;
     serde_json::from_slice(&output.stdout).map_err(|_| {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.lines().last().unwrap_or("nothing").to_owned();
         CliError::failed(
-            format!("{} (from {origin}) did not answer as a Python interpreter does; it said: {said}", program.display()),
+            format!(
+                "{} (from {origin}) did not answer as a Python interpreter does; it said: {said}",
+                program.display()
+            ),
             next,
         )
     })
@@ -167,5 +188,9 @@ fn digest() -> String {
         hash.update((bytes.len() as u64).to_be_bytes());
         hash.update(bytes);
     }
-    hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

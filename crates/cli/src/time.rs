@@ -10,10 +10,11 @@ pub fn now() -> Wall {
     Wall(Timestamp::now().as_millisecond())
 }
 
-/// RFC 3339 in UTC, with milliseconds.
-pub fn rfc3339(at: Wall) -> String {
-    Timestamp::from_millisecond(at.0)
-        .map_or_else(|_| format!("{} ms after 1970", at.0), |time| format!("{time:.3}"))
+/// A moment as the API writes it: RFC 3339.
+pub fn parse(text: &str) -> Option<Wall> {
+    text.parse::<Timestamp>()
+        .ok()
+        .map(|time| Wall(time.as_millisecond()))
 }
 
 /// `3m ago`, `in 20s`, `now`.

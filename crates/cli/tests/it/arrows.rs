@@ -13,12 +13,24 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &["kernel", "plan", "store"]),
     ("server", &["engine", "kernel", "plan", "store", "wire"]),
     ("worker", &["kernel", "wire"]),
-    ("cli", &["engine", "kernel", "plan", "server", "store", "wire", "worker"]),
+    (
+        "cli",
+        &["engine", "kernel", "plan", "server", "store", "wire", "worker"],
+    ),
 ];
 
 /// What a crate that only decides has no business with.
-const IMPURE: &[&str] =
-    &["tokio", "std::fs", "std::net", "std::thread", "SystemTime", "Instant::", "Instant;", "rand::", "getrandom"];
+const IMPURE: &[&str] = &[
+    "tokio",
+    "std::fs",
+    "std::net",
+    "std::thread",
+    "SystemTime",
+    "Instant::",
+    "Instant;",
+    "rand::",
+    "getrandom",
+];
 
 fn crates() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -34,7 +46,12 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
         } else if section == "[dependencies]"
             && let Some(rest) = line.strip_prefix("riverrun-")
         {
-            found.insert(rest.split(['.', ' ', '=']).next().expect("split gives one").to_owned());
+            found.insert(
+                rest.split(['.', ' ', '='])
+                    .next()
+                    .expect("split gives one")
+                    .to_owned(),
+            );
         }
     }
     found
@@ -76,7 +93,11 @@ fn kernel_and_plan_are_pure() {
             }
         }
     }
-    assert!(wrong.is_empty(), "a pure crate does I/O, reads a clock or rolls dice:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "a pure crate does I/O, reads a clock or rolls dice:\n{}",
+        wrong.join("\n")
+    );
 }
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

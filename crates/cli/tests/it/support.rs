@@ -32,7 +32,9 @@ impl Done {
     fn of(output: Output) -> Done {
         let status = output.status;
         Done {
-            code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()),
+            code: status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or_default()),
             stdout: String::from_utf8(output.stdout).expect("stdout is text"),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
@@ -41,7 +43,11 @@ impl Done {
     /// Fails the test unless the command ended so.
     #[track_caller]
     pub fn expect(self, code: i32) -> Done {
-        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code, code,
+            "stdout: {}\nstderr: {}",
+            self.stdout, self.stderr
+        );
         self
     }
 
@@ -55,7 +61,9 @@ impl Done {
 
 impl House {
     pub fn new() -> House {
-        House { folder: tempfile::tempdir().expect("a temporary folder") }
+        House {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -129,7 +137,13 @@ impl House {
     pub fn server(&self, more: &[&str]) -> Server {
         let listen = format!("127.0.0.1:{}", free_port());
         let data = self.data();
-        let mut args = vec!["server", "--listen", &listen, "--data", data.to_str().expect("text")];
+        let mut args = vec![
+            "server",
+            "--listen",
+            &listen,
+            "--data",
+            data.to_str().expect("text"),
+        ];
         args.extend(more);
         let mut process = self.spawn(&args);
         let url = format!("http://{listen}");
@@ -142,13 +156,18 @@ impl House {
 
     /// A run as `runs show --json` has it.
     pub fn show(&self, server: &str, run: &str) -> Value {
-        self.run(&["runs", "show", run, "--json", "--server", server]).expect(0).json()
+        self.run(&["runs", "show", run, "--json", "--server", server])
+            .expect(0)
+            .json()
     }
 
     /// The names of a run's journal entries.
     pub fn journal(&self, run: &str) -> Vec<Value> {
         let done = self.run(&["runs", "journal", run, "--json", "--all"]).expect(0);
-        done.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+        done.stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+            .collect()
     }
 }
 
@@ -233,12 +252,19 @@ impl Drop for Process {
 
 /// Sends a signal by name to any process.
 pub fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().expect("kill(1)");
+    let status = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status()
+        .expect("kill(1)");
     assert!(status.success(), "kill -{name} {pid}");
 }
 
 /// The repository's own files.
 pub fn repository(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name);
-    path.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", path.display())).to_str().expect("text").to_owned()
+    path.canonicalize()
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        .to_str()
+        .expect("text")
+        .to_owned()
 }

@@ -1,0 +1,358 @@
+//! A client of one server: every command goes through here, whether the server is far away or in this process.
+
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, Response};
+use riverrun_kernel::{Json, RunId};
+use riverrun_wire::http::{
+    CancelBody, Deploy, Deployed, JournalView, KeyView, Keys, Logs, Problem, Run, Runs, SignalBody, Start,
+    StateAnswer, Workers,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::CliError;
+use crate::exit::Exit;
+
+/// How long a server may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long it may take to answer, beyond what was asked to wait.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// A client.
+#[derive(Debug, Clone)]
+pub struct Client {
+    url: String,
+    token: Option<String>,
+    namespace: String,
+    http: reqwest::Client,
+}
+
+impl Client {
+    /// A client of the server at `url`.
+    pub fn new(url: &str, token: Option<String>, namespace: &str) -> Result<Self, CliError> {
+        let url = url.trim_end_matches('/').to_owned();
+        if url.starts_with("https://") {
+            return Err(CliError::usage(
+                format!("{url}: this binary speaks plain HTTP only"),
+                "reach the server through a local port that ends TLS, such as an SSH tunnel or a reverse proxy",
+            ));
+        }
+        let parsed = reqwest::Url::parse(&url)
+            .ok()
+            .filter(|parsed| parsed.scheme() == "http" && parsed.has_host());
+        if parsed.is_none() {
+            return Err(CliError::usage(
+                format!("`{url}` is not the address of a server"),
+                "write it as http://127.0.0.1:7733",
+            ));
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .no_proxy()
+            .build()
+            .map_err(|error| CliError::failed(format!("no HTTP client: {error}"), "report this"))?;
+        Ok(Client {
+            url,
+            token,
+            namespace: namespace.to_owned(),
+            http,
+        })
+    }
+
+    /// The server's address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The access token.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// The namespace that definitions and keys are looked up in.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Whether a server answers there at all.
+    pub async fn answers(&self) -> bool {
+        let request = self
+            .request(Method::GET, "/healthz")
+            .timeout(Duration::from_secs(2));
+        request.send().await.is_ok()
+    }
+
+    /// Starts a run, or finds the one that its key or id stands for.
+    pub async fn start(&self, start: &Start) -> Result<Run, CliError> {
+        self.json(self.body(Method::POST, "/v1/runs", start)?).await
+    }
+
+    /// A run as it stands.
+    pub async fn run(&self, run: RunId) -> Result<Run, CliError> {
+        self.json(self.request(Method::GET, &format!("/v1/runs/{run}")))
+            .await
+    }
+
+    /// A page of runs.
+    pub async fn runs(&self, query: &[(&str, String)]) -> Result<Runs, CliError> {
+        self.json(self.query(Method::GET, "/v1/runs", query)).await
+    }
+
+    /// Part of a journal.
+    pub async fn journal(&self, run: RunId, after: u64, internal: bool) -> Result<JournalView, CliError> {
+        let query = [("after", after.to_string()), ("internal", internal.to_string())];
+        self.json(self.query(Method::GET, &format!("/v1/runs/{run}/journal"), &query))
+            .await
+    }
+
+    /// What its attempts printed.
+    pub async fn logs(&self, run: RunId) -> Result<Logs, CliError> {
+        self.json(self.request(Method::GET, &format!("/v1/runs/{run}/logs")))
+            .await
+    }
+
+    /// A stream of the run's journal from an entry on, as server-sent events.
+    pub async fn events(&self, run: RunId, after: u64) -> Result<Response, CliError> {
+        let query = [("after", after.to_string())];
+        let request = self
+            .query(Method::GET, &format!("/v1/runs/{run}/events"), &query)
+            .header("accept", "text/event-stream")
+            .timeout(Duration::MAX);
+        self.send(request).await
+    }
+
+    /// Asks a run to stop.
+    pub async fn cancel(&self, run: RunId, reason: &str) -> Result<StateAnswer, CliError> {
+        let body = CancelBody {
+            reason: reason.to_owned(),
+        };
+        self.json(self.body(Method::POST, &format!("/v1/runs/{run}/cancel"), &body)?)
+            .await
+    }
+
+    /// Pauses or resumes a run.
+    pub async fn steer(&self, run: RunId, what: &str) -> Result<StateAnswer, CliError> {
+        let path = format!("/v1/runs/{run}/{what}");
+        self.json(self.body(Method::POST, &path, &serde_json::json!({}))?)
+            .await
+    }
+
+    /// Sends a signal.
+    pub async fn signal(
+        &self,
+        run: RunId,
+        name: &str,
+        payload: Json,
+        id: Option<String>,
+    ) -> Result<(), CliError> {
+        let body = SignalBody {
+            name: name.to_owned(),
+            payload: Some(payload),
+            id,
+        };
+        self.done(self.body(Method::POST, &format!("/v1/runs/{run}/signal"), &body)?)
+            .await
+    }
+
+    /// Removes a closed run.
+    pub async fn delete(&self, run: RunId) -> Result<(), CliError> {
+        self.done(self.request(Method::DELETE, &format!("/v1/runs/{run}")))
+            .await
+    }
+
+    /// Keeps a flow.
+    pub async fn deploy(&self, name: &str, source: &str) -> Result<Deployed, CliError> {
+        let body = Deploy {
+            name: name.to_owned(),
+            source: source.to_owned(),
+            namespace: Some(self.namespace.clone()),
+        };
+        self.json(self.body(Method::POST, "/v1/definitions", &body)?)
+            .await
+    }
+
+    /// A key.
+    pub async fn key(&self, definition: &str, continue_id: &str) -> Result<KeyView, CliError> {
+        self.json(self.query(Method::GET, "/v1/keys", &self.key_query(definition, continue_id)))
+            .await
+    }
+
+    /// Keys.
+    pub async fn keys(&self, query: &[(&str, String)]) -> Result<Keys, CliError> {
+        self.json(self.query(Method::GET, "/v1/keys", query)).await
+    }
+
+    /// Forgets a key.
+    pub async fn delete_key(
+        &self,
+        definition: &str,
+        continue_id: &str,
+        cancel: bool,
+    ) -> Result<(), CliError> {
+        let mut query = self.key_query(definition, continue_id).to_vec();
+        query.push(("cancel", cancel.to_string()));
+        self.done(self.query(Method::DELETE, "/v1/keys", &query)).await
+    }
+
+    /// The connected workers.
+    pub async fn workers(&self) -> Result<Workers, CliError> {
+        self.json(self.request(Method::GET, "/v1/workers")).await
+    }
+
+    fn key_query(&self, definition: &str, continue_id: &str) -> [(&'static str, String); 3] {
+        [
+            ("namespace", self.namespace.clone()),
+            ("definition", definition.to_owned()),
+            ("continue_id", continue_id.to_owned()),
+        ]
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self
+            .http
+            .request(method, format!("{}{path}", self.url))
+            .timeout(ANSWER);
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    fn query(&self, method: Method, path: &str, query: &[(&str, String)]) -> RequestBuilder {
+        self.request(method, path).query(query)
+    }
+
+    fn body(&self, method: Method, path: &str, body: &impl Serialize) -> Result<RequestBuilder, CliError> {
+        let text = serde_json::to_string(body).map_err(|error| {
+            CliError::usage(
+                format!("the request cannot be written as JSON: {error}"),
+                "check the input",
+            )
+        })?;
+        Ok(self
+            .request(method, path)
+            .header("content-type", "application/json")
+            .body(text))
+    }
+
+    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CliError> {
+        let response = self.send(request).await?;
+        let bytes = response.bytes().await.map_err(|error| self.lost(&error))?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            CliError::failed(
+                format!("{} answered with something unexpected: {error}", self.url),
+                "check that it is a Riverrun server of the same version as this binary",
+            )
+        })
+    }
+
+    async fn done(&self, request: RequestBuilder) -> Result<(), CliError> {
+        self.send(request).await.map(drop)
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, CliError> {
+        let response = request.send().await.map_err(|error| self.lost(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let bytes = response.bytes().await.map_err(|error| self.lost(&error))?;
+        Err(match serde_json::from_slice::<Problem>(&bytes) {
+            Ok(problem) => refused(&problem),
+            Err(_) => CliError::failed(
+                format!("{} answered {status}", self.url),
+                "check that it is a Riverrun server, and not another program at that address",
+            ),
+        })
+    }
+
+    fn lost(&self, error: &reqwest::Error) -> CliError {
+        let (what, next) = if error.is_connect() {
+            (
+                format!("no server answers at {}", self.url),
+                "start one with `riverrun server`, or give another address with --server",
+            )
+        } else if error.is_timeout() {
+            (format!("{} took too long to answer", self.url), "try again")
+        } else {
+            (
+                format!("the connection to {} broke: {}", self.url, root(error)),
+                "try again",
+            )
+        };
+        CliError::unavailable(what, next)
+    }
+}
+
+/// The innermost cause: reqwest's own text repeats the address and little else.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+/// What the server refused, with the command that comes next.
+fn refused(problem: &Problem) -> CliError {
+    let run = problem
+        .more
+        .get("run_id")
+        .and_then(serde_json::Value::as_str)
+        .unwrap_or("RUN");
+    let (exit, next) = match problem.code.as_str() {
+        "unauthorized" => (
+            Exit::Failed,
+            "give the server's token with --token-file or RIVERRUN_TOKEN".to_owned(),
+        ),
+        "unknown_run" => (
+            Exit::Failed,
+            "`riverrun runs list` shows the runs there are".to_owned(),
+        ),
+        "unknown_definition" => (
+            Exit::Failed,
+            "`riverrun deploy flow.yaml --name NAME` deploys one; `riverrun run FILE` does so by itself"
+                .to_owned(),
+        ),
+        "unknown_key" => (
+            Exit::Failed,
+            "`riverrun keys list` shows the keys there are".to_owned(),
+        ),
+        "key_mismatch" => (
+            Exit::Failed,
+            format!(
+                "use another --continue-id, or --force for a new run; `riverrun runs show {run}` shows the first input"
+            ),
+        ),
+        "key_rejected" | "key_in_flight" => {
+            (Exit::Failed, format!("`riverrun runs attach {run}` follows it"))
+        }
+        "too_many_generations" => (
+            Exit::Failed,
+            format!("`riverrun runs show {run}` tells why; mend the cause, then start with --force"),
+        ),
+        "key_purged" => (
+            Exit::Failed,
+            "start with --on-success rerun or --force to run it again".to_owned(),
+        ),
+        "invalid_request" | "over_limit" | "body_too_large" => {
+            (Exit::Usage, "change the request as the message says".to_owned())
+        }
+        "busy" | "unavailable" | "stopping" | "too_many_connections" => (
+            Exit::Unavailable,
+            "try again in a moment; nothing is done twice".to_owned(),
+        ),
+        _ => (Exit::Failed, String::new()),
+    };
+    CliError {
+        exit,
+        code: Some(problem.code.clone()),
+        ..CliError::failed(problem.detail.clone(), next)
+    }
+}
+
+/// Whether it is worth asking again after this error.
+pub fn is_worth_another_try(error: &CliError) -> bool {
+    error.exit == Exit::Unavailable
+}

@@ -1,0 +1,338 @@
+//! `riverrun run`: start something, follow it, print its output.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use riverrun_kernel::{DefinitionKind, Json, RunId, Slot};
+use riverrun_wire::http::{Duration as WireDuration, KeyTtl, Run as RunAnswer, Start};
+
+use crate::args::{self, KeyArgs, Retention, Run};
+use crate::data_dir::Folders;
+use crate::error::CliError;
+use crate::executor::Executor;
+use crate::exit::Exit;
+use crate::flow_file::{self, FlowFile, Subject};
+use crate::follow::{Followed, finish, follow};
+use crate::house::Session;
+use crate::input;
+use crate::near::near;
+use crate::printer::{Printer, dim};
+use crate::time;
+
+/// What is run, checked as far as it can be without a server.
+struct Plan {
+    definition: String,
+    kind: DefinitionKind,
+    /// The flow's text, where it is a flow.
+    source: Option<FlowFile>,
+    /// Where its functions are.
+    functions: PathBuf,
+    /// Which functions it calls.
+    calls: Vec<String>,
+    input: Json,
+}
+
+/// Runs a flow or a task to its end.
+pub async fn run(printer: &Printer, args: Run) -> Result<Exit, CliError> {
+    let plan = plan(printer, &args)?;
+    let session = Session::open(printer, &args.target, &args.node).await?;
+    let done = tokio::select! {
+        done = serve_and_start(printer, &args, &plan, &session) => done,
+        error = session.broken() => return Err(error),
+    };
+    session.leave().await;
+    done
+}
+
+/// Everything that can be wrong before anything is touched.
+fn plan(printer: &Printer, args: &Run) -> Result<Plan, CliError> {
+    let subject = Subject::parse(&args.file)?;
+    let input = input::read(&args.input)?;
+    match subject {
+        Subject::Flow { file, name } => {
+            let flow = flow_file::load(printer, &file)?;
+            if !input.get().starts_with('{') {
+                return Err(CliError::usage(
+                    format!(
+                        "the input of a flow is a JSON object, and this is {}",
+                        kind_of(&input)
+                    ),
+                    r#"wrap it, as in --input '{"value": 7}'"#,
+                ));
+            }
+            let beside = file.parent().unwrap_or(Path::new("")).join("functions");
+            Ok(Plan {
+                definition: name,
+                kind: DefinitionKind::Flow,
+                calls: flow.flow.functions(),
+                source: Some(flow),
+                functions: args.functions.clone().unwrap_or(beside),
+                input,
+            })
+        }
+        Subject::Task { file, name } => {
+            let name = name.ok_or_else(|| {
+                CliError::usage(
+                    format!("{} may have many tasks", file.display()),
+                    format!("name one: {}:TASK", file.display()),
+                )
+            })?;
+            if !file.is_file() {
+                return Err(CliError::usage(
+                    format!("there is no file {}", file.display()),
+                    "check the path",
+                ));
+            }
+            Ok(Plan {
+                calls: vec![name.clone()],
+                definition: name,
+                kind: DefinitionKind::Task,
+                source: None,
+                functions: args.functions.clone().unwrap_or(file),
+                input,
+            })
+        }
+    }
+}
+
+fn kind_of(input: &Json) -> &'static str {
+    match input.get().as_bytes().first() {
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+async fn serve_and_start(
+    printer: &Printer,
+    args: &Run,
+    plan: &Plan,
+    session: &Session,
+) -> Result<Exit, CliError> {
+    let mut executor = executor(printer, args, plan, session).await?;
+    let done = tokio::select! {
+        done = start_and_follow(printer, args, plan, session) => done,
+        error = Executor::gave_up(&mut executor) => Err(error),
+    };
+    if let Some(executor) = executor {
+        executor.stop().await;
+    }
+    done
+}
+
+/// Starts to serve the functions, and makes sure that somebody serves each one that is called.
+async fn executor(
+    printer: &Printer,
+    args: &Run,
+    plan: &Plan,
+    session: &Session,
+) -> Result<Option<Executor>, CliError> {
+    let wanted = !args.no_worker && !plan.calls.is_empty();
+    let here = wanted && plan.functions.exists();
+    if wanted && !here && (session.is_own() || args.functions.is_some()) {
+        return Err(CliError::failed(
+            format!(
+                "there is no folder {} with the functions that the flow calls: {}",
+                plan.functions.display(),
+                plan.calls.join(", ")
+            ),
+            "put them there as SERVICE/FUNCTION.py with handler(event, context), or name their folder with --functions",
+        ));
+    }
+    let executor = match here {
+        true => Some(
+            Executor::start(
+                printer,
+                &session.client,
+                &args.code,
+                &plan.functions,
+                session.data.as_deref(),
+            )
+            .await?,
+        ),
+        false => None,
+    };
+    if let Err(error) = check_functions(args, plan, session, executor.as_ref()).await {
+        if let Some(executor) = executor {
+            executor.stop().await;
+        }
+        return Err(error);
+    }
+    if let (Some(data), true) = (&session.data, here) {
+        Folders::remember(data, &plan.definition, &plan.functions)?;
+    }
+    Ok(executor)
+}
+
+async fn check_functions(
+    args: &Run,
+    plan: &Plan,
+    session: &Session,
+    executor: Option<&Executor>,
+) -> Result<(), CliError> {
+    let mut served: BTreeSet<String> = executor.map(Executor::functions).unwrap_or_default();
+    if !session.is_own() {
+        let workers = session.client.workers().await?;
+        served.extend(workers.items.into_iter().flat_map(|worker| worker.functions));
+    }
+    let missing: Vec<_> = plan.calls.iter().filter(|name| !served.contains(*name)).collect();
+    if missing.is_empty() || args.no_worker {
+        return Ok(());
+    }
+    let lines: Vec<String> = missing
+        .iter()
+        .map(|name| match near(name, served.iter().map(String::as_str)) {
+            Some(other) => format!("`{name}` (is `{other}` meant?)"),
+            None => format!("`{name}`"),
+        })
+        .collect();
+    let place = plan.functions.display();
+    let (what, how) = match plan.kind {
+        DefinitionKind::Flow => (
+            "the flow calls",
+            format!(
+                "add {place}/SERVICE/FUNCTION.py with handler(event, context), or mend the name in the flow"
+            ),
+        ),
+        DefinitionKind::Task => (
+            "there is no task",
+            format!("put @riverrun.task on the function in {place}"),
+        ),
+    };
+    let served = match served.is_empty() {
+        true => "has none".to_owned(),
+        false => format!("has {}", served.iter().cloned().collect::<Vec<_>>().join(", ")),
+    };
+    let what = match plan.kind {
+        DefinitionKind::Flow => format!(
+            "{what} {}, which nobody serves; {place} {served}",
+            lines.join(", ")
+        ),
+        DefinitionKind::Task => format!("{what} {}; {place} {served}", lines.join(", ")),
+    };
+    Err(CliError::failed(what, how))
+}
+
+async fn start_and_follow(
+    printer: &Printer,
+    args: &Run,
+    plan: &Plan,
+    session: &Session,
+) -> Result<Exit, CliError> {
+    let client = &session.client;
+    if let Some(flow) = &plan.source {
+        client.deploy(&plan.definition, &flow.source).await?;
+    }
+    let answer = client.start(&start(args, plan)?).await?;
+    let run = answer.item.run_id;
+    printer.note(&dim(&opening(plan, &answer)));
+    let followed = match answer.item.state.is_closed() {
+        true => Followed::Closed(Box::new(answer)),
+        false => follow(printer, client, run, args.wait.wait).await?,
+    };
+    finish(printer, followed, run, &go_on(args, plan, session, run))
+}
+
+fn opening(plan: &Plan, answer: &RunAnswer) -> String {
+    let run = answer.item.run_id;
+    let name = &plan.definition;
+    match (answer.reused, answer.attached, answer.item.continue_id.as_deref()) {
+        (true, _, Some(key)) => format!("{name} under `{key}` has a stored result: {run}"),
+        (true, ..) => format!("{name} has a stored result: {run}"),
+        (_, true, _) => format!("{name} is running already: {run}"),
+        _ => format!("{name} started: {run}"),
+    }
+}
+
+/// The command that goes on with a run.
+fn go_on(args: &Run, plan: &Plan, session: &Session, run: RunId) -> String {
+    let functions = match (&args.functions, session.is_own()) {
+        (Some(_), false) => format!(" --functions {}", plan.functions.display()),
+        _ => String::new(),
+    };
+    format!("riverrun runs attach {run}{}{functions}", session.address())
+}
+
+fn start(args: &Run, plan: &Plan) -> Result<Start, CliError> {
+    let key: &KeyArgs = &args.key;
+    let continue_id = key.continue_id.clone().filter(|id| !id.is_empty());
+    let ms = |duration: std::time::Duration| {
+        WireDuration::from_ms(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    };
+    // Without a key the run gets an id of ours, so that a start whose answer was lost can be repeated.
+    let run_id = match continue_id {
+        Some(_) => None,
+        None => Some(make_run_id()?),
+    };
+    Ok(Start {
+        definition: plan.definition.clone(),
+        kind: Some(plan.kind),
+        namespace: Some(args.target.namespace.clone()),
+        input: Some(plan.input.clone()),
+        run_id,
+        continue_id,
+        on_success: key.on_success.map(on_success),
+        on_failure: key.on_failure.map(on_failure),
+        on_running: key.on_running.map(on_running),
+        on_input: key.on_input.map(on_input),
+        allow_new_input: key.allow_new_input,
+        rerun_purged: key.on_success == Some(args::OnSuccess::Rerun),
+        force: key.force,
+        ttl: key.ttl.map(|ttl| match ttl {
+            Retention::For(duration) => KeyTtl::For(ms(duration)),
+            Retention::Forever => KeyTtl::Forever,
+        }),
+        labels: args.labels.iter().cloned().collect(),
+        timeout: args.timeout.map(ms),
+        ..Start::default()
+    })
+}
+
+fn make_run_id() -> Result<RunId, CliError> {
+    let mut random = [0_u8; 10];
+    getrandom::fill(&mut random).map_err(|error| {
+        CliError::failed(
+            format!("the system gives no random bytes: {error}"),
+            "report this",
+        )
+    })?;
+    let [a, b, rest @ ..] = random;
+    Ok(RunId::new(
+        time::now().0.max(0).unsigned_abs(),
+        Slot(u16::from_be_bytes([a, b])),
+        u64::from_be_bytes(rest),
+    ))
+}
+
+fn on_success(what: args::OnSuccess) -> riverrun_kernel::OnSuccess {
+    match what {
+        args::OnSuccess::Reuse => riverrun_kernel::OnSuccess::Reuse,
+        args::OnSuccess::Rerun => riverrun_kernel::OnSuccess::Rerun,
+        args::OnSuccess::Reject => riverrun_kernel::OnSuccess::Reject,
+    }
+}
+
+fn on_failure(what: args::OnFailure) -> riverrun_kernel::OnFailure {
+    match what {
+        args::OnFailure::Rerun => riverrun_kernel::OnFailure::Rerun,
+        args::OnFailure::Resume => riverrun_kernel::OnFailure::Resume,
+        args::OnFailure::Return => riverrun_kernel::OnFailure::Return,
+    }
+}
+
+fn on_running(what: args::OnRunning) -> riverrun_kernel::OnRunning {
+    match what {
+        args::OnRunning::Attach => riverrun_kernel::OnRunning::Attach,
+        args::OnRunning::Reject => riverrun_kernel::OnRunning::Reject,
+        args::OnRunning::Restart => riverrun_kernel::OnRunning::Restart,
+    }
+}
+
+fn on_input(what: args::OnInput) -> riverrun_kernel::OnInput {
+    match what {
+        args::OnInput::Refuse => riverrun_kernel::OnInput::Refuse,
+        args::OnInput::Ignore => riverrun_kernel::OnInput::Ignore,
+    }
+}

@@ -1,0 +1,255 @@
+//! `riverrun runs`: list, show and steer runs.
+
+use riverrun_kernel::RunId;
+use riverrun_wire::http::JournalEntry;
+
+use crate::args::{OneRun, Runs, RunsCancel, RunsJournal, RunsList, RunsSignal, Target};
+use crate::commands::attach;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::house::Session;
+use crate::input;
+use crate::printer::{Printer, clip, dim, table};
+use crate::show;
+use crate::story::Story;
+
+/// How many entries a journal's answer has at most.
+const ALL_KINDS: &[&str] = &["Advanced", "Noted"];
+
+/// Does one of the commands.
+pub async fn runs(printer: &Printer, command: Runs) -> Result<Exit, CliError> {
+    match command {
+        Runs::List(args) => {
+            with(printer, &args.target, async |session| {
+                list(printer, session, &args).await
+            })
+            .await
+        }
+        Runs::Show(args) => {
+            with_run(printer, args, async |session, run| {
+                show_one(printer, session, run).await
+            })
+            .await
+        }
+        Runs::Journal(args) => {
+            with(printer, &args.target, async |session| {
+                journal(printer, session, &args).await
+            })
+            .await
+        }
+        Runs::Logs(args) => {
+            with_run(printer, args, async |session, run| {
+                logs(printer, session, run).await
+            })
+            .await
+        }
+        Runs::Attach(args) => attach::attach(printer, *args).await,
+        Runs::Cancel(args) => {
+            with(printer, &args.target, async |session| {
+                cancel(printer, session, &args).await
+            })
+            .await
+        }
+        Runs::Pause(args) => {
+            with_run(printer, args, async |session, run| {
+                steer(printer, session, run, "pause").await
+            })
+            .await
+        }
+        Runs::Resume(args) => {
+            with_run(printer, args, async |session, run| {
+                steer(printer, session, run, "resume").await
+            })
+            .await
+        }
+        Runs::Signal(args) => {
+            with(printer, &args.target, async |session| {
+                signal(printer, session, &args).await
+            })
+            .await
+        }
+        Runs::Delete(args) => {
+            with_run(printer, args, async |session, run| {
+                delete(printer, session, run).await
+            })
+            .await
+        }
+    }
+}
+
+/// Reaches a server, does something with it, and leaves.
+pub async fn with(
+    printer: &Printer,
+    target: &Target,
+    work: impl AsyncFnOnce(&Session) -> Result<Exit, CliError>,
+) -> Result<Exit, CliError> {
+    let session = Session::reach(printer, target).await?;
+    let done = work(&session).await;
+    session.leave().await;
+    done
+}
+
+async fn with_run(
+    printer: &Printer,
+    args: OneRun,
+    work: impl AsyncFnOnce(&Session, RunId) -> Result<Exit, CliError>,
+) -> Result<Exit, CliError> {
+    let run = parse_run(&args.run)?;
+    with(printer, &args.target, async |session| work(session, run).await).await
+}
+
+/// Reads a run's id.
+pub fn parse_run(text: &str) -> Result<RunId, CliError> {
+    text.parse().map_err(|error: riverrun_kernel::InvalidId| {
+        CliError::usage(error.to_string(), "`riverrun runs list` shows the ids of runs")
+    })
+}
+
+async fn list(printer: &Printer, session: &Session, args: &RunsList) -> Result<Exit, CliError> {
+    let client = &session.client;
+    let mut query = vec![
+        ("namespace", client.namespace().to_owned()),
+        ("limit", args.limit.to_string()),
+    ];
+    let mut add = |name: &'static str, value: Option<String>| query.extend(value.map(|value| (name, value)));
+    add("definition", args.definition.clone());
+    add(
+        "state",
+        Some(args.states.join(",")).filter(|states| !states.is_empty()),
+    );
+    add("waiting", args.waiting.clone());
+    add("continue_id", args.continue_id.clone());
+    add("cursor", args.after.clone());
+    for (name, value) in &args.labels {
+        add("label", Some(format!("{name}={value}")));
+    }
+    let page = client.runs(&query).await?;
+    if printer.is_json() {
+        printer.json(&page);
+    } else if page.items.is_empty() {
+        printer.note("no runs");
+    } else {
+        printer.text(&show::runs(&page.items));
+    }
+    if let Some(cursor) = page.next_cursor.filter(|_| !printer.is_json()) {
+        printer.note(&dim(&format!("there are more: --after {cursor}")));
+    }
+    Ok(Exit::Ok)
+}
+
+async fn show_one(printer: &Printer, session: &Session, run: RunId) -> Result<Exit, CliError> {
+    let run = session.client.run(run).await?;
+    match printer.is_json() {
+        true => printer.json(&run),
+        false => printer.text(&show::run(&run)),
+    }
+    Ok(Exit::Ok)
+}
+
+async fn journal(printer: &Printer, session: &Session, args: &RunsJournal) -> Result<Exit, CliError> {
+    let run = parse_run(&args.run)?;
+    let (mut after, mut story, mut rows) = (0, Story::default(), Vec::new());
+    loop {
+        let part = session.client.journal(run, after, args.all).await?;
+        let grew = part.next_after > after;
+        after = part.next_after;
+        for entry in part
+            .items
+            .iter()
+            .filter(|entry| args.all || !ALL_KINDS.contains(&entry.kind.as_str()))
+        {
+            match printer.is_json() {
+                true => printer.json(entry),
+                false => rows.push(journal_row(&mut story, entry)),
+            }
+        }
+        if args.follow && !rows.is_empty() {
+            printer.text(
+                &rows
+                    .drain(..)
+                    .map(|row| row.join("  ") + "\n")
+                    .collect::<String>(),
+            );
+        }
+        match (grew, args.follow && !part.complete) {
+            (true, _) => {}
+            (false, true) => session.changed(run, after).await?,
+            (false, false) => break,
+        }
+    }
+    if !rows.is_empty() {
+        printer.text(&table(&["#", "AFTER", "ENTRY", "STEP", ""], &rows));
+    }
+    Ok(Exit::Ok)
+}
+
+fn journal_row(story: &mut Story, entry: &JournalEntry) -> Vec<String> {
+    let line = story.tell(entry);
+    vec![
+        entry.seq.to_string(),
+        line.offset(),
+        line.kind.clone(),
+        line.step.clone(),
+        line.detail,
+    ]
+}
+
+async fn logs(printer: &Printer, session: &Session, run: RunId) -> Result<Exit, CliError> {
+    let logs = session.client.logs(run).await?;
+    if printer.is_json() {
+        printer.json(&logs);
+        return Ok(Exit::Ok);
+    }
+    if logs.items.is_empty() {
+        printer.note("nothing was printed since the server started; output is kept in its memory only");
+    }
+    for line in &logs.items {
+        let step = line.attempt.split_once('.').map_or("", |(_, step)| step);
+        printer.text(&format!(
+            "{} {}",
+            dim(&format!("{step:<6} {:<6}", line.stream)),
+            line.text.trim_end()
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+async fn cancel(printer: &Printer, session: &Session, args: &RunsCancel) -> Result<Exit, CliError> {
+    let answer = session.client.cancel(parse_run(&args.run)?, &args.reason).await?;
+    tell_state(printer, &answer);
+    Ok(Exit::Ok)
+}
+
+async fn steer(printer: &Printer, session: &Session, run: RunId, what: &str) -> Result<Exit, CliError> {
+    let answer = session.client.steer(run, what).await?;
+    tell_state(printer, &answer);
+    Ok(Exit::Ok)
+}
+
+fn tell_state(printer: &Printer, answer: &riverrun_wire::http::StateAnswer) {
+    match printer.is_json() {
+        true => printer.json(answer),
+        false => printer.text(&format!(
+            "{} is {}",
+            answer.run_id,
+            crate::printer::state(answer.state)
+        )),
+    }
+}
+
+async fn signal(printer: &Printer, session: &Session, args: &RunsSignal) -> Result<Exit, CliError> {
+    let payload = input::read(&args.payload)?;
+    let run = parse_run(&args.run)?;
+    session
+        .client
+        .signal(run, &args.name, payload, args.id.clone())
+        .await?;
+    printer.note(&format!("{run} has the signal `{}`", clip(&args.name, 60)));
+    Ok(Exit::Ok)
+}
+
+async fn delete(printer: &Printer, session: &Session, run: RunId) -> Result<Exit, CliError> {
+    session.client.delete(run).await?;
+    printer.note(&format!("{run} and its journal are gone"));
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,263 @@
+//! Follows a run to its end: tells its steps on stderr, survives a server that goes away and comes back.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Response;
+use riverrun_kernel::{RunId, WaitKind};
+use riverrun_wire::http::{JournalView, Run};
+
+use crate::client::{Client, is_worth_another_try};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::printer::Printer;
+use crate::show;
+use crate::story::Story;
+use crate::time;
+
+/// How long a server may be gone before following ends.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A stream that says nothing for so long is not trusted: the journal is read again.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// How following ended.
+#[derive(Debug)]
+pub enum Followed {
+    /// The run has ended.
+    Closed(Box<Run>),
+    /// It cannot go on without a person.
+    Repair(Box<Run>),
+    /// The time to follow was over.
+    StillOpen,
+    /// Ctrl-C, or a request to end.
+    Interrupted,
+}
+
+/// Reads a journal as it grows.
+#[derive(Debug)]
+pub struct Follower {
+    client: Client,
+    run: RunId,
+    after: u64,
+    internal: bool,
+    stream: Option<Response>,
+}
+
+impl Follower {
+    /// From the first entry on.
+    pub fn new(client: &Client, run: RunId, internal: bool) -> Self {
+        Follower {
+            internal,
+            ..Follower::from(client, run, 0)
+        }
+    }
+
+    /// From after an entry on.
+    pub fn from(client: &Client, run: RunId, after: u64) -> Self {
+        Follower {
+            client: client.clone(),
+            run,
+            after,
+            internal: false,
+            stream: None,
+        }
+    }
+
+    /// What came since the last call; waits for it. A part that is `complete` is the last one.
+    pub async fn next(&mut self) -> Result<JournalView, CliError> {
+        loop {
+            let part = self.client.journal(self.run, self.after, self.internal).await?;
+            if part.next_after > self.after || part.complete {
+                self.after = part.next_after;
+                return Ok(part);
+            }
+            self.wake().await?;
+        }
+    }
+
+    /// Waits for a sign that the journal has grown beyond `after`. The stream begins there, so that nothing is missed
+    /// between the reading and the listening.
+    pub async fn wake(&mut self) -> Result<(), CliError> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => self.client.events(self.run, self.after).await?,
+        };
+        if let Ok(Ok(Some(_))) = tokio::time::timeout(SILENCE, stream.chunk()).await {
+            self.stream = Some(stream);
+        }
+        Ok(())
+    }
+}
+
+/// Follows a run until it ends, at most so long.
+pub async fn follow(
+    printer: &Printer,
+    client: &Client,
+    run: RunId,
+    limit: Option<Duration>,
+) -> Result<Followed, CliError> {
+    let interrupted = crate::signals::end_requested();
+    let limit = async {
+        match limit {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    let followed = tokio::select! {
+        followed = tell(printer, client, run) => followed,
+        () = limit => Ok(Followed::StillOpen),
+        () = interrupted => Ok(Followed::Interrupted),
+    };
+    if printer.is_live() {
+        printer.end_live();
+    }
+    followed
+}
+
+async fn tell(printer: &Printer, client: &Client, run: RunId) -> Result<Followed, CliError> {
+    let mut follower = Follower::new(client, run, false);
+    let mut story = Story::default();
+    let mut gone_since: Option<Instant> = None;
+    loop {
+        let part = match with_live_line(printer, client, run, follower.next()).await {
+            Ok(part) => part,
+            Err(error) if is_worth_another_try(&error) => {
+                let since = *gone_since.get_or_insert_with(|| {
+                    printer.note(&format!(
+                        "{}; trying again for {} s",
+                        error.message,
+                        PATIENCE.as_secs()
+                    ));
+                    Instant::now()
+                });
+                if since.elapsed() > PATIENCE {
+                    return Err(CliError {
+                        next: format!("`riverrun runs attach {run}` goes on when the server is back"),
+                        ..error
+                    });
+                }
+                follower.stream = None;
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if gone_since.take().is_some() {
+            printer.note("the server is back");
+        }
+        let mut suspended = false;
+        for entry in &part.items {
+            let line = story.tell(entry);
+            suspended |= line.kind == "RunSuspended";
+            if line.is_news {
+                if printer.is_live() {
+                    printer.end_live();
+                }
+                printer.note(&line.followed());
+            }
+        }
+        if part.complete || suspended {
+            let run = Box::new(client.run(run).await?);
+            if run.item.state.is_closed() {
+                return Ok(Followed::Closed(run));
+            }
+            if run
+                .item
+                .waiting
+                .as_ref()
+                .is_some_and(|waiting| waiting.kind == WaitKind::Repair)
+            {
+                return Ok(Followed::Repair(run));
+            }
+        }
+    }
+}
+
+/// Waits for something, and on a terminal shows meanwhile what the run waits for.
+async fn with_live_line<T>(
+    printer: &Printer,
+    client: &Client,
+    run: RunId,
+    work: impl Future<Output = T>,
+) -> T {
+    let draw = async {
+        // A run that moves on at once needs no line.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        loop {
+            if let Ok(run) = client.run(run).await {
+                let doing = match (&run.item.waiting, run.steps.iter().find(|step| step.running)) {
+                    (Some(waiting), _) => format!("waits for {}", show::waiting(waiting, time::now())),
+                    (None, Some(step)) => format!("runs {} ({})", step.path, step.target),
+                    (None, None) => run.item.state.to_string(),
+                };
+                printer.live(&format!("{:>10}  {doing}", ""));
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    if !printer.is_live() {
+        return work.await;
+    }
+    tokio::select! {
+        done = work => done,
+        () = draw => std::future::pending().await,
+    }
+}
+
+/// Prints how a run ended, and says so with the exit code.
+pub fn finish(printer: &Printer, followed: Followed, run: RunId, go_on: &str) -> Result<Exit, CliError> {
+    let (view, exit) = match followed {
+        Followed::Closed(view) => {
+            let exit = Exit::of(view.item.state);
+            (view, exit)
+        }
+        Followed::Repair(view) => (view, Exit::Repair),
+        Followed::StillOpen => {
+            return Err(CliError {
+                exit: Exit::StillOpen,
+                ..CliError::failed(format!("{run} has not ended yet"), format!("go on with: {go_on}"))
+            });
+        }
+        Followed::Interrupted => {
+            return Err(CliError {
+                exit: Exit::Interrupted,
+                ..CliError::failed(
+                    format!("interrupted; {run} is kept as it stands"),
+                    format!("go on with: {go_on}"),
+                )
+            });
+        }
+    };
+    if printer.is_json() {
+        printer.json(&view);
+    } else if let Some(output) = &view.output {
+        printer.text(output.get());
+    }
+    match exit {
+        Exit::Ok => Ok(exit),
+        _ if printer.is_json() => Ok(exit),
+        _ => Err(CliError {
+            exit,
+            ..how_it_ended(&view)
+        }),
+    }
+}
+
+/// The error of a run that did not succeed.
+fn how_it_ended(run: &Run) -> CliError {
+    let id = run.item.run_id;
+    let state = run.item.state;
+    let journal = format!("`riverrun runs journal {id}` tells what happened");
+    let message = match (&run.error, &run.item.waiting) {
+        (Some(error), _) if error.message.is_empty() => format!("{id} {state} with {}", error.kind),
+        (Some(error), _) => format!("{id} {state} with {}: {}", error.kind, error.message),
+        (None, Some(waiting)) => format!("{id} is suspended for repair: {}", waiting.name),
+        (None, None) => format!("{id} {state}"),
+    };
+    let next = match state {
+        riverrun_kernel::State::Failed | riverrun_kernel::State::TimedOut => {
+            format!("{journal}; `riverrun runs resume {id}` tries the failed step again")
+        }
+        _ => journal,
+    };
+    CliError::failed(message, next)
+}

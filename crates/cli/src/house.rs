@@ -1,0 +1,151 @@
+//! The way to a server: the one that was named, the one that holds the data directory, or one in this process.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use riverrun_kernel::RunId;
+
+use crate::args::{self, Target};
+use crate::client::Client;
+use crate::data_dir::{self, ServerFile};
+use crate::error::CliError;
+use crate::follow::Follower;
+use crate::node::{Node, NodeError, Setup};
+use crate::printer::Printer;
+use crate::token;
+
+/// How long a data directory may be in somebody's hands who does not answer: a server starts or stops just now.
+const HANDOVER: Duration = Duration::from_secs(10);
+
+/// A server to talk to, and the one in this process if it is that.
+pub struct Session {
+    /// Talks to it.
+    pub client: Client,
+    /// The data directory, unless the server was named by its address.
+    pub data: Option<PathBuf>,
+    own: Option<Node>,
+}
+
+impl Session {
+    /// Reaches a server for a command that needs existing data.
+    pub async fn reach(printer: &Printer, target: &Target) -> Result<Session, CliError> {
+        if target.server.is_none() && !target.data.is_dir() {
+            return Err(CliError::failed(
+                format!("there is no data directory {}", target.data.display()),
+                "`riverrun run FILE` makes one; or name another with --data, or a server with --server",
+            ));
+        }
+        Session::open(printer, target, &args::Node::standard()).await
+    }
+
+    /// Reaches a server; makes the data directory where there is none.
+    pub async fn open(printer: &Printer, target: &Target, node: &args::Node) -> Result<Session, CliError> {
+        if let Some(url) = &target.server {
+            let token = token::for_client(target.token_file.as_deref(), None)?;
+            let client = Client::new(url, token, &target.namespace)?;
+            return Ok(Session {
+                client,
+                data: None,
+                own: None,
+            });
+        }
+        data_dir::create(&target.data)?;
+        let begun = Instant::now();
+        loop {
+            let locked = match Session::own(target, node).await {
+                Ok(session) => return Ok(session),
+                Err(NodeError::Locked(text)) => text,
+                Err(NodeError::Other(error)) => return Err(error),
+            };
+            if let Some(session) = Session::holder(printer, target).await? {
+                return Ok(session);
+            }
+            if begun.elapsed() > HANDOVER {
+                return Err(CliError::unavailable(
+                    format!("{locked}, and no server answers for it"),
+                    "end the process that holds it, or give another directory with --data",
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Opens the store and serves it from this process, for this process.
+    async fn own(target: &Target, node: &args::Node) -> Result<Session, NodeError> {
+        let secret = token::make()?;
+        let setup = Setup {
+            data: &target.data,
+            listen: "127.0.0.1:0",
+            token: Some(secret.clone()),
+            token_file: None,
+            share_token: true,
+            allow_hosts: Vec::new(),
+            node: node.clone(),
+        };
+        let own = Node::start(setup).await?;
+        let client = Client::new(own.url(), Some(secret), &target.namespace)?;
+        Ok(Session {
+            client,
+            data: Some(target.data.clone()),
+            own: Some(own),
+        })
+    }
+
+    /// The server that holds the directory, if it answers.
+    async fn holder(printer: &Printer, target: &Target) -> Result<Option<Session>, CliError> {
+        let Some(file) = ServerFile::read(&target.data) else {
+            return Ok(None);
+        };
+        let token = token::for_client(target.token_file.as_deref(), file.token_file.as_deref())?;
+        let client = Client::new(&file.url, token, &target.namespace)?;
+        if !client.answers().await {
+            return Ok(None);
+        }
+        if file.version != env!("CARGO_PKG_VERSION") {
+            printer.note(&format!(
+                "{} is served by version {}",
+                target.data.display(),
+                file.version
+            ));
+        }
+        Ok(Some(Session {
+            client,
+            data: Some(target.data.clone()),
+            own: None,
+        }))
+    }
+
+    /// Whether the server is in this process: nobody else serves functions for it.
+    pub fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Completes when the own server can no longer go on; never for another's.
+    pub async fn broken(&self) -> CliError {
+        match &self.own {
+            Some(node) => node.broken().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until a run's journal has grown beyond an entry.
+    pub async fn changed(&self, run: RunId, after: u64) -> Result<(), CliError> {
+        Follower::from(&self.client, run, after).wake().await
+    }
+
+    /// How to address the same server in another command.
+    pub fn address(&self) -> String {
+        match &self.data {
+            None => format!(" --server {}", self.client.url()),
+            Some(data) if data == Path::new(".riverrun") => String::new(),
+            Some(data) => format!(" --data {}", data.display()),
+        }
+    }
+
+    /// Stops the own server, in order.
+    pub async fn leave(self) {
+        if let Some(node) = self.own {
+            node.stop().await;
+        }
+    }
+}

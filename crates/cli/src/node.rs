@@ -1,0 +1,245 @@
+//! A server in this process: the one place that picks a store.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use riverrun_engine::{Engine, OpenError, Settings};
+use riverrun_server::{Limits, ServeError, ServerConfig};
+use riverrun_store::{EmbeddedStore, StoreError};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{self, Retention};
+use crate::data_dir::{self, Announced, ServerFile};
+use crate::error::CliError;
+
+/// How to serve a data directory.
+pub struct Setup<'a> {
+    /// Which.
+    pub data: &'a Path,
+    /// Where to listen.
+    pub listen: &'a str,
+    /// What callers must show.
+    pub token: Option<String>,
+    /// Where it stands, for the announcement.
+    pub token_file: Option<PathBuf>,
+    /// Whether to write it into the data directory, for other commands of the same user.
+    pub share_token: bool,
+    /// Names that callers may use, beside loopback ones.
+    pub allow_hosts: Vec<String>,
+    /// The rest.
+    pub node: args::Node,
+}
+
+/// Why a node did not start.
+#[derive(Debug)]
+pub enum NodeError {
+    /// Somebody else has the directory.
+    Locked(String),
+    /// Anything else.
+    Other(CliError),
+}
+
+impl From<CliError> for NodeError {
+    fn from(error: CliError) -> Self {
+        NodeError::Other(error)
+    }
+}
+
+impl NodeError {
+    /// The error as a command ends with it.
+    pub fn into_cli(self) -> CliError {
+        match self {
+            NodeError::Locked(text) => CliError::failed(
+                text,
+                "talk to the server that holds it (every command does so with the same --data), or give another directory",
+            ),
+            NodeError::Other(error) => error,
+        }
+    }
+}
+
+/// A data directory, served by this process.
+pub struct Node {
+    url: String,
+    engine: Engine,
+    shutdown: CancellationToken,
+    server: JoinHandle<Result<(), ServeError>>,
+    announced: Announced,
+    shared_token: Option<PathBuf>,
+}
+
+impl Node {
+    /// Opens the store, recovers its runs, and serves them.
+    pub async fn start(setup: Setup<'_>) -> Result<Node, NodeError> {
+        // The lock comes first: who has it may replace what the directory says about a server.
+        let store = open_store(setup.data)?;
+        let listener = listen(setup.listen).await?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| cannot_listen(setup.listen, &error))?;
+        if !address.ip().is_loopback() && setup.token.is_none() {
+            return Err(CliError::usage(
+                format!("{address} can be reached from other machines, and no access token is set"),
+                "give one with --token-file or RIVERRUN_TOKEN, or listen on 127.0.0.1",
+            )
+            .into());
+        }
+        let settings = settings(&setup.node);
+        let engine = tokio::task::spawn_blocking(move || Engine::open(Arc::new(store), settings))
+            .await
+            .map_err(|error| CliError::failed(format!("the engine did not start: {error}"), "report this"))?
+            .map_err(open_error)?;
+        let config = ServerConfig {
+            tokens: setup.token.iter().cloned().collect(),
+            allowed_hosts: setup.allow_hosts.clone(),
+            limits: Limits::default(),
+        };
+        let shutdown = CancellationToken::new();
+        let server = tokio::spawn(riverrun_server::serve(
+            engine.clone(),
+            listener,
+            config,
+            shutdown.clone(),
+        ));
+        let shared_token = share_token(&setup)?;
+        let url = url(address);
+        let announced = ServerFile {
+            url: url.clone(),
+            pid: std::process::id(),
+            token_file: shared_token.clone().or(setup.token_file.clone()).map(absolute),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+        .announce(setup.data)?;
+        Ok(Node {
+            url,
+            engine,
+            shutdown,
+            server,
+            announced,
+            shared_token,
+        })
+    }
+
+    /// Its address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Completes when the storage failed, so that the process must end.
+    pub async fn broken(&self) -> CliError {
+        CliError::broken(format!("the storage is broken: {}", self.engine.broken().await))
+    }
+
+    /// Takes no new work, answers what is open, writes a checkpoint, lets go of the directory.
+    pub async fn stop(self) {
+        let Node {
+            engine,
+            shutdown,
+            server,
+            announced,
+            shared_token,
+            ..
+        } = self;
+        drop(announced);
+        if let Some(path) = shared_token {
+            let _ = std::fs::remove_file(path);
+        }
+        shutdown.cancel();
+        if let Ok(Err(error)) = server.await {
+            tracing::error!(%error, "the HTTP interface ended with an error");
+        }
+        engine.shutdown().await;
+    }
+}
+
+/// Opens the embedded store: here and nowhere else a store is picked.
+pub fn open_store(data: &Path) -> Result<EmbeddedStore, NodeError> {
+    EmbeddedStore::open(data).map_err(store_error)
+}
+
+/// A store's error as a command ends with it.
+pub fn store_error(error: StoreError) -> NodeError {
+    match error {
+        StoreError::Locked(text) => NodeError::Locked(text),
+        StoreError::NewerVersion(text) => CliError::failed(
+            text,
+            "use that version of riverrun, or another directory with --data",
+        )
+        .into(),
+        StoreError::Corrupt(_) => CliError::failed(
+            error.to_string(),
+            "put a backup in its place; nothing was changed, and nothing is served from it until then",
+        )
+        .into(),
+        StoreError::Fenced | StoreError::Unavailable(_) => {
+            CliError::unavailable(error.to_string(), "mend the cause, then start again").into()
+        }
+    }
+}
+
+fn open_error(error: OpenError) -> NodeError {
+    match error {
+        OpenError::Store(error) => store_error(error),
+        other => CliError::failed(
+            other.to_string(),
+            "use the version of riverrun that deployed it: its runs could not go on under this one",
+        )
+        .into(),
+    }
+}
+
+async fn listen(address: &str) -> Result<TcpListener, CliError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| cannot_listen(address, &error))
+}
+
+fn cannot_listen(address: &str, error: &std::io::Error) -> CliError {
+    let next = match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "another program listens there: choose another port with --listen, or end that program"
+        }
+        std::io::ErrorKind::PermissionDenied => "choose a port above 1023 with --listen",
+        std::io::ErrorKind::InvalidInput => "write the address as HOST:PORT, such as 127.0.0.1:7733",
+        _ => "choose an address of this machine with --listen, such as 127.0.0.1:7733",
+    };
+    CliError::failed(format!("cannot listen on {address}: {error}"), next)
+}
+
+fn settings(node: &args::Node) -> Settings {
+    Settings {
+        node: format!("process {}", std::process::id()),
+        lease_ms: u64::try_from(node.lease.as_millis()).unwrap_or(u64::MAX).max(1),
+        retention: match node.retention {
+            Retention::For(duration) => Some(duration),
+            Retention::Forever => None,
+        },
+        ..Settings::default()
+    }
+}
+
+/// Writes the token where other commands of the same user find it.
+fn share_token(setup: &Setup<'_>) -> Result<Option<PathBuf>, CliError> {
+    let Some(token) = setup.token.as_ref().filter(|_| setup.share_token) else {
+        return Ok(None);
+    };
+    let path = setup.data.join("server.token");
+    data_dir::write_private(&path, token)?;
+    Ok(Some(path))
+}
+
+/// A server that listens on every address of the machine is reached over the loopback one.
+fn url(address: SocketAddr) -> String {
+    match address.ip() {
+        ip if !ip.is_unspecified() => format!("http://{address}"),
+        ip if ip.is_ipv4() => format!("http://127.0.0.1:{}", address.port()),
+        _ => format!("http://[::1]:{}", address.port()),
+    }
+}
+
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}

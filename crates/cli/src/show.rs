@@ -1,0 +1,241 @@
+//! Runs, keys and workers as text for people.
+
+use riverrun_kernel::{State, WaitKind, Wall};
+use riverrun_wire::http::{KeyView, Run, RunItem, WaitingView, WorkerItem};
+
+use crate::printer::{bad, bold, care, clip, dim, state, table};
+use crate::time::{self, relative, short};
+
+/// A list of runs.
+pub fn runs(items: &[RunItem]) -> String {
+    let now = time::now();
+    let row = |run: &RunItem| {
+        vec![
+            run.run_id.to_string(),
+            run.definition.clone(),
+            state(run.state),
+            ago(Some(&run.created_at), now),
+            took(run, now),
+            remark(run, now),
+        ]
+    };
+    let rows: Vec<_> = items.iter().map(row).collect();
+    table(
+        &[
+            "RUN",
+            "DEFINITION",
+            "STATE",
+            "CREATED",
+            "TOOK",
+            "WAITS FOR / ERROR",
+        ],
+        &rows,
+    )
+}
+
+fn remark(run: &RunItem, now: Wall) -> String {
+    match (&run.waiting, &run.error_type) {
+        (Some(waiting), _) => self::waiting(waiting, now),
+        (None, Some(error)) => bad(&clip(error, 60)),
+        (None, None) => String::new(),
+    }
+}
+
+/// One run with all that is known of it.
+pub fn run(run: &Run) -> String {
+    let now = time::now();
+    let item = &run.item;
+    let mut lines = vec![(
+        String::new(),
+        format!("{}  {}", bold(&item.run_id.to_string()), state(item.state)),
+    )];
+    let mut line = |name: &str, value: String| lines.push((name.to_owned(), value));
+    let version = if item.version.is_empty() {
+        String::new()
+    } else {
+        format!(" version {}", item.version)
+    };
+    line(
+        "definition",
+        format!("{} {}", item.definition, dim(&format!("{}{version}", item.kind))),
+    );
+    if let Some(waiting) = &item.waiting {
+        line("waits for", self::waiting(waiting, now));
+    }
+    if let Some(id) = &item.continue_id {
+        line(
+            "continue_id",
+            format!("{id} {}", dim(&format!("generation {}", item.generation))),
+        );
+    }
+    if let Some(parent) = &item.parent {
+        line("started by", parent.to_string());
+    }
+    if !item.labels.is_empty() {
+        let pairs: Vec<_> = item
+            .labels
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        line("labels", pairs.join(" "));
+    }
+    line("created", stamp(&item.created_at, now));
+    if let Some(started) = &item.started_at {
+        line("started", stamp(started, now));
+    }
+    if let Some(ended) = &item.ended_at {
+        line(
+            "ended",
+            format!("{}, after {}", stamp(ended, now), took(item, now)),
+        );
+    }
+    line("journal", format!("{} entries", run.entries));
+    line("input", run.input.get().to_owned());
+    if let Some(output) = &run.output {
+        line("output", output.get().to_owned());
+    }
+    if let Some(status) = &run.status {
+        line("status", status.get().to_owned());
+    }
+    if let Some(error) = &run.error {
+        line("error", bad(&format!("{}: {}", error.kind, error.message)));
+    }
+    for step in &run.steps {
+        let doing = match &step.waiting {
+            Some(waiting) => self::waiting(waiting, now),
+            None => format!(
+                "runs {} {}",
+                step.target,
+                dim(&format!("attempt {}", step.attempts))
+            ),
+        };
+        line("open step", format!("{}  {doing}", step.path));
+    }
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let shown = lines.iter().map(|(name, value)| match name.is_empty() {
+        true => format!("{value}\n"),
+        false => format!("{}  {value}\n", dim(&format!("{name:>width$}"))),
+    });
+    shown.collect()
+}
+
+/// A list of keys.
+pub fn keys(items: &[KeyView]) -> String {
+    let now = time::now();
+    let row = |key: &KeyView| {
+        vec![
+            key.definition.clone(),
+            key.continue_id.clone(),
+            key_state(key),
+            key.generations.to_string(),
+            key.hits.to_string(),
+            expiry(key, now),
+            key.run_id.to_string(),
+        ]
+    };
+    let rows: Vec<_> = items.iter().map(row).collect();
+    table(
+        &[
+            "DEFINITION",
+            "CONTINUE_ID",
+            "STATE",
+            "GENERATIONS",
+            "HITS",
+            "FORGOTTEN",
+            "RUN",
+        ],
+        &rows,
+    )
+}
+
+fn key_state(key: &KeyView) -> String {
+    let name = match key.state {
+        riverrun_kernel::KeyStatus::InFlight => "in_flight".to_owned(),
+        riverrun_kernel::KeyStatus::Succeeded => state(State::Succeeded),
+        riverrun_kernel::KeyStatus::Failed => state(State::Failed),
+        riverrun_kernel::KeyStatus::Cancelled => state(State::Cancelled),
+    };
+    match key.purged {
+        true => format!("{name} {}", dim("result deleted")),
+        false => name,
+    }
+}
+
+fn expiry(key: &KeyView, now: Wall) -> String {
+    match key.expires_at.as_deref().and_then(time::parse) {
+        Some(at) => relative(at, now),
+        None if key.completed_at.is_some() => "never".to_owned(),
+        None => format!("{} after its end", key.ttl),
+    }
+}
+
+/// A list of workers.
+pub fn workers(items: &[WorkerItem]) -> String {
+    let row = |worker: &WorkerItem| {
+        let status = match (worker.connected, worker.draining) {
+            (false, _) => care("lost"),
+            (true, true) => care("draining"),
+            (true, false) => "connected".to_owned(),
+        };
+        vec![
+            worker.name.clone(),
+            status,
+            format!("{}/{}", worker.attempts.len(), worker.slots),
+            if worker.queues.is_empty() {
+                "all".to_owned()
+            } else {
+                worker.queues.join(",")
+            },
+            worker.functions.join(" "),
+        ]
+    };
+    let rows: Vec<_> = items.iter().map(row).collect();
+    table(&["WORKER", "STATUS", "BUSY", "QUEUES", "FUNCTIONS"], &rows)
+}
+
+/// What a run or step waits for, in a few words.
+pub fn waiting(waiting: &WaitingView, now: Wall) -> String {
+    let name = &waiting.name;
+    let until = waiting.until.as_deref().and_then(time::parse);
+    let (what, end) = match waiting.kind {
+        WaitKind::Timer => (format!("timer {name}"), "until"),
+        WaitKind::Signal => (format!("signal `{name}`"), "at the latest"),
+        WaitKind::Callback => (format!("callback of {name}"), "at the latest"),
+        WaitKind::Child => (format!("run {name}"), "at the latest"),
+        WaitKind::Retry => (format!("retry of {name}"), "next try"),
+        WaitKind::Worker => (care(&format!("a worker with {name}")), "at the latest"),
+        WaitKind::Predecessor => (format!("the end of {name}"), "at the latest"),
+        WaitKind::Pause => (care("resume: it is paused"), "at the latest"),
+        WaitKind::Repair => (bad(&format!("repair: {name}")), "at the latest"),
+    };
+    match until {
+        Some(until) => format!("{what}{}", dim(&format!(", {end} {}", relative(until, now)))),
+        None => {
+            let since = time::parse(&waiting.since)
+                .map(|since| relative(since, now))
+                .unwrap_or_default();
+            format!("{what}{}", dim(&format!(", since {since}")))
+        }
+    }
+}
+
+fn stamp(at: &str, now: Wall) -> String {
+    format!("{at} {}", dim(&ago(Some(at), now)))
+}
+
+fn ago(at: Option<&str>, now: Wall) -> String {
+    at.and_then(time::parse)
+        .map(|at| relative(at, now))
+        .unwrap_or_default()
+}
+
+/// From its start to its end, or until now.
+fn took(run: &RunItem, now: Wall) -> String {
+    let Some(started) = run.started_at.as_deref().and_then(time::parse) else {
+        return String::new();
+    };
+    let end = run.ended_at.as_deref().and_then(time::parse).unwrap_or(now);
+    short(std::time::Duration::from_millis(
+        end.0.saturating_sub(started.0).max(0).unsigned_abs(),
+    ))
+}

@@ -1,0 +1,56 @@
+//! Access tokens: where they come from. They are never printed.
+
+use std::path::Path;
+
+use crate::error::CliError;
+
+/// The environment variable that holds a token itself.
+const VARIABLE: &str = "RIVERRUN_TOKEN";
+
+/// The token to show to a server: of the file that was named, of the environment, or of the file that the server's
+/// data directory names.
+pub fn for_client(named: Option<&Path>, announced: Option<&Path>) -> Result<Option<String>, CliError> {
+    match (named, from_environment(), announced) {
+        (Some(file), ..) => read(file).map(Some),
+        (None, Some(token), _) => Ok(Some(token)),
+        (None, None, Some(file)) => read(file).map(Some),
+        (None, None, None) => Ok(None),
+    }
+}
+
+/// The token that a server asks for.
+pub fn for_server(named: Option<&Path>) -> Result<Option<String>, CliError> {
+    named.map_or_else(|| Ok(from_environment()), |file| read(file).map(Some))
+}
+
+/// 128 random bits.
+pub fn make() -> Result<String, CliError> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        CliError::failed(
+            format!("the system gives no random bytes: {error}"),
+            "report this",
+        )
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn from_environment() -> Option<String> {
+    std::env::var(VARIABLE)
+        .ok()
+        .map(|token| token.trim().to_owned())
+        .filter(|token| !token.is_empty())
+}
+
+fn read(file: &Path) -> Result<String, CliError> {
+    let text =
+        std::fs::read_to_string(file).map_err(|error| CliError::io("read the token file", file, &error))?;
+    let token = text.trim();
+    if token.is_empty() {
+        return Err(CliError::usage(
+            format!("the token file {} is empty", file.display()),
+            "write the access token into it, on one line",
+        ));
+    }
+    Ok(token.to_owned())
+}
