@@ -88,6 +88,7 @@ class Capture:
 
 
 class _Sink(io.RawIOBase):
+    # Closing it leaves the descriptor open, which is the process's own.
     def __init__(self, capture: Capture, name: str) -> None:
         self._capture = capture
         self._stream_name = name
@@ -97,10 +98,6 @@ class _Sink(io.RawIOBase):
 
     def fileno(self) -> int:
         return _DESCRIPTORS[self._stream_name]
-
-    def close(self) -> None:
-        # The descriptor is the process's own: closing the stream object must leave it open.
-        pass
 
     def write(self, data: object, /) -> int:
         piece = bytes(data)  # type: ignore[call-overload]

@@ -156,8 +156,8 @@ def main(arguments: list[str] | None = None) -> None:
     channel = Channel(connection)
     capture = Capture(channel, options.max_output_bytes)
     try:
-        catalogue = load(options.folder, lambda file: channel.send({"loading": {"file": str(file)}}))
         capture.install()
+        catalogue = load(options.folder, lambda file: channel.send({"loading": {"file": str(file)}}))
         Child(channel, catalogue, capture, options.max_result_bytes).run()
     except Disconnected:
         # The supervisor is gone, and with it the right to report anything.
