@@ -165,6 +165,11 @@ pub enum Command {
         /// Cancel what is in flight.
         cancel: bool,
     },
+    /// Forget a key whose time to live is over; any other is left alone. Reply: [`Reply::Done`].
+    SweepKey {
+        /// The key.
+        key: KeyId,
+    },
     /// Keep a definition version. Reply: [`Reply::Done`].
     Deploy(Definition),
     /// A worker connected; attempts it still executes are claimed with their tokens. Reply: [`Reply::Claims`].

@@ -116,10 +116,8 @@ pub fn idempotency_key(run: RunId, path: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(run.to_bytes());
     hash.update(path.as_bytes());
-    hash.finalize()[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let digest = hash.finalize();
+    Token(digest[..16].try_into().expect("a digest has 32 bytes")).to_string()
 }
 
 /// Used by [`crate::Partition`] to name the step of a callback token in text.

@@ -338,14 +338,13 @@ fn write_double(double: f64, out: &mut String) {
         out.push('-');
     }
     let zeros = |n: i32| "0".repeat(usize::try_from(n).unwrap_or(0));
-    if (count..=21).contains(&point) {
-        out.push_str(&digits);
-        out.push_str(&zeros(point - count));
+    let text = if (count..=21).contains(&point) {
+        format!("{digits}{}", zeros(point - count))
     } else if (1..=21).contains(&point) {
         let (whole, part) = digits.split_at(point as usize);
-        out.push_str(&format!("{whole}.{part}"));
+        format!("{whole}.{part}")
     } else if (-5..=0).contains(&point) {
-        out.push_str(&format!("0.{}{digits}", zeros(-point)));
+        format!("0.{}{digits}", zeros(-point))
     } else {
         let (first, rest) = digits.split_at(1);
         let part = if rest.is_empty() {
@@ -354,8 +353,9 @@ fn write_double(double: f64, out: &mut String) {
             format!(".{rest}")
         };
         let sign = if point > 0 { "+" } else { "-" };
-        out.push_str(&format!("{first}{part}e{sign}{}", (point - 1).abs()));
-    }
+        format!("{first}{part}e{sign}{}", (point - 1).abs())
+    };
+    out.push_str(&text);
 }
 
 /// SHA-256 of a canonical form. Its text form is 64 hex digits.

@@ -15,7 +15,9 @@ impl Partition {
     /// also to this partition itself.
     pub(super) fn post(&mut self, message: Message) {
         let to = PartitionId::of(message.target().slot(), self.config.partitions);
-        if to == self.config.id && self.is_at_hand(&message) {
+        // One that is under way through the log must not be overtaken.
+        let line_is_empty = !self.lines.outbox.iter().any(|(line, ..)| *line == to);
+        if to == self.config.id && line_is_empty && self.is_at_hand(&message) {
             self.inbox.push_back(message);
             return;
         }

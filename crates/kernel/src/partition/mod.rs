@@ -186,10 +186,15 @@ impl Partition {
             Command::CompleteCallback { token, .. } => self.run_needs(token.run, &mut needs),
             Command::Report { attempt, .. } => self.run_needs(attempt.run, &mut needs),
             Command::DeleteKey { key, .. } => self.key_needs(key, &mut needs),
+            Command::SweepKey { key } => {
+                if !self.keys.contains_key(key) {
+                    needs.keys.push(key.clone());
+                }
+            }
             Command::ConnectWorker { claims, .. } => {
-                claims
-                    .iter()
-                    .for_each(|(attempt, _)| self.run_needs(attempt.run, &mut needs));
+                for (attempt, _) in claims {
+                    self.run_needs(attempt.run, &mut needs);
+                }
             }
             Command::Receive {
                 message: Message::StartChild(start),
@@ -232,7 +237,8 @@ impl Partition {
     /// Decides one command at `now`. Records and effects are appended to what [`Partition::take_decided`] returns.
     ///
     /// `now` must be the same for all commands between two calls of `take_decided`, and never less than before.
-    /// A refused command appends no records.
+    /// A refused command changes nothing of what it names. Work that waited for anything may still be given out behind it: a refused
+    /// report frees its worker's slot all the same.
     pub fn apply(&mut self, now: Now, command: Command, drivers: &dyn Drivers) -> Result<Reply, Refusal> {
         self.now = now;
         self.turns_left = TURNS_PER_COMMAND;
@@ -261,6 +267,13 @@ impl Partition {
             }
             Command::CompleteCallback { token, outcome } => self.complete_callback(token, outcome),
             Command::DeleteKey { key, cancel } => self.delete_key(key, cancel),
+            Command::SweepKey { key } => {
+                let found = self.keys.get(&key).and_then(|slot| slot.key.as_ref());
+                if found.is_some_and(|key| key.is_expired(self.now.wall)) {
+                    self.record(Record::KeyDeleted(key));
+                }
+                Ok(Reply::Done)
+            }
             Command::Deploy(definition) => {
                 self.record(Record::DefinitionDeployed(definition));
                 Ok(Reply::Done)

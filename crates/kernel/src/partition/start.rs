@@ -215,13 +215,13 @@ impl Partition {
         }
         // A run without a row was deleted: its key may be older than that.
         if key.purged || (key.status != KeyStatus::InFlight && self.state(key.run).is_none()) {
-            return match options.rerun_purged || options.on_success == OnSuccess::Rerun {
-                true => Ok(again(false)),
-                false => Err(Refusal::KeyPurged {
-                    key: key.id.clone(),
-                    run: key.run,
-                }),
-            };
+            if options.rerun_purged || options.on_success == OnSuccess::Rerun {
+                return Ok(again(false));
+            }
+            return Err(Refusal::KeyPurged {
+                key: key.id.clone(),
+                run: key.run,
+            });
         }
         let answer = |kind| {
             Ok(Found::Answer {

@@ -75,7 +75,9 @@ impl Partition {
             return;
         };
         let steps: Vec<StepId> = state.steps.keys().copied().collect();
-        steps.into_iter().for_each(|step| self.cancel_step(run, step, 0));
+        for step in steps {
+            self.cancel_step(run, step, 0);
+        }
         self.close(run, Closing::Cancelled);
     }
 

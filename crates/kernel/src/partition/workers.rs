@@ -139,10 +139,9 @@ impl Partition {
                 continue;
             };
             self.effect(Effect::Evict { worker: id });
-            worker
-                .attempts
-                .into_iter()
-                .for_each(|attempt| self.abandon(attempt, Lost::LeaseExpired));
+            for attempt in worker.attempts {
+                self.abandon(attempt, Lost::LeaseExpired);
+            }
         }
         let late: Vec<AttemptId> = self
             .orphans
@@ -150,8 +149,9 @@ impl Partition {
             .filter(|(_, deadline)| **deadline <= now)
             .map(|(attempt, _)| *attempt)
             .collect();
-        late.into_iter()
-            .for_each(|attempt| self.abandon(attempt, Lost::LeaseExpired));
+        for attempt in late {
+            self.abandon(attempt, Lost::LeaseExpired);
+        }
     }
 
     /// When the next lease or grace is over.
@@ -209,7 +209,9 @@ impl Partition {
                 }
             }
         }
-        wanted.into_iter().for_each(|run| self.ask_for(run));
+        for run in wanted {
+            self.ask_for(run);
+        }
         best.map(|(_, _, run, step)| (run, step))
     }
 

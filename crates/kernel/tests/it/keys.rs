@@ -39,9 +39,9 @@ fn key_id(world: &mut World) -> KeyId {
 fn finish(world: &mut World, succeed: bool) {
     let offer = world.offer();
     if succeed {
-        world.succeed(&offer)
+        world.succeed(&offer);
     } else {
-        world.fail(&offer, "Down")
+        world.fail(&offer, "Down");
     }
 }
 
@@ -311,4 +311,22 @@ fn keys_survive_crashes_at_every_point() {
     world.succeed(&offer);
     world.crash();
     assert_eq!(start(&mut world, |_| {}), Ok((run, StartKind::Reused, 1)));
+}
+
+#[test]
+fn an_expired_key_is_swept_and_no_other() {
+    let mut world = world();
+    start(&mut world, |key| key.ttl = Ttl::Ms(1_000)).expect("started");
+    finish(&mut world, true);
+    world.evict();
+    let key = key_id(&mut world);
+    world
+        .send(Command::SweepKey { key: key.clone() })
+        .expect("left alone");
+    world.evict();
+    assert!(world.table.keys.contains_key(&key));
+    world.pass(1_000);
+    world.send(Command::SweepKey { key: key.clone() }).expect("swept");
+    world.evict();
+    assert!(world.table.keys.is_empty());
 }

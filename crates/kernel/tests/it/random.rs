@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use riverrun_kernel::driver::OnParentEnd;
 use riverrun_kernel::life::{self, Phase};
 use riverrun_kernel::*;
@@ -75,7 +76,7 @@ fn flows() -> Vec<(&'static str, Vec<Op>)> {
     called_back.callback = true;
     called_back.timeout_ms = Some(60_000);
     let mut quick = called_back.clone();
-    quick.function = "b".to_owned();
+    "b".clone_into(&mut quick.function);
     vec![
         (
             "steps",
@@ -257,7 +258,7 @@ impl Player {
     }
 
     fn start_keyed(&mut self, how: u8, input: u8) {
-        let input = ["{}", "{\"n\":1}"][usize::from(input % 8 == 0)];
+        let input = ["{}", "{\"n\":1}"][usize::from(input.is_multiple_of(8))];
         let mut request = self.world.request(flow("steps"));
         request.input = Json::trusted(input);
         let mut key = key_options(input);
@@ -270,7 +271,7 @@ impl Player {
             Some(OnFailure::Return),
         ][how as usize / 9 % 4];
         key.force = how > 230;
-        key.allow_new_input = how % 2 == 0;
+        key.allow_new_input = how.is_multiple_of(2);
         request.key = Some(key);
         self.begin(request);
     }
@@ -293,7 +294,7 @@ impl Player {
             step: offer.attempt.step,
             token: secret,
         };
-        let outcome = if which % 3 == 0 {
+        let outcome = if which.is_multiple_of(3) {
             Err(Failure::new("Outside", "no"))
         } else {
             Ok(Json::null())
@@ -315,7 +316,7 @@ impl Player {
     fn connect(&mut self, which: u8) {
         self.workers += 1;
         let id = 1_000 + self.workers;
-        let claims = if which % 2 == 0 {
+        let claims = if which.is_multiple_of(2) {
             self.offers
                 .iter()
                 .map(|offer| (offer.attempt, offer.token))
@@ -503,23 +504,27 @@ fn check(steps: &[Move]) {
     }
 }
 
+/// By default the same commands each time; `RIVERRUN_KERNEL_CASES=100000` plays that many others.
 #[test]
 fn random_commands_keep_every_promise() {
-    let cases = std::env::var("RIVERRUN_KERNEL_CASES")
+    let more = std::env::var("RIVERRUN_KERNEL_CASES")
         .ok()
-        .and_then(|cases| cases.parse().ok())
-        .unwrap_or(1_500);
+        .and_then(|cases| cases.parse().ok());
     let config = ProptestConfig {
-        cases,
+        cases: more.unwrap_or(2_000),
         failure_persistence: None,
         max_shrink_iters: 3_000,
         ..ProptestConfig::default()
     };
-    let mut runner = proptest::test_runner::TestRunner::new(config);
-    if let Err(failure) = runner.run(&moves(), |steps| {
+    let mut runner = match more {
+        Some(_) => TestRunner::new(config),
+        None => TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
+    };
+    let played = runner.run(&moves(), |steps| {
         check(&steps);
         Ok(())
-    }) {
+    });
+    if let Err(failure) = played {
         panic!("{failure}");
     }
     list_untested_transitions();
