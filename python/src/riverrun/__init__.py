@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from . import aio, canonical, pipeline
+from ._client import Client, Handle, connect, get, run, start
 from ._context import Context, current_context
 from ._errors import (
     ApiError,
@@ -16,13 +18,16 @@ from ._errors import (
     RunTimedOut,
     Unreachable,
 )
+from ._ids import new_run_id
 from ._task import Task, task
 from ._version import __version__
 
 __all__ = [
     "ApiError",
     "Cancelled",
+    "Client",
     "Context",
+    "Handle",
     "InvalidJson",
     "ResultTimeout",
     "RiverrunError",
@@ -34,6 +39,14 @@ __all__ = [
     "Task",
     "Unreachable",
     "__version__",
+    "aio",
+    "canonical",
+    "connect",
     "current_context",
+    "get",
+    "new_run_id",
+    "pipeline",
+    "run",
+    "start",
     "task",
 ]

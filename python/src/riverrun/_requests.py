@@ -1,0 +1,258 @@
+"""What the clients say to the server and how they read its answers; without any I/O, for the sync and the async one."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from ._errors import (
+    ApiError,
+    InvalidJson,
+    ResultTimeout,
+    RunCancelled,
+    RunError,
+    RunExpired,
+    RunFailed,
+    RunTimedOut,
+    Unreachable,
+)
+from ._ids import new_run_id
+from ._version import __version__
+
+__all__ = ["Address", "Answer", "Request", "Retry"]
+
+LONG_POLL = 20.0
+"""How long one request may wait for a run's end, in seconds; a longer wait is made of several."""
+
+SOCKET_TIMEOUT = 30.0
+"""How long the server may be silent, in seconds, beyond what it was asked to wait."""
+
+_ENDED: dict[str, type[RunError]] = {
+    "failed": RunFailed,
+    "timed_out": RunTimedOut,
+    "cancelled": RunCancelled,
+    "expired": RunExpired,
+}
+CLOSED = frozenset({"succeeded", *_ENDED})
+"""States in which a run has ended."""
+
+_OPTIONS = frozenset(
+    """version namespace continue_id on_success on_failure on_running on_input allow_new_input rerun_purged force
+    ttl max_generations fingerprint_paths scope_version labels timeout delay run_at queue priority retries backoff queue_ttl
+    max_crashes at_most_once""".split()
+)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server is and how to be let in."""
+
+    host: str
+    port: int
+    tls: bool
+    prefix: str
+    token: str | None = field(repr=False)
+
+    @classmethod
+    def parse(cls, server: str | None = None, token: str | None = None) -> Address:
+        """Reads ``http://host:port``; the environment's ``RIVERRUN_SERVER`` and ``RIVERRUN_TOKEN`` unless given."""
+        server = server or os.environ.get("RIVERRUN_SERVER") or "http://127.0.0.1:7733"
+        token = token or os.environ.get("RIVERRUN_TOKEN") or None
+        parts = urlsplit(server)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+            raise ValueError(f"{server!r} is not the address of a server: expected http://HOST:PORT")
+        tls = parts.scheme == "https"
+        port = parts.port or (443 if tls else 80)
+        return cls(parts.hostname, port, tls, parts.path.rstrip("/"), token)
+
+    @property
+    def authority(self) -> str:
+        """``host:port``, as the Host header has it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request."""
+
+    method: str
+    path: str
+    body: bytes | None = None
+    patience: float = SOCKET_TIMEOUT
+    """How long the server may be silent, in seconds."""
+    repeatable: bool = True
+    """Whether it may be sent again when it is not known what became of it."""
+
+    def headers(self, address: Address) -> dict[str, str]:
+        """Its headers, for a server."""
+        headers = {"host": address.authority, "accept": "application/json", "user-agent": f"riverrun-python/{__version__}"}
+        if address.token:
+            headers["authorization"] = f"Bearer {address.token}"
+        if self.body is not None:
+            headers["content-type"] = "application/json"
+        if self.body is not None or self.method == "POST":
+            headers["content-length"] = str(len(self.body or b""))
+        return headers
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def value(self) -> Any:
+        """What it holds.
+
+        Raises:
+            ApiError: it is a refusal.
+        """
+        try:
+            value = json.loads(self.body) if self.body.strip() else None
+        except ValueError:
+            value = None
+            if self.status < 400:
+                raise ApiError(self.status, "NotRiverrun", "the answer is not JSON: is this a Riverrun server?") from None
+        if self.status < 400:
+            return value
+        problem = value if isinstance(value, dict) else {}
+        message = problem.get("detail") or problem.get("title") or f"the server answered with HTTP status {self.status}"
+        raise ApiError(self.status, problem.get("code") or f"Http{self.status}", message, problem)
+
+    def retry_after(self) -> float | None:
+        """What it says about when to come back, in seconds."""
+        try:
+            return max(0.0, float(self.headers.get("retry-after", "")))
+        except ValueError:
+            return None
+
+
+class Retry:
+    """How long to wait before a request is tried again, until the time for it is used up."""
+
+    def __init__(self, limit: float) -> None:
+        self._end = time.monotonic() + limit
+        self._limit = limit
+        self._delay = 0.1
+
+    def after_answer(self, answer: Answer) -> float | None:
+        """Seconds to wait after an answer; None if it is final, or if there is no time left."""
+        if answer.status not in (429, 503):
+            return None
+        return self._next(answer.retry_after())
+
+    def after_error(self, request: Request, address: Address, error: Exception, sent: bool) -> float:
+        """Seconds to wait after a broken connection.
+
+        Raises:
+            Unreachable: the time is used up, or the request must not be repeated.
+        """
+        delay = self._next(None) if request.repeatable or not sent else None
+        if delay is None:
+            reason = str(error) or type(error).__name__
+            raise Unreachable(f"no answer from the server at {address.authority} within {self._limit:g} s: {reason}") from error
+        return delay
+
+    def _next(self, wanted: float | None) -> float | None:
+        delay = self._delay * random.uniform(0.5, 1.0) if wanted is None else wanted
+        self._delay = min(self._delay * 2, 2.0)
+        return delay if time.monotonic() + delay < self._end else None
+
+
+def start_run(name: str, value: Any, kind: str | None, run_id: str | None, wait: float | None, options: Mapping[str, Any]) -> Request:
+    """The start of a run."""
+    unknown = sorted(set(options) - _OPTIONS)
+    if unknown:
+        raise TypeError(f"unknown option {unknown[0]!r}: expected one of {', '.join(sorted(_OPTIONS))}")
+    body = {key: _option(key, option) for key, option in options.items() if option is not None}
+    if not body.get("continue_id"):
+        # Null and empty mean "no key"; then the id is what makes the start repeatable.
+        body.pop("continue_id", None)
+        body["run_id"] = run_id or new_run_id()
+    elif run_id is not None:
+        raise TypeError("give a continue_id or a run_id, not both")
+    body["definition"] = name
+    body["input"] = {} if value is None else value
+    if kind is not None:
+        body["kind"] = kind
+    if wait:
+        body["wait"] = _seconds(wait)
+    # A second `force` would begin a second generation: what may have arrived is not sent again.
+    repeatable = not body.get("force") and body.get("on_running") != "restart" and body.get("on_success") != "rerun"
+    return Request("POST", "/v1/runs", encode(body), SOCKET_TIMEOUT + (wait or 0.0), repeatable)
+
+
+def get_run(run_id: str, wait: float = 0.0) -> Request:
+    """A run, after waiting for its end for so long."""
+    query = f"?wait={_seconds(wait)}" if wait > 0 else ""
+    return Request("GET", f"/v1/runs/{quote(run_id, safe='')}{query}", None, SOCKET_TIMEOUT + wait)
+
+
+def act_on_run(run_id: str, action: str, body: dict[str, Any] | None = None) -> Request:
+    """A request to a run: cancel, pause, resume, signal."""
+    return Request("POST", f"/v1/runs/{quote(run_id, safe='')}/{action}", encode(body or {}))
+
+
+def list_runs(filters: Mapping[str, Any]) -> Request:
+    """A page of runs."""
+    query = urlencode({key: value for key, value in filters.items() if value is not None})
+    return Request("GET", "/v1/runs" + (f"?{query}" if query else ""))
+
+
+def result_of(run: dict[str, Any]) -> Any:
+    """The output of a run that has ended.
+
+    Raises:
+        RunError: it ended in another way.
+    """
+    if run["state"] == "succeeded":
+        return run.get("output")
+    raise _ENDED.get(run["state"], RunError)(run)
+
+
+def not_ended(run: dict[str, Any], timeout: float | None) -> ResultTimeout:
+    """The error for a wait that was not long enough: it says what the run waits for."""
+    waiting = run.get("waiting") or {}
+    why = f", waiting for {waiting.get('kind')} {waiting.get('name') or ''}".rstrip() if waiting else ""
+    return ResultTimeout(f"run {run.get('run_id')} is {run.get('state')}{why} after {timeout:g} s; it goes on")
+
+
+def next_wait(end: float | None) -> float:
+    """How long the next request may wait, for a wait that ends at a moment of :func:`time.monotonic`."""
+    return LONG_POLL if end is None else max(0.0, min(LONG_POLL, end - time.monotonic()))
+
+
+def encode(value: Any) -> bytes:
+    """A body.
+
+    Raises:
+        InvalidJson: the value is not JSON.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidJson("syntax", f"the input is not JSON: {error}") from None
+
+
+def _option(key: str, value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(f"{key} needs a time zone: {value.isoformat()} could be any of 24 moments")
+        return value.isoformat()
+    return value
+
+
+def _seconds(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"
