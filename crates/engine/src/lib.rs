@@ -1,11 +1,26 @@
 //! Drives kernels over a store: commit, then act.
 //!
 //! The [`Engine`] owns the partitions of this node: it decides commands in group commits, makes them durable, and only then answers. It knows
-//! nothing of HTTP or sockets. Main type: [`Engine`].
+//! nothing of HTTP or sockets. Main type: [`Engine`]. What one partition does is in [`sequencer`], which has no threads and no clock.
 
-mod api;
+mod engine;
+mod error;
+mod hub;
+mod library;
+mod lists;
+mod metrics;
+mod node;
+pub mod sequencer;
+mod settings;
+mod start;
+mod watch;
+mod worker_link;
 
-pub use api::{
-    DeployError, Deployed, Engine, EngineError, Health, Journal, OpenError, Settings, Start, StartKey,
-    Started, ToWorker, Watch, WorkerLink,
-};
+pub use engine::{Deployed, Engine, Journal};
+pub use error::{DeployError, EngineError, Health, OpenError};
+pub use library::Definitions;
+pub use metrics::Metric;
+pub use settings::Settings;
+pub use start::{Start, StartKey, Started};
+pub use watch::Watch;
+pub use worker_link::{ToWorker, WorkerLink};

@@ -1,0 +1,430 @@
+//! The engine's public face.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use riverrun_kernel::{
+    AttemptId, CallbackToken, Claims, Command, Definition, DefinitionKind, DefinitionRef, Failure, Json,
+    JournalRow, Key, KeyId, Labels, Refusal, Reply, RunId, RunView, Slot, StartKind, State, StepId, Token,
+    WorkerSpec, WorkerView,
+};
+use riverrun_plan::{Diagnostic, Flow};
+use riverrun_store::Store;
+use sha2::{Digest, Sha256};
+
+use crate::error::{DeployError, EngineError, Health, OpenError};
+use crate::hub::Counters;
+use crate::node::{Node, mismatch, reply, stopping, wall};
+use crate::sequencer::{Answer, Ask, Library, Query, QueueDepth};
+use crate::settings::Settings;
+use crate::start::{Start, Started, check_labels, check_name, prepare};
+use crate::watch::Watch;
+use crate::worker_link::WorkerLink;
+
+/// The longest source of a flow, in bytes.
+const MAX_SOURCE: usize = 1 << 20;
+
+/// A deployment's answer.
+#[derive(Debug, Clone)]
+pub struct Deployed {
+    /// The definition.
+    pub definition: Definition,
+    /// Whether this version is new; else it was deployed before.
+    pub created: bool,
+    /// What is legal and surely wrong.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Part of a journal.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    /// The lines.
+    pub rows: Vec<JournalRow>,
+    /// Whether the run is closed and these are its last lines.
+    pub complete: bool,
+}
+
+/// The engine of one node. Cheap to clone. When the last clone is dropped its threads end; [`Engine::shutdown`] writes a checkpoint first.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    pub(crate) node: Arc<Node>,
+}
+
+impl Engine {
+    /// Acquires the store's partitions, recovers them and starts the engine's threads.
+    pub fn open(store: Arc<dyn Store>, settings: Settings) -> Result<Engine, OpenError> {
+        Ok(Engine { node: Node::open(store, settings)? })
+    }
+
+    // ---- definitions
+
+    /// Checks and keeps a flow. The newest version again changes nothing; an older one again becomes the newest.
+    pub async fn deploy(&self, namespace: &str, name: &str, source: &str) -> Result<Deployed, DeployError> {
+        check_name("namespace", namespace)?;
+        check_name("definition", name)?;
+        if source.len() > MAX_SOURCE {
+            let problem = format!("the source has {} bytes, over the limit of {MAX_SOURCE}", source.len());
+            return Err(EngineError::Invalid(problem).into());
+        }
+        let (_, warnings) = Flow::parse(source).map_err(DeployError::Invalid)?;
+        let version: String = Sha256::digest(source.as_bytes())[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let definitions = &self.node.hub.definitions;
+        let newest = definitions.find(namespace, name, None).filter(|found| found.reference.kind == DefinitionKind::Flow);
+        if let Some(newest) = &newest
+            && *newest.reference.version == *version
+        {
+            return Ok(Deployed { definition: newest.clone(), created: false, warnings });
+        }
+        let created = definitions.find(namespace, name, Some(&version)).is_none();
+        // The newest is the one deployed last, also when the clock was set back meanwhile.
+        let after = newest.map_or(wall(), |newest| newest.deployed.plus(1));
+        let definition = Definition {
+            reference: DefinitionRef {
+                namespace: namespace.into(),
+                kind: DefinitionKind::Flow,
+                name: name.into(),
+                version: version.into(),
+            },
+            source: source.into(),
+            deployed: wall().max(after),
+        };
+        let home = self.node.partition_of(home(namespace, name));
+        let ask = Ask::Command(Command::Deploy(definition.clone()));
+        self.node.ask(home, ask, source.len()).await?;
+        definitions.learn(&definition);
+        Ok(Deployed { definition, created, warnings })
+    }
+
+    /// A definition, the newest version by default.
+    pub fn definition(&self, namespace: &str, name: &str, version: Option<&str>) -> Option<Definition> {
+        self.node.hub.definitions.find(namespace, name, version)
+    }
+
+    /// All definitions of a namespace, newest version of each name.
+    pub fn definitions(&self, namespace: &str) -> Vec<Definition> {
+        self.node.hub.definitions.all(namespace)
+    }
+
+    // ---- runs
+
+    /// Starts a run, or finds the one that its key or id stands for.
+    pub async fn start(&self, start: Start) -> Result<Started, EngineError> {
+        let hub = &self.node.hub;
+        let version = start.version.as_deref();
+        let definition = hub.definitions.resolve(&start.namespace, &start.definition, start.kind, version)?;
+        let timeout_ms = hub.definitions.timeout_ms(&definition);
+        let keyed = start.key.is_some();
+        let bytes = start.input.get().len();
+        let request = prepare(start, definition, timeout_ms, wall(), entropy()?)?;
+        let partition = self.node.partition_of_run(request.run);
+        let answer = self.node.ask(partition, Ask::Command(Command::Start(Box::new(request))), bytes).await;
+        if let Err(EngineError::Refused(Refusal::KeyMismatch { .. })) = &answer {
+            Counters::add(&hub.counters.keys_mismatched, 1);
+        }
+        match reply(answer?)? {
+            Reply::Started { run, kind, generation } => {
+                match kind {
+                    StartKind::Reused if keyed => Counters::add(&hub.counters.keys_reused, 1),
+                    StartKind::Attached if keyed => Counters::add(&hub.counters.keys_attached, 1),
+                    _ => {}
+                }
+                Ok(Started { run, kind, generation })
+            }
+            other => Err(mismatch(&Answer::Reply(other))),
+        }
+    }
+
+    /// A run as it durably stands.
+    pub async fn run(&self, run: RunId) -> Result<RunView, EngineError> {
+        match self.query_run(run, Query::Run(run)).await? {
+            Answer::Run(view) => Ok(*view),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Waits until the run is closed, at most so long; then the run as it stands.
+    pub async fn wait(&self, run: RunId, limit: Duration) -> Result<RunView, EngineError> {
+        let deadline = tokio::time::Instant::now() + limit;
+        let mut watch = self.watch(run);
+        loop {
+            let view = self.run(run).await?;
+            if view.summary.state.is_closed() || tokio::time::Instant::now() >= deadline {
+                return Ok(view);
+            }
+            // Too late or not: the next round looks at the run again.
+            let _ = tokio::time::timeout_at(deadline, watch.closed()).await;
+        }
+    }
+
+    /// Lines of its journal with `seq > after`.
+    pub async fn journal(&self, run: RunId, after: u64, limit: usize) -> Result<Journal, EngineError> {
+        // What is in memory is taken before the rows are read: what a checkpoint moves in between is then in both, and never in neither.
+        let (tail, entries, closed) = match self.query_run(run, Query::Tail(run, after)).await? {
+            Answer::Tail { rows, entries, closed } => (rows, entries, closed),
+            other => return Err(mismatch(&other)),
+        };
+        let mut rows = if tail.first().map_or(after < entries, |first| first.seq > after + 1) {
+            self.blocking(move |store| store.journal(run, after, limit)).await?
+        } else {
+            Vec::new()
+        };
+        let last = rows.last().map_or(after, |row| row.seq);
+        rows.extend(tail.into_iter().filter(|row| row.seq > last));
+        rows.truncate(limit);
+        let complete = closed && rows.last().map_or(after, |row| row.seq) >= entries;
+        Ok(Journal { rows, complete })
+    }
+
+    /// Watches a run.
+    pub fn watch(&self, run: RunId) -> Watch {
+        Watch::new(self.node.hub.clone(), run)
+    }
+
+    /// Sends a signal.
+    pub async fn signal(
+        &self,
+        run: RunId,
+        name: String,
+        payload: Json,
+        id: Option<String>,
+    ) -> Result<(), EngineError> {
+        check_name("name of a signal", &name)?;
+        let bytes = payload.get().len();
+        self.command(run, Command::Signal { run, name, payload, id }, bytes).await.map(drop)
+    }
+
+    /// Asks a run to stop.
+    pub async fn cancel(&self, run: RunId, reason: String) -> Result<State, EngineError> {
+        self.change(run, Command::Cancel { run, reason }).await
+    }
+
+    /// Lets it begin nothing new.
+    pub async fn pause(&self, run: RunId) -> Result<State, EngineError> {
+        self.change(run, Command::Pause { run }).await
+    }
+
+    /// Lets it go on; reopens a failed or timed-out one.
+    pub async fn resume(&self, run: RunId) -> Result<State, EngineError> {
+        self.change(run, Command::Resume { run }).await
+    }
+
+    /// Removes a closed run.
+    pub async fn delete(&self, run: RunId) -> Result<(), EngineError> {
+        self.command(run, Command::Delete { run }, 0).await.map(drop)
+    }
+
+    /// Replaces its labels.
+    pub async fn set_labels(&self, run: RunId, labels: Labels) -> Result<(), EngineError> {
+        check_labels(&labels)?;
+        self.command(run, Command::SetLabels { run, labels }, 0).await.map(drop)
+    }
+
+    /// Completes a step by its callback token.
+    pub async fn complete_callback(
+        &self,
+        token: &str,
+        outcome: Result<Json, Failure>,
+    ) -> Result<(), EngineError> {
+        let token = callback_token(token).ok_or(Refusal::InvalidCallback)?;
+        let bytes = outcome.as_ref().map_or(0, |output| output.get().len());
+        self.command(token.run, Command::CompleteCallback { token, outcome }, bytes).await.map(drop)
+    }
+
+    async fn command(&self, run: RunId, command: Command, bytes: usize) -> Result<Reply, EngineError> {
+        let partition = self.node.partition_of_run(run);
+        reply(self.node.ask(partition, Ask::Command(command), bytes).await?)
+    }
+
+    async fn change(&self, run: RunId, command: Command) -> Result<State, EngineError> {
+        match self.command(run, command, 0).await? {
+            Reply::State(state) => Ok(state),
+            other => Err(mismatch(&Answer::Reply(other))),
+        }
+    }
+
+    async fn query_run(&self, run: RunId, query: Query) -> Result<Answer, EngineError> {
+        self.node.ask(self.node.partition_of_run(run), Ask::Query(query), 0).await
+    }
+
+    // ---- keys
+
+    /// A key.
+    pub async fn key(&self, key: KeyId) -> Result<Option<Key>, EngineError> {
+        let partition = self.node.partition_of(key.slot());
+        match self.node.ask(partition, Ask::Query(Query::Key(key)), 0).await? {
+            Answer::Key(key) => Ok(key),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Forgets a key.
+    pub async fn delete_key(&self, key: KeyId, cancel: bool) -> Result<(), EngineError> {
+        let partition = self.node.partition_of(key.slot());
+        let ask = Ask::Command(Command::DeleteKey { key, cancel });
+        self.node.ask(partition, ask, 0).await.map(drop)
+    }
+
+    // ---- workers
+
+    /// Connects a worker. Its functions become known as tasks. With several partitions its slots are shared out among them, at least one each.
+    pub async fn connect_worker(
+        &self,
+        spec: WorkerSpec,
+        claims: Vec<(AttemptId, Token)>,
+    ) -> Result<WorkerLink, EngineError> {
+        check_name("namespace", &spec.namespace)?;
+        if self.node.hub.stopping.load(Ordering::Acquire) {
+            return Err(stopping());
+        }
+        let partitions = self.node.partitions();
+        self.node.hub.definitions.announce(&spec.namespace, &spec.functions);
+        let (worker, messages) = self.node.hub.links.add();
+        // From here on, giving up ends the connection.
+        let mut link = WorkerLink::new(self.node.clone(), worker, Claims::default(), messages);
+        let shared = Arc::new(WorkerSpec {
+            slots: spec.slots.div_ceil(u32::from(partitions)).max(1),
+            ..spec
+        });
+        let mut answers = Vec::new();
+        for id in 0..partitions {
+            let partition = riverrun_kernel::PartitionId(id);
+            let own = |(attempt, _): &&(AttemptId, Token)| self.node.partition_of_run(attempt.run) == partition;
+            let claims = claims.iter().filter(own).copied().collect();
+            let command = Command::ConnectWorker { worker, spec: shared.clone(), claims };
+            answers.push(self.node.ask_freely(partition, Ask::Command(command)));
+        }
+        let mut all = Claims::default();
+        for answer in answers {
+            match reply(answer.await?)? {
+                Reply::Claims(claims) => {
+                    all.keep.extend(claims.keep);
+                    all.drop.extend(claims.drop);
+                }
+                other => return Err(mismatch(&Answer::Reply(other))),
+            }
+        }
+        link.set_claims(all);
+        Ok(link)
+    }
+
+    /// The connected workers.
+    pub async fn workers(&self) -> Result<Vec<WorkerView>, EngineError> {
+        let mut workers: Vec<WorkerView> = Vec::new();
+        for answer in self.node.ask_all_freely(&|| Ask::Query(Query::Workers)) {
+            let found = match answer.await? {
+                Answer::Workers(found) => found,
+                other => return Err(mismatch(&other)),
+            };
+            for worker in found {
+                match workers.iter_mut().find(|known| known.id == worker.id) {
+                    Some(known) => known.attempts.extend(worker.attempts),
+                    None => workers.push(worker),
+                }
+            }
+        }
+        Ok(workers)
+    }
+
+    /// Calls that wait for a worker: (namespace, queue, function, how many, whether a connected worker serves them).
+    pub async fn queue_depths(&self) -> Result<Vec<QueueDepth>, EngineError> {
+        let mut depths: Vec<QueueDepth> = Vec::new();
+        for answer in self.node.ask_all_freely(&|| Ask::Query(Query::QueueDepths)) {
+            let found = match answer.await? {
+                Answer::QueueDepths(found) => found,
+                other => return Err(mismatch(&other)),
+            };
+            for depth in found {
+                let same = |known: &&mut QueueDepth| (&known.0, &known.1, &known.2) == (&depth.0, &depth.1, &depth.2);
+                match depths.iter_mut().find(same) {
+                    Some(known) => known.3 += depth.3,
+                    None => depths.push(depth),
+                }
+            }
+        }
+        Ok(depths)
+    }
+
+    // ---- the node
+
+    /// Whether the node serves.
+    pub fn health(&self) -> Health {
+        self.node.hub.health()
+    }
+
+    /// Waits until `health` becomes `Broken`; the text is why.
+    pub async fn broken(&self) -> String {
+        let mut health = self.node.hub.watch_health();
+        let broken = health.wait_for(|health| matches!(health, Health::Broken(_))).await;
+        if let Ok(health) = broken
+            && let Health::Broken(reason) = &*health
+        {
+            return reason.clone();
+        }
+        std::future::pending().await
+    }
+
+    /// Takes no new work, writes a checkpoint, gives the partitions up. Workers are told to connect again later.
+    pub async fn shutdown(&self) {
+        let node = self.node.clone();
+        // The threads are waited for on one that may block.
+        if tokio::task::spawn_blocking(move || node.stop(true)).await.is_err() {
+            tracing::error!("the engine's threads did not end in order");
+        }
+    }
+
+    /// Removes closed runs that were kept long enough, without waiting for the next sweep, and says how many.
+    pub async fn sweep(&self) -> Result<usize, EngineError> {
+        let node = self.node.clone();
+        let swept = tokio::task::spawn_blocking(move || {
+            let mut removed = std::collections::HashSet::new();
+            while node.sweep(wall(), 200, &mut removed)? > 0 {}
+            Ok(removed.len())
+        });
+        let swept = swept.await.map_err(|_| stopping())?;
+        swept.map_err(|error: riverrun_store::StoreError| EngineError::Unavailable(error.to_string()))
+    }
+
+    /// Reads from the store on a thread that may block.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Store) -> Result<T, riverrun_store::StoreError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let store = self.node.store.clone();
+        self.node.readers.run(move || {
+            // Who asked may be gone.
+            let _ = sender.send(read(&*store));
+        });
+        let read = receiver.await.map_err(|_| stopping())?;
+        read.map_err(|error| EngineError::Unavailable(error.to_string()))
+    }
+}
+
+/// Where a definition is kept.
+fn home(namespace: &str, name: &str) -> Slot {
+    let mut hash = Sha256::new();
+    hash.update((namespace.len() as u64).to_be_bytes());
+    hash.update(namespace.as_bytes());
+    hash.update(name.as_bytes());
+    let digest = hash.finalize();
+    Slot(u16::from_be_bytes([digest[0], digest[1]]))
+}
+
+fn entropy() -> Result<[u8; 16], EngineError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| EngineError::Unavailable(format!("the system gives no random numbers: {error}")))?;
+    Ok(bytes)
+}
+
+/// Reads `run_….STEP.TOKEN`.
+fn callback_token(text: &str) -> Option<CallbackToken> {
+    let mut parts = text.split('.');
+    let token = CallbackToken {
+        run: parts.next()?.parse().ok()?,
+        step: StepId(parts.next()?.parse().ok()?),
+        token: parts.next()?.parse().ok()?,
+    };
+    parts.next().is_none().then_some(token)
+}

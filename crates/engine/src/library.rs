@@ -1,0 +1,227 @@
+//! The definitions of this node, all in memory, and their drivers.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use riverrun_kernel::task::TaskDriver;
+use riverrun_kernel::{Definition, DefinitionKind, DefinitionRef, Driver, Drivers, Wall};
+use riverrun_plan::Flow;
+
+use crate::error::EngineError;
+use crate::sequencer::Library;
+
+/// How different a name may be to be named as a near one.
+const NEAR: usize = 3;
+
+/// Namespace and name.
+type Name = (Arc<str>, Arc<str>);
+
+/// Every definition that was deployed to this deployment, and the tasks that workers announced to this process.
+#[derive(Default)]
+pub struct Definitions {
+    known: RwLock<Known>,
+    task: Option<Arc<dyn Driver>>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// Versions of each flow, the newest last.
+    flows: BTreeMap<Name, Vec<Version>>,
+    drivers: HashMap<DefinitionRef, Arc<dyn Driver>>,
+    tasks: BTreeSet<Name>,
+}
+
+#[derive(Clone)]
+struct Version {
+    definition: Definition,
+    timeout_ms: Option<u64>,
+}
+
+impl std::fmt::Debug for Definitions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Definitions").finish_non_exhaustive()
+    }
+}
+
+impl Drivers for Definitions {
+    fn driver(&self, definition: &DefinitionRef) -> Option<Arc<dyn Driver>> {
+        match definition.kind {
+            DefinitionKind::Task => self.task.clone(),
+            DefinitionKind::Flow => self.read().drivers.get(definition).cloned(),
+        }
+    }
+}
+
+impl Library for Definitions {
+    /// A source that does not parse is kept without a driver: its runs are suspended for repair, everything else goes on.
+    fn learn(&self, definition: &Definition) {
+        let known = self.read().drivers.contains_key(&definition.reference);
+        let parsed = if known { None } else { Some(Flow::parse(&definition.source)) };
+        let (flow, timeout_ms) = match parsed {
+            Some(Ok((flow, _))) => {
+                let timeout_ms = flow.timeout_ms();
+                (Some(flow), timeout_ms)
+            }
+            Some(Err(mistakes)) => {
+                let mistake = mistakes.first().map(|mistake| mistake.message.clone()).unwrap_or_default();
+                tracing::error!(
+                    definition = %definition.reference.name, version = %definition.reference.version,
+                    "a deployed flow is not understood by this version, its runs wait for repair: {mistake}"
+                );
+                (None, None)
+            }
+            None => (None, self.timeout_ms(&definition.reference)),
+        };
+        let mut inner = self.write();
+        if let Some(flow) = flow {
+            inner.drivers.insert(definition.reference.clone(), Arc::new(flow));
+        }
+        let name = (definition.reference.namespace.clone(), definition.reference.name.clone());
+        let versions = inner.flows.entry(name).or_default();
+        let deployed = versions
+            .iter()
+            .find(|version| version.definition.reference == definition.reference)
+            .map(|version| version.definition.deployed);
+        if deployed.is_some_and(|deployed| deployed >= definition.deployed) {
+            return;
+        }
+        versions.retain(|version| version.definition.reference != definition.reference);
+        versions.push(Version { definition: definition.clone(), timeout_ms });
+        versions.sort_by_key(|version| version.definition.deployed);
+    }
+}
+
+impl Definitions {
+    /// No definitions yet.
+    pub fn new() -> Self {
+        Definitions { known: RwLock::default(), task: Some(Arc::new(TaskDriver)) }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers that a worker has these functions: they can be started as tasks.
+    pub fn announce<'a>(&self, namespace: &Arc<str>, functions: impl IntoIterator<Item = &'a String>) {
+        let mut known = self.write();
+        for function in functions {
+            known.tasks.insert((namespace.clone(), function.as_str().into()));
+        }
+    }
+
+    /// A flow's version, or its newest; else the task of that name.
+    pub fn find(&self, namespace: &str, name: &str, version: Option<&str>) -> Option<Definition> {
+        let key: Name = (namespace.into(), name.into());
+        let known = self.read();
+        let flow = known.flows.get(&key).and_then(|versions| match version {
+            Some(wanted) => versions.iter().find(|found| &*found.definition.reference.version == wanted),
+            None => versions.last(),
+        });
+        match flow {
+            Some(found) => Some(found.definition.clone()),
+            None if version.is_none_or(str::is_empty) && known.tasks.contains(&key) => Some(task(&key)),
+            None => None,
+        }
+    }
+
+    /// What a start means by a name.
+    pub fn resolve(
+        &self,
+        namespace: &str,
+        name: &str,
+        kind: Option<DefinitionKind>,
+        version: Option<&str>,
+    ) -> Result<DefinitionRef, EngineError> {
+        if kind == Some(DefinitionKind::Task) {
+            return Ok(task(&(namespace.into(), name.into())).reference);
+        }
+        self.find(namespace, name, version)
+            .map(|definition| definition.reference)
+            .filter(|found| kind.is_none_or(|kind| kind == found.kind))
+            .ok_or_else(|| self.unknown(namespace, name, version))
+    }
+
+    /// A flow's own time limit.
+    pub fn timeout_ms(&self, definition: &DefinitionRef) -> Option<u64> {
+        let known = self.read();
+        let versions = known.flows.get(&(definition.namespace.clone(), definition.name.clone()))?;
+        let version = versions.iter().find(|version| version.definition.reference == *definition)?;
+        version.timeout_ms
+    }
+
+    /// The newest version of each name of a namespace, flows first.
+    pub fn all(&self, namespace: &str) -> Vec<Definition> {
+        let known = self.read();
+        let newest = |versions: &Vec<Version>| versions.last().map(|version| version.definition.clone());
+        let flows = known.flows.iter().filter(|(name, _)| &*name.0 == namespace);
+        let tasks = known.tasks.iter().filter(|name| &*name.0 == namespace);
+        flows.filter_map(|(_, versions)| newest(versions)).chain(tasks.map(task)).collect()
+    }
+
+    /// Every namespace that has a definition, and the one that is always there.
+    pub fn namespaces(&self) -> BTreeSet<Arc<str>> {
+        let known = self.read();
+        let names = known.flows.keys().chain(&known.tasks).map(|name| name.0.clone());
+        names.chain(["default".into()]).collect()
+    }
+
+    fn unknown(&self, namespace: &str, name: &str, version: Option<&str>) -> EngineError {
+        let known = self.read();
+        if let (Some(version), Some(versions)) = (version, known.flows.get(&(namespace.into(), name.into()))) {
+            let has: Vec<&str> = versions.iter().map(|found| &*found.definition.reference.version).collect();
+            return EngineError::UnknownDefinition(format!(
+                "`{name}` has no version `{version}` in namespace `{namespace}`; it has {}",
+                has.join(", ")
+            ));
+        }
+        let mut names: Vec<(usize, &str)> = known
+            .flows
+            .keys()
+            .chain(&known.tasks)
+            .filter(|known| &*known.0 == namespace)
+            .map(|known| (distance(name, &known.1), &*known.1))
+            .filter(|(distance, known)| *distance <= NEAR.min(known.len() / 2))
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let near: Vec<String> = names.iter().take(3).map(|(_, name)| format!("`{name}`")).collect();
+        let advice = if near.is_empty() {
+            "deploy it, or connect a worker that has it".to_owned()
+        } else {
+            format!("did you mean {}?", near.join(" or "))
+        };
+        EngineError::UnknownDefinition(format!("there is no `{name}` in namespace `{namespace}`; {advice}"))
+    }
+}
+
+fn task(name: &Name) -> Definition {
+    Definition {
+        reference: DefinitionRef {
+            namespace: name.0.clone(),
+            kind: DefinitionKind::Task,
+            name: name.1.clone(),
+            version: "".into(),
+        },
+        source: "".into(),
+        deployed: Wall(0),
+    }
+}
+
+/// Levenshtein's distance: how many characters must be changed to make one of the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.iter().enumerate() {
+            let change = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

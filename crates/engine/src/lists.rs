@@ -1,0 +1,132 @@
+//! Lists and counts: rows of the store, and what is newer in memory.
+
+use std::collections::{BTreeMap, HashSet};
+
+use riverrun_kernel::{Key, KeyId, RunId, RunSummary};
+use riverrun_store::{Count, Cursor, KeyFilter, Page, RunFilter};
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::node::mismatch;
+use crate::sequencer::{Answer, Ask, Dirty, Query};
+
+/// Runs read at a time for a count that cannot be left to the store.
+const COUNT_PAGE: usize = 1_000;
+
+impl Engine {
+    /// A page of runs, newest first.
+    pub async fn list(
+        &self,
+        filter: RunFilter,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<RunSummary>, EngineError> {
+        // Memory first: a run that a checkpoint moves in between is then in the page once, as it was.
+        let dirty = self.dirty(&filter).await?;
+        let without: HashSet<RunId> = dirty.ids.into_iter().collect();
+        let rows = self.blocking(move |store| store.list(&filter, after, limit, &without)).await?;
+        Ok(merge(rows, dirty.matching, after, limit))
+    }
+
+    /// How many runs.
+    pub async fn count(&self, filter: RunFilter, cap: u64) -> Result<Count, EngineError> {
+        let dirty = self.dirty(&filter).await?;
+        let in_memory = dirty.matching.len() as u64;
+        let without: HashSet<RunId> = dirty.ids.into_iter().collect();
+        let in_rows = self.blocking(move |store| {
+            if without.is_empty() {
+                return store.count(&filter, cap);
+            }
+            // Which of the dirty runs the store would count is not known, so they are left out one by one.
+            let mut count = 0;
+            let mut after = None;
+            loop {
+                let page = store.list(&filter, after, COUNT_PAGE, &without)?;
+                count += page.items.len() as u64;
+                after = page.next;
+                if after.is_none() || count > cap {
+                    return Ok(Count { count, capped: false });
+                }
+            }
+        });
+        let in_rows = in_rows.await?;
+        let count = in_memory + in_rows.count;
+        Ok(Count { count: count.min(cap), capped: in_rows.capped || count > cap })
+    }
+
+    /// A page of keys, in the order of their ids.
+    pub async fn keys(
+        &self,
+        filter: KeyFilter,
+        after: Option<KeyId>,
+        limit: usize,
+    ) -> Result<Vec<Key>, EngineError> {
+        let mut dirty: BTreeMap<KeyId, Option<Key>> = BTreeMap::new();
+        for answer in self.node.ask_all_freely(&|| Ask::Query(Query::DirtyKeys)) {
+            match answer.await? {
+                Answer::DirtyKeys(keys) => dirty.extend(keys),
+                other => return Err(mismatch(&other)),
+            }
+        }
+        let wanted = |id: &KeyId| {
+            *id.namespace == *filter.namespace
+                && filter.definition.as_deref().is_none_or(|definition| *id.definition == *definition)
+                && after.as_ref().is_none_or(|after| id > after)
+        };
+        let mut keys: BTreeMap<KeyId, Key> = dirty
+            .iter()
+            .filter(|(id, _)| wanted(id))
+            .filter_map(|(id, key)| Some((id.clone(), key.clone()?)))
+            .collect();
+        let mut from = after.clone();
+        // Rows that memory overrules may fill whole pages, so pages are read until enough is left of them.
+        loop {
+            let (page_filter, page_after) = (filter.clone(), from.clone());
+            let page = self.blocking(move |store| store.keys(&page_filter, page_after.as_ref(), limit)).await?;
+            let last = page.last().map(|key| key.id.clone());
+            let full = page.len() >= limit;
+            let fresh = page.into_iter().filter(|key| !dirty.contains_key(&key.id));
+            keys.extend(fresh.map(|key| (key.id.clone(), key)));
+            let reached = last.as_ref().is_some_and(|last| keys.range(..=last).count() >= limit);
+            if !full || reached {
+                break;
+            }
+            from = last;
+        }
+        let now = crate::node::wall();
+        Ok(keys.into_values().filter(|key| !key.is_expired(now)).take(limit).collect())
+    }
+
+    async fn dirty(&self, filter: &RunFilter) -> Result<Dirty, EngineError> {
+        let mut all = Dirty::default();
+        let ask = || Ask::Query(Query::DirtyRuns(Box::new(filter.clone())));
+        for answer in self.node.ask_all_freely(&ask) {
+            match answer.await? {
+                Answer::DirtyRuns(dirty) => {
+                    all.ids.extend(dirty.ids);
+                    all.matching.extend(dirty.matching);
+                }
+                other => return Err(mismatch(&other)),
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// One page of what the store and memory have, newest first.
+fn merge(rows: Page<RunSummary>, memory: Vec<RunSummary>, after: Option<Cursor>, limit: usize) -> Page<RunSummary> {
+    let place = |run: &RunSummary| (run.created, run.id);
+    let mut items = memory;
+    items.retain(|run| after.is_none_or(|after| place(run) < (after.created, after.id)));
+    let more_rows = rows.next.is_some();
+    // What lies beyond the last row read may have rows of the next page before it.
+    if more_rows && let Some(last) = rows.items.last() {
+        items.retain(|run| place(run) > place(last));
+    }
+    items.extend(rows.items);
+    items.sort_by_key(|run| std::cmp::Reverse(place(run)));
+    let cut = items.len() > limit;
+    items.truncate(limit);
+    let last = items.last().map(|run| Cursor { created: run.created, id: run.id });
+    Page { next: last.filter(|_| cut || more_rows), items }
+}

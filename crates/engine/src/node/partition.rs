@@ -1,0 +1,249 @@
+//! The thread of one partition: it drives the sequencer with real clocks, a real store and real callers.
+
+use std::sync::{Arc, mpsc};
+use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
+
+use riverrun_kernel::{Command, PartitionId, Reply};
+use riverrun_store::{Epoch, Store, StoreError};
+
+use super::lanes::Lane;
+use super::{Handle, Mail, SystemClock};
+use crate::error::{EngineError, OpenError};
+use crate::hub::{Counters, Hub};
+use crate::sequencer::{Answer, Ask, Done, Io, Output, Request, Sequencer, Standing};
+use crate::settings::Settings;
+use crate::worker_link::ToWorker;
+
+/// Letters taken from the mailbox before the sequencer has its turn.
+const MAIL_PER_TURN: usize = 4096;
+/// How long a stopping partition works on its last checkpoint.
+const STOP_MS: u64 = 10_000;
+
+/// What the threads of a node share.
+pub(super) struct Shared {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) readers: Arc<Lane>,
+    pub(super) mailboxes: Vec<mpsc::Sender<Mail>>,
+    pub(super) clock: SystemClock,
+}
+
+/// A partition that has been recovered and waits for its thread.
+pub(super) struct Opened {
+    id: PartitionId,
+    epoch: Epoch,
+    sequencer: Sequencer<Handle>,
+}
+
+/// Acquires a partition and recovers it, on the calling thread.
+pub(super) fn open(
+    id: PartitionId,
+    store: &Arc<dyn Store>,
+    settings: &Settings,
+    hub: &Hub,
+    clock: SystemClock,
+) -> Result<Opened, OpenError> {
+    let epoch = store.acquire(id, &settings.node)?;
+    let config = settings.config(id, store.partitions(), store.secret());
+    let mut sequencer = Sequencer::new(settings.clone(), config, epoch, clock.read());
+    while *sequencer.standing() == Standing::Recovering {
+        sequencer.run(clock.read(), &hub.definitions);
+        for output in sequencer.take_outputs() {
+            let Output::Request(request) = output else { continue };
+            match request.io {
+                Io::Recover => sequencer.recover(&hub.definitions, |each| store.recover(id, each))?,
+                Io::Load(runs, keys) => {
+                    let rows = store.load(id, &runs, &keys)?;
+                    sequencer.done(clock.read(), request.life, Done::Loaded(Ok(rows)), &hub.definitions);
+                }
+                Io::Append(_) | Io::HasBatch(_) | Io::Checkpoint(_) => {}
+            }
+        }
+    }
+    hub.stands(usize::from(id.0), sequencer.standing(), sequencer.tally());
+    Ok(Opened { id, epoch, sequencer })
+}
+
+/// Starts the thread.
+pub(super) fn spawn(opened: Opened, inbox: mpsc::Receiver<Mail>, shared: Shared) -> std::io::Result<JoinHandle<()>> {
+    let id = opened.id.0;
+    let thread = PartitionThread {
+        appender: Lane::new(&format!("riverrun-log-{id}"), 1)?,
+        checkpointer: Lane::new(&format!("riverrun-ckpt-{id}"), 1)?,
+        id: opened.id,
+        epoch: opened.epoch,
+        sequencer: opened.sequencer,
+        inbox,
+        shared,
+        stop: None,
+    };
+    Builder::new().name(format!("riverrun-part-{id}")).spawn(move || thread.run())
+}
+
+struct PartitionThread {
+    id: PartitionId,
+    epoch: Epoch,
+    sequencer: Sequencer<Handle>,
+    inbox: mpsc::Receiver<Mail>,
+    shared: Shared,
+    appender: Lane,
+    checkpointer: Lane,
+    /// Until when it may go on, once it was told to stop.
+    stop: Option<u64>,
+}
+
+impl PartitionThread {
+    fn run(mut self) {
+        loop {
+            self.sequencer.run(self.shared.clock.read(), &self.shared.hub.definitions);
+            for output in self.sequencer.take_outputs() {
+                self.perform(output);
+            }
+            let partition = usize::from(self.id.0);
+            self.shared.hub.stands(partition, self.sequencer.standing(), self.sequencer.tally());
+            if self.may_end() || !self.receive() {
+                break;
+            }
+        }
+        self.end();
+    }
+
+    /// Waits for mail or the next deadline, and takes in everything that is at hand. `false`: nobody will write any more.
+    fn receive(&mut self) -> bool {
+        let deadline = [self.sequencer.deadline(), self.stop].into_iter().flatten().min();
+        let first = match deadline {
+            Some(0) => self.inbox.try_recv().ok(),
+            Some(at) => match self.inbox.recv_timeout(self.shared.clock.until(at)) {
+                Ok(mail) => Some(mail),
+                Err(mpsc::RecvTimeoutError::Timeout) => None,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return false,
+            },
+            None => match self.inbox.recv() {
+                Ok(mail) => Some(mail),
+                Err(mpsc::RecvError) => return false,
+            },
+        };
+        let Some(first) = first else { return true };
+        self.take(first);
+        for _ in 0..MAIL_PER_TURN {
+            let Ok(mail) = self.inbox.try_recv() else { break };
+            self.take(mail);
+        }
+        true
+    }
+
+    fn take(&mut self, mail: Mail) {
+        match mail {
+            Mail::Ask(to, ask) => self.sequencer.submit(to, ask),
+            Mail::Done(life, done) => {
+                let clock = self.shared.clock.read();
+                self.sequencer.done(clock, life, done, &self.shared.hub.definitions);
+            }
+            Mail::Stop { checkpoint } => {
+                let now = self.shared.clock.mono();
+                self.stop = Some(if checkpoint { now + STOP_MS } else { now });
+                if checkpoint {
+                    self.sequencer.request_checkpoint();
+                }
+            }
+        }
+    }
+
+    fn may_end(&self) -> bool {
+        self.stop.is_some_and(|limit| {
+            let done = self.sequencer.is_idle() || *self.sequencer.standing() != Standing::Serving;
+            done || self.shared.clock.mono() >= limit
+        })
+    }
+
+    fn end(self) {
+        let PartitionThread { id, epoch, sequencer, shared, appender, checkpointer, .. } = self;
+        // What is being written is finished before somebody else may own the partition.
+        drop(appender);
+        drop(checkpointer);
+        drop(sequencer);
+        match shared.store.release(id, epoch) {
+            Ok(()) | Err(StoreError::Fenced) => {}
+            Err(error) => tracing::warn!(partition = id.0, "the partition was not given up: {error}"),
+        }
+    }
+
+    fn perform(&mut self, output: Output<Handle>) {
+        let hub = &self.shared.hub;
+        match output {
+            Output::Request(request) => self.call_store(request),
+            Output::Answer { to: Handle::Caller(sender, permit), answer } => {
+                drop(permit);
+                // The caller may be gone; what it asked for was done all the same.
+                let _ = sender.send(answer);
+            }
+            Output::Answer { to: Handle::Line(from), answer } => self.acknowledge(from, answer),
+            Output::Offer { worker, offer } => hub.links.tell(worker, ToWorker::Offer(offer)),
+            Output::Stop { worker, attempt, grace_ms } => {
+                hub.links.tell(worker, ToWorker::Stop { attempt, grace_ms });
+            }
+            Output::Evict(worker) => hub.links.close(worker),
+            Output::Send { to, seq, message } => {
+                let ask = Ask::Command(Command::Receive { from: self.id, seq, message });
+                self.write_to(to, Mail::Ask(Some(Handle::Line(self.id)), ask));
+            }
+            Output::Changed { run, closed } => hub.watches.changed(run, closed),
+            Output::Forgotten => hub.links.close_all(),
+        }
+    }
+
+    /// Tells the sender of a message that it took effect. One that did not is sent again.
+    fn acknowledge(&self, from: PartitionId, answer: Result<Answer, EngineError>) {
+        if let Ok(Answer::Reply(Reply::Received { seq })) = answer {
+            let ask = Ask::Command(Command::Acknowledge { to: self.id, seq });
+            self.write_to(from, Mail::Ask(None, ask));
+        }
+    }
+
+    fn write_to(&self, partition: PartitionId, mail: Mail) {
+        if let Some(mailbox) = self.shared.mailboxes.get(usize::from(partition.0)) {
+            // A partition that has ended reads its messages from the log when it is back.
+            let _ = mailbox.send(mail);
+        }
+    }
+
+    fn call_store(&mut self, request: Request) {
+        let (id, epoch, life) = (self.id, self.epoch, request.life);
+        let store = self.shared.store.clone();
+        let Some(mailbox) = self.shared.mailboxes.get(usize::from(id.0)).cloned() else { return };
+        let answer = move |done: Done| {
+            // The thread outlives its calls, unless it stops and has no use for the answer.
+            let _ = mailbox.send(Mail::Done(life, done));
+        };
+        match request.io {
+            Io::Append(batches) => {
+                let hub = self.shared.hub.clone();
+                self.appender.run(move || {
+                    let start = Instant::now();
+                    let result = store.append(&batches);
+                    Counters::add(&hub.counters.appends, 1);
+                    Counters::add(&hub.counters.append_micros, start.elapsed().as_micros() as u64);
+                    answer(Done::Appended(result));
+                });
+            }
+            Io::HasBatch(batch) => {
+                self.appender.run(move || answer(Done::LookedUp(store.has_batch(id, epoch, batch))));
+            }
+            Io::Load(runs, keys) => {
+                self.shared.readers.run(move || answer(Done::Loaded(store.load(id, &runs, &keys))));
+            }
+            Io::Checkpoint(checkpoint) => {
+                self.checkpointer.run(move || {
+                    answer(Done::Checkpointed(store.checkpoint(id, epoch, &checkpoint)));
+                });
+            }
+            Io::Recover => {
+                let definitions = &self.shared.hub.definitions;
+                if let Err(error) = self.sequencer.recover(definitions, |each| store.recover(id, each)) {
+                    tracing::warn!(partition = id.0, "the partition could not be read, and will be again: {error}");
+                }
+            }
+        }
+    }
+}

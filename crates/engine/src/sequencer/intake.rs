@@ -1,0 +1,331 @@
+//! From a request to its decision: what must be loaded first, what must wait behind it, and what is answered.
+
+use std::collections::BTreeSet;
+
+use riverrun_kernel::{Command, Drivers, KeyId, LoadedRows, Message, Needs, Refusal, RunId};
+use riverrun_store::StoreError;
+
+use crate::error::EngineError;
+
+use super::recovery::Stage;
+use super::types::{Answer, Ask, Dirty, Io, Output, Query, Request, Standing};
+use super::{ASKS_PER_RUN, Asked, Sequencer, Topic};
+
+/// Runs and keys read in one call of the store.
+const LOAD_CHUNK: usize = 256;
+/// After a failed read of a run that a timer woke, it is read again after so long.
+const LOAD_RETRY_MS: u64 = 1_000;
+/// A tick that changed nothing is not repeated at once.
+const IDLE_TICK_MS: u64 = 10;
+
+/// Rows that are wanted, and those that are being read. One call at a time, so that no answer is older than what is in memory.
+#[derive(Debug, Default)]
+pub(super) struct Loads {
+    runs: BTreeSet<RunId>,
+    keys: BTreeSet<KeyId>,
+    reading: Option<(BTreeSet<RunId>, BTreeSet<KeyId>)>,
+    /// Runs whose read failed and that no request asks for.
+    failed: BTreeSet<RunId>,
+    retry_at: u64,
+}
+
+impl Loads {
+    pub(super) fn want(&mut self, needs: Needs) {
+        let (runs, keys) = match &self.reading {
+            Some((runs, keys)) => (Some(runs), Some(keys)),
+            None => (None, None),
+        };
+        let runs = needs.runs.into_iter().filter(|run| !runs.is_some_and(|set| set.contains(run)));
+        let keys = needs.keys.into_iter().filter(|key| !keys.is_some_and(|set| set.contains(key)));
+        self.runs.extend(runs);
+        self.keys.extend(keys);
+    }
+
+    pub(super) fn deadline(&self) -> Option<u64> {
+        (!self.failed.is_empty()).then_some(self.retry_at)
+    }
+
+    /// Takes the next chunk, unless one is being read.
+    pub(super) fn next_chunk(&mut self) -> Option<(Vec<RunId>, Vec<KeyId>)> {
+        if self.reading.is_some() || (self.runs.is_empty() && self.keys.is_empty()) {
+            return None;
+        }
+        let mut runs = BTreeSet::new();
+        while runs.len() < LOAD_CHUNK {
+            let Some(run) = self.runs.pop_first() else { break };
+            runs.insert(run);
+        }
+        let mut keys = BTreeSet::new();
+        while keys.len() < LOAD_CHUNK {
+            let Some(key) = self.keys.pop_first() else { break };
+            keys.insert(key);
+        }
+        let chunk = (runs.iter().copied().collect(), keys.iter().cloned().collect());
+        self.reading = Some((runs, keys));
+        Some(chunk)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.keys.is_empty() && self.reading.is_none()
+    }
+
+    pub(super) fn finish(&mut self) -> (BTreeSet<RunId>, BTreeSet<KeyId>) {
+        self.reading.take().unwrap_or_default()
+    }
+}
+
+impl<H> Sequencer<H> {
+    /// Decides what has come in, as much as one run may.
+    pub(super) fn decide(&mut self, drivers: &dyn Drivers) {
+        for _ in 0..ASKS_PER_RUN {
+            self.queue_tick_if_due();
+            if !self.may_decide() {
+                break;
+            }
+            let Some(asked) = self.incoming.pop_front() else { break };
+            if let Some(asked) = self.admit(asked) {
+                self.take(asked, drivers, &Needs::default());
+            }
+            self.seal_if_grown();
+        }
+    }
+
+    /// Refuses what the partition does not take in now.
+    fn admit(&mut self, asked: Asked<H>) -> Option<Asked<H>> {
+        let Ask::Command(command) = &asked.ask else {
+            return Some(asked);
+        };
+        let stops = matches!(
+            command,
+            Command::Cancel { .. } | Command::Delete { .. } | Command::DeleteKey { .. } | Command::Loaded(_)
+        );
+        if matches!(self.standing, Standing::ReadOnly(_)) && !stops {
+            if matches!(command, Command::Tick { .. }) {
+                self.tick_queued = false;
+            }
+            let error = EngineError::Unavailable(self.unavailable());
+            self.answer(asked.to, error);
+            return None;
+        }
+        let grows = matches!(command, Command::Start(_) | Command::Signal { .. } | Command::Deploy(_));
+        if grows && let Some(limit) = self.overfull() {
+            self.answer(asked.to, EngineError::Busy { limit });
+            return None;
+        }
+        Some(asked)
+    }
+
+    /// Decides a request, or has it wait for what it needs; `fresh` has just been read and is not read again for it.
+    fn take(&mut self, asked: Asked<H>, drivers: &dyn Drivers, fresh: &Needs) {
+        let needs = match &asked.ask {
+            Ask::Command(command) => {
+                let behind = !self.blocked.is_empty()
+                    && topics(command).iter().any(|topic| self.blocked.contains_key(topic));
+                if behind {
+                    return self.park(asked);
+                }
+                self.kernel.needs(command)
+            }
+            Ask::Query(query) => self.query_needs(query),
+        };
+        let missing = needs.runs.iter().any(|run| !fresh.runs.contains(run))
+            || needs.keys.iter().any(|key| !fresh.keys.contains(key));
+        if missing {
+            self.loads.want(needs);
+            return self.park(asked);
+        }
+        match asked.ask {
+            Ask::Command(command) => self.apply(asked.to, command, drivers),
+            Ask::Query(query) => {
+                let answer = self.read(query);
+                self.forming.answer(asked.to, answer);
+            }
+        }
+    }
+
+    fn park(&mut self, asked: Asked<H>) {
+        if let Ask::Command(command) = &asked.ask {
+            for topic in topics(command) {
+                *self.blocked.entry(topic).or_default() += 1;
+            }
+        }
+        self.waiting.push(asked);
+    }
+
+    pub(super) fn apply(&mut self, to: Option<H>, command: Command, drivers: &dyn Drivers) {
+        let now = self.turn_now();
+        self.tally.commands += 1;
+        let is_tick = matches!(command, Command::Tick { .. });
+        let acknowledged = match &command {
+            Command::Acknowledge { to, seq } => Some((*to, *seq)),
+            _ => None,
+        };
+        let due = is_tick.then(|| self.kernel.next_due());
+        let result = self.kernel.apply(now, command, drivers);
+        if is_tick {
+            self.tick_queued = false;
+            if due == Some(self.kernel.next_due()) {
+                self.tick_not_before = self.clock.mono + IDLE_TICK_MS;
+            }
+        }
+        match result {
+            Ok(reply) => {
+                if let Some((to, seq)) = acknowledged {
+                    self.outbox.retain(|(line, number), _| *line != to || *number > seq);
+                }
+                self.forming.answer(to, Ok(Answer::Reply(reply)));
+            }
+            Err(refusal) => {
+                self.tally.refused += 1;
+                self.forming.answer(to, Err(EngineError::Refused(refusal)));
+            }
+        }
+    }
+
+    // ---- reading
+
+    fn query_needs(&self, query: &Query) -> Needs {
+        match query {
+            // What a cancellation would need is what it takes to know the run.
+            Query::Run(run) | Query::Tail(run, _) => {
+                self.kernel.needs(&Command::Pause { run: *run })
+            }
+            Query::Key(key) if self.kernel.key(key).is_none() => {
+                Needs { runs: Vec::new(), keys: vec![key.clone()] }
+            }
+            _ => Needs::default(),
+        }
+    }
+
+    fn read(&self, query: Query) -> Result<Answer, EngineError> {
+        let now = self.now();
+        Ok(match query {
+            Query::Run(run) => {
+                Answer::Run(Box::new(self.kernel.run(now, run).ok_or(Refusal::UnknownRun(run))?))
+            }
+            Query::Tail(run, after) => {
+                let view = self.kernel.run(now, run).ok_or(Refusal::UnknownRun(run))?;
+                Answer::Tail {
+                    rows: self.kernel.journal_tail(run, after),
+                    entries: view.entries,
+                    closed: view.summary.state.is_closed(),
+                }
+            }
+            Query::Key(key) => {
+                let live = |key: &riverrun_kernel::Key| !key.is_expired(now.wall);
+                Answer::Key(self.kernel.key(&key).flatten().filter(live))
+            }
+            Query::DirtyRuns(filter) => {
+                let mut dirty = Dirty::default();
+                for (run, summary) in self.kernel.dirty_runs(now) {
+                    dirty.ids.push(run);
+                    dirty.matching.extend(summary.filter(|summary| filter.matches(summary)));
+                }
+                Answer::DirtyRuns(dirty)
+            }
+            Query::DirtyKeys => Answer::DirtyKeys(self.kernel.dirty_keys()),
+            Query::Workers => Answer::Workers(self.kernel.workers()),
+            Query::QueueDepths => Answer::QueueDepths(self.kernel.queue_depths()),
+        })
+    }
+
+    // ---- loading
+
+    /// Asks for the rows that are wanted, a chunk at a time.
+    pub(super) fn request_loads(&mut self) {
+        if self.clock.mono >= self.loads.retry_at {
+            let failed = std::mem::take(&mut self.loads.failed);
+            self.loads.runs.extend(failed);
+        }
+        if let Some((runs, keys)) = self.loads.next_chunk() {
+            self.out.push(Output::Request(Request { life: self.life, io: Io::Load(runs, keys) }));
+        }
+    }
+
+    pub(super) fn loaded(&mut self, result: Result<LoadedRows, StoreError>, drivers: &dyn Drivers) {
+        let (runs, keys) = self.loads.finish();
+        match (result, &self.stage) {
+            (Ok(rows), Stage::Serve) => {
+                self.tally.loads += (runs.len() + keys.len()) as u64;
+                self.apply(None, Command::Loaded(Box::new(rows)), drivers);
+                let fresh = Needs { runs: runs.into_iter().collect(), keys: keys.into_iter().collect() };
+                self.blocked.clear();
+                for asked in std::mem::take(&mut self.waiting) {
+                    self.take(asked, drivers, &fresh);
+                }
+            }
+            (Ok(rows), _) => self.recovery_loaded(rows),
+            (Err(error), Stage::Serve) => self.load_failed(&runs, &keys, &error),
+            (Err(error), _) => self.recovery_failed(&error),
+        }
+    }
+
+    /// Requests that wait for these rows are answered; runs that a timer woke are read again later.
+    fn load_failed(&mut self, runs: &BTreeSet<RunId>, keys: &BTreeSet<KeyId>, error: &StoreError) {
+        if *error == StoreError::Fenced {
+            return self.fence();
+        }
+        self.loads.failed.extend(runs);
+        self.loads.retry_at = self.clock.mono + LOAD_RETRY_MS;
+        self.blocked.clear();
+        for asked in std::mem::take(&mut self.waiting) {
+            let needs = match &asked.ask {
+                Ask::Command(command) => self.kernel.needs(command),
+                Ask::Query(query) => self.query_needs(query),
+            };
+            let failed = needs.runs.iter().any(|run| runs.contains(run))
+                || needs.keys.iter().any(|key| keys.contains(key));
+            if failed {
+                self.answer(asked.to, EngineError::Unavailable(error.to_string()));
+            } else {
+                // What waited behind a failed request goes first again.
+                self.loads.want(needs);
+                self.park(asked);
+            }
+        }
+        if self.loads.runs.is_empty() && self.loads.keys.is_empty() {
+            let freed = std::mem::take(&mut self.waiting);
+            self.blocked.clear();
+            for asked in freed.into_iter().rev() {
+                self.incoming.push_front(asked);
+            }
+        }
+    }
+}
+
+/// What a command is about.
+fn topics(command: &Command) -> Vec<Topic> {
+    let start = |start: &riverrun_kernel::StartRun| match &start.key {
+        Some(key) => vec![Topic::Key(key.id.clone()), Topic::Run(start.run)],
+        None => vec![Topic::Run(start.run)],
+    };
+    match command {
+        Command::Start(asked) => start(asked),
+        Command::Signal { run, .. }
+        | Command::Cancel { run, .. }
+        | Command::Pause { run }
+        | Command::Resume { run }
+        | Command::Delete { run }
+        | Command::SetLabels { run, .. }
+        | Command::Continue { run } => vec![Topic::Run(*run)],
+        Command::CompleteCallback { token, .. } => vec![Topic::Run(token.run)],
+        Command::Report { attempt, .. } => vec![Topic::Run(attempt.run)],
+        Command::DeleteKey { key, .. } | Command::SweepKey { key } => vec![Topic::Key(key.clone())],
+        Command::ConnectWorker { worker, claims, .. } => {
+            let runs = claims.iter().map(|(attempt, _)| Topic::Run(attempt.run));
+            std::iter::once(Topic::Worker(*worker)).chain(runs).collect()
+        }
+        Command::DrainWorker { worker }
+        | Command::DisconnectWorker { worker, .. }
+        | Command::Heartbeat { worker } => vec![Topic::Worker(*worker)],
+        Command::Receive { from, message, .. } => {
+            let mut topics = match message {
+                Message::StartChild(asked) => start(asked),
+                other => vec![Topic::Run(other.target())],
+            };
+            topics.push(Topic::Line(*from));
+            topics
+        }
+        Command::Acknowledge { .. } | Command::Deploy(_) | Command::Tick { .. } | Command::Loaded(_) => Vec::new(),
+    }
+}
