@@ -6,11 +6,13 @@
 mod codec;
 mod embedded;
 mod error;
+mod fault;
 mod memory;
 mod types;
 
 pub use embedded::{EmbeddedStore, Repaired};
 pub use error::{AppendError, StoreError};
+pub use fault::{Fault, FaultStore, Faults, NoFaults};
 pub use memory::MemoryStore;
 pub use types::{
     Batch, BatchId, Checkpoint, Count, Cursor, Epoch, KeyFilter, Page, Recovered, RunFilter, Verified,

@@ -128,7 +128,7 @@ fn columns(query: &mut Query, filter: &RunFilter, order: &str) {
 }
 
 /// The text and the values of a list's query.
-pub(super) fn list_query(filter: &RunFilter, after: Option<Cursor>) -> (String, Vec<Value>) {
+fn list_query(filter: &RunFilter, after: Option<Cursor>) -> (String, Vec<Value>) {
     let (mut query, order) = query(filter);
     if let Some(seen) = after {
         query.and(
@@ -174,7 +174,7 @@ pub(super) fn list(
 }
 
 /// The text and the values of a count's query; the last value is one more than the cap.
-pub(super) fn count_query(filter: &RunFilter, cap: u64) -> (String, Vec<Value>) {
+fn count_query(filter: &RunFilter, cap: u64) -> (String, Vec<Value>) {
     let (mut query, _) = query(filter);
     let text = format!("SELECT count(*) FROM ({})", query.text("1", "LIMIT ?"));
     let limit = i64::try_from(cap).unwrap_or(i64::MAX).saturating_add(1);
@@ -194,4 +194,16 @@ pub(super) fn count(connection: &Connection, filter: &RunFilter, cap: u64) -> Re
         count: found.min(cap),
         capped: found > cap,
     })
+}
+
+/// The steps of SQLite's plan for a list.
+pub(super) fn explain(connection: &Connection, filter: &RunFilter) -> Result<Vec<String>, StoreError> {
+    let (text, values) = list_query(filter, None);
+    let mut statement = connection
+        .prepare(&format!("EXPLAIN QUERY PLAN {text}"))
+        .map_err(sql)?;
+    let steps = statement
+        .query_map(rusqlite::params_from_iter(values), |row| row.get(3))
+        .map_err(sql)?;
+    steps.collect::<rusqlite::Result<_>>().map_err(sql)
 }

@@ -120,6 +120,11 @@ impl EmbeddedStore {
         &self.shared.dir
     }
 
+    /// How a list with this filter is answered: the steps of SQLite's plan, to see which index it takes.
+    pub fn explain(&self, filter: &RunFilter) -> Result<Vec<String>, StoreError> {
+        self.read(|connection| list::explain(connection, filter))
+    }
+
     fn check(&self, partition: PartitionId) -> Result<(), StoreError> {
         if partition.0 < self.shared.identity.partitions {
             return Ok(());

@@ -21,7 +21,7 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// Every value is sealed with a checksum (see `codec`), every text column repeats what a value says, for lists.
 const TABLES: &str = "
-CREATE TABLE meta (name TEXT PRIMARY KEY, value) STRICT, WITHOUT ROWID;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE partitions (id INTEGER PRIMARY KEY, value BLOB NOT NULL) STRICT;
 CREATE TABLE log (
     place INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, first INTEGER NOT NULL, records INTEGER NOT NULL,
