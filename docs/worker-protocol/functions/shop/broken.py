@@ -1,0 +1,2 @@
+def handler(event context):
+    """Broken on purpose: a missing comma."""
