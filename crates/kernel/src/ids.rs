@@ -97,15 +97,9 @@ impl FromStr for RunId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let invalid = || InvalidId {
-            kind: "run id",
-            expected: EXPECTED_RUN,
-            text: text.chars().take(64).collect(),
-        };
-        let digits = text
-            .strip_prefix("run_")
-            .filter(|rest| rest.len() == 26)
-            .ok_or_else(invalid)?;
+        let invalid =
+            || InvalidId { kind: "run id", expected: EXPECTED_RUN, text: text.chars().take(64).collect() };
+        let digits = text.strip_prefix("run_").filter(|rest| rest.len() == 26).ok_or_else(invalid)?;
         let mut value: u128 = 0;
         for (place, byte) in digits.bytes().enumerate() {
             let digit = ALPHABET.iter().position(|&a| a == byte).ok_or_else(invalid)? as u128;
@@ -232,11 +226,7 @@ impl FromStr for Token {
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         // The given text is a secret, even when it is wrong: it is not repeated in the error.
-        let invalid = || InvalidId {
-            kind: "token",
-            expected: "32 hex digits",
-            text: "…".to_owned(),
-        };
+        let invalid = || InvalidId { kind: "token", expected: "32 hex digits", text: "…".to_owned() };
         if text.len() != 32 || !text.is_ascii() {
             return Err(invalid());
         }

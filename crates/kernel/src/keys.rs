@@ -27,12 +27,7 @@ impl KeyId {
     /// The slot where the key and all its runs live.
     pub fn slot(&self) -> Slot {
         let mut hash = Sha256::new();
-        for part in [
-            &self.namespace,
-            &self.definition,
-            &self.version,
-            &self.continue_id,
-        ] {
+        for part in [&self.namespace, &self.definition, &self.version, &self.continue_id] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }

@@ -158,12 +158,7 @@ impl Failure {
 
     /// A failure with a name and a message.
     pub fn new(error: impl Into<String>, message: impl Into<String>) -> Self {
-        Failure {
-            error: error.into(),
-            message: message.into(),
-            details: None,
-            retryable: true,
-        }
+        Failure { error: error.into(), message: message.into(), details: None, retryable: true }
     }
 
     /// The same, never retried.

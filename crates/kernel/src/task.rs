@@ -12,11 +12,9 @@ impl Driver for TaskDriver {
     fn advance(&self, run: RunContext<'_>, wake: &Wake, _fuel: u32) -> Result<Turn, DriverFault> {
         match wake {
             Wake::Started | Wake::Continued | Wake::Reopened => Ok(begin(run)),
-            Wake::StepEnded { outcome, .. } => Ok(Turn {
-                then: Then::End(outcome.clone()),
-                transitions: 1,
-                ..Turn::default()
-            }),
+            Wake::StepEnded { outcome, .. } => {
+                Ok(Turn { then: Then::End(outcome.clone()), transitions: 1, ..Turn::default() })
+            }
         }
     }
 }
@@ -26,11 +24,7 @@ fn begin(run: RunContext<'_>) -> Turn {
     let call = Call {
         function: run.definition.name.to_string(),
         input: run.input.clone(),
-        queue: if options.queue.is_empty() {
-            default_queue()
-        } else {
-            options.queue
-        },
+        queue: if options.queue.is_empty() { default_queue() } else { options.queue },
         priority: options.priority,
         timeout_ms: options.timeout_ms,
         retry: options.retry,
@@ -40,14 +34,6 @@ fn begin(run: RunContext<'_>) -> Turn {
         callback_paths: Vec::new(),
     };
     let path = run.definition.name.to_string();
-    let begin = Action::Begin {
-        tag: 0,
-        path,
-        work: Work::Call(call),
-    };
-    Turn {
-        actions: vec![begin],
-        transitions: 1,
-        ..Turn::default()
-    }
+    let begin = Action::Begin { tag: 0, path, work: Work::Call(call) };
+    Turn { actions: vec![begin], transitions: 1, ..Turn::default() }
 }

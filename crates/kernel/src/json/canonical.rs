@@ -25,11 +25,7 @@ pub struct InvalidJson {
 /// Integers are written exactly, whatever their size; other numbers as the shortest double that reads back the same.
 /// Duplicate keys and lone surrogates are refused.
 pub fn canonicalize(text: &str) -> Result<String, InvalidJson> {
-    let mut reader = Reader {
-        text,
-        at: 0,
-        out: String::with_capacity(text.len()),
-    };
+    let mut reader = Reader { text, at: 0, out: String::with_capacity(text.len()) };
     reader.space();
     reader.value(0)?;
     reader.space();
@@ -47,10 +43,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn fail<T>(&self, what: impl Into<String>) -> Result<T, InvalidJson> {
-        Err(InvalidJson {
-            what: what.into(),
-            at: self.at,
-        })
+        Err(InvalidJson { what: what.into(), at: self.at })
     }
 
     fn peek(&self) -> Option<u8> {
@@ -156,10 +149,7 @@ impl Reader<'_> {
         let key = self.string()?;
         let order: Vec<u16> = key.encode_utf16().collect();
         if members.contains_key(&order) {
-            return Err(InvalidJson {
-                what: format!("the key {key:?} stands twice"),
-                at: start,
-            });
+            return Err(InvalidJson { what: format!("the key {key:?} stands twice"), at: start });
         }
         self.space();
         if !self.eat(b':') {
@@ -179,10 +169,7 @@ impl Reader<'_> {
         let mut string = String::new();
         loop {
             let start = self.at;
-            while self
-                .peek()
-                .is_some_and(|byte| byte != b'"' && byte != b'\\' && byte >= 0x20)
-            {
+            while self.peek().is_some_and(|byte| byte != b'"' && byte != b'\\' && byte >= 0x20) {
                 self.at += 1;
             }
             string.push_str(&self.text[start..self.at]);
@@ -221,10 +208,7 @@ impl Reader<'_> {
 
     fn unicode_escape(&mut self) -> Result<char, InvalidJson> {
         let start = self.at;
-        let lone = InvalidJson {
-            what: "a lone surrogate in a string".to_owned(),
-            at: start,
-        };
+        let lone = InvalidJson { what: "a lone surrogate in a string".to_owned(), at: start };
         let first = self.hex()?;
         let code = match first {
             0xD800..=0xDBFF => {
@@ -278,9 +262,7 @@ impl Reader<'_> {
             self.out.push_str(if text == "-0" { "0" } else { text });
             return Ok(());
         }
-        let double: f64 = text
-            .parse()
-            .expect("the grammar of a JSON number is one of a double");
+        let double: f64 = text.parse().expect("the grammar of a JSON number is one of a double");
         if !double.is_finite() {
             return Err(InvalidJson {
                 what: format!("the number {text} is too large for a double"),
@@ -328,9 +310,7 @@ fn write_double(double: f64, out: &mut String) {
     }
     // Rust's shortest scientific form has the digits and the exponent that ECMAScript lays out.
     let scientific = format!("{:e}", double.abs());
-    let (mantissa, exponent) = scientific
-        .split_once('e')
-        .expect("a scientific form has an exponent");
+    let (mantissa, exponent) = scientific.split_once('e').expect("a scientific form has an exponent");
     let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
     let point = exponent.parse::<i32>().expect("an exponent is a number") + 1;
     let count = i32::try_from(digits.len()).expect("a double has at most 17 digits");
@@ -347,11 +327,7 @@ fn write_double(double: f64, out: &mut String) {
         format!("0.{}{digits}", zeros(-point))
     } else {
         let (first, rest) = digits.split_at(1);
-        let part = if rest.is_empty() {
-            String::new()
-        } else {
-            format!(".{rest}")
-        };
+        let part = if rest.is_empty() { String::new() } else { format!(".{rest}") };
         let sign = if point > 0 { "+" } else { "-" };
         format!("{first}{part}e{sign}{}", (point - 1).abs())
     };
@@ -411,11 +387,7 @@ impl<'de> Deserialize<'de> for Fingerprint {
                 Ok(Fingerprint(bytes))
             }
             fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Fingerprint, E> {
-                Ok(Fingerprint(
-                    bytes
-                        .try_into()
-                        .map_err(|_| E::custom("a fingerprint has 32 bytes"))?,
-                ))
+                Ok(Fingerprint(bytes.try_into().map_err(|_| E::custom("a fingerprint has 32 bytes"))?))
             }
         }
         if deserializer.is_human_readable() {

@@ -58,10 +58,7 @@ impl Partition {
             return false;
         };
         let due = state.start_due().is_none_or(|due| due.reached(self.now));
-        due && state
-            .created
-            .predecessor
-            .is_none_or(|earlier| self.is_over(earlier))
+        due && state.created.predecessor.is_none_or(|earlier| self.is_over(earlier))
     }
 
     /// Whether a run and all its attempts have ended.
@@ -108,14 +105,7 @@ impl Partition {
 
     fn take_turn(&mut self, run: RunId, turn: Turn) -> bool {
         let unfinished = turn.then == Then::Continue;
-        self.emit(
-            run,
-            Entry::Advanced {
-                cells: turn.cells,
-                transitions: turn.transitions,
-                unfinished,
-            },
-        );
+        self.emit(run, Entry::Advanced { cells: turn.cells, transitions: turn.transitions, unfinished });
         for note in turn.notes {
             self.emit(run, Entry::Noted(note));
         }
@@ -130,17 +120,11 @@ impl Partition {
             return false;
         }
         let limit = self.config.max_transitions;
-        if self
-            .state(run)
-            .is_some_and(|state| state.idle_transitions > limit)
-        {
+        if self.state(run).is_some_and(|state| state.idle_transitions > limit) {
             let message = format!(
                 "the run made more than {limit} transitions without a task or a wait (limit max_transitions): it loops"
             );
-            self.close(
-                run,
-                Closing::Failed(Failure::new(Failure::TRANSITION_LIMIT, message)),
-            );
+            self.close(run, Closing::Failed(Failure::new(Failure::TRANSITION_LIMIT, message)));
             return false;
         }
         if unfinished {
@@ -158,35 +142,18 @@ impl Partition {
         let instant = match &work {
             Work::Sleep(Sleep::For(0)) => Some(Json::null()),
             Work::Sleep(Sleep::Until(due)) if due.reached(self.now) => Some(Json::null()),
-            Work::Signal { name, .. } => state
-                .signals
-                .iter()
-                .find(|(signal, _)| signal == name)
-                .map(|(_, payload)| payload.clone()),
+            Work::Signal { name, .. } => {
+                state.signals.iter().find(|(signal, _)| signal == name).map(|(_, payload)| payload.clone())
+            }
             _ => None,
         };
         let child = match &work {
             Work::Child(child) => Some(child.clone()),
             _ => None,
         };
-        self.emit(
-            run,
-            Entry::StepBegun {
-                step,
-                tag,
-                path,
-                work,
-            },
-        );
+        self.emit(run, Entry::StepBegun { step, tag, path, work });
         if let Some(output) = instant {
-            self.emit(
-                run,
-                Entry::StepSucceeded {
-                    step,
-                    attempt: 0,
-                    output,
-                },
-            );
+            self.emit(run, Entry::StepSucceeded { step, attempt: 0, output });
         }
         if let Some(child) = child {
             self.start_child(run, step, child);
@@ -210,12 +177,7 @@ impl Partition {
 
     fn abort_step(&mut self, run: RunId, tag: Tag) {
         let Some(state) = self.state(run) else { return };
-        let Some(step) = state
-            .steps
-            .iter()
-            .find(|(_, step)| step.tag == tag)
-            .map(|(id, _)| *id)
-        else {
+        let Some(step) = state.steps.iter().find(|(_, step)| step.tag == tag).map(|(id, _)| *id) else {
             return;
         };
         self.cancel_step(run, step, 0);
@@ -258,25 +220,14 @@ impl Partition {
             Some(Err(invalid)) => {
                 let message = format!("the child's input has no fingerprint: {invalid}");
                 let failure = Failure::new(Failure::START_REFUSED, message);
-                self.emit(
-                    parent,
-                    Entry::StepFailed {
-                        step,
-                        attempt: 0,
-                        failure,
-                        draining: false,
-                    },
-                );
+                self.emit(parent, Entry::StepFailed { step, attempt: 0, failure, draining: false });
                 return;
             }
         };
         let slot = key.as_ref().map_or(parent.slot(), |options| options.id.slot());
         // The id is derived, so that the same decision gives the same child.
-        let entropy = u64::from_be_bytes(
-            self.token(b"child", parent, step, 0).0[..8]
-                .try_into()
-                .expect("16 bytes"),
-        );
+        let entropy =
+            u64::from_be_bytes(self.token(b"child", parent, step, 0).0[..8].try_into().expect("16 bytes"));
         let wall_ms = u64::try_from(self.now.wall.0).unwrap_or_default();
         self.post(Message::StartChild(Box::new(StartRun {
             run: RunId::new(wall_ms, slot, entropy),
@@ -284,11 +235,7 @@ impl Partition {
             definition: child.definition,
             input: child.input,
             key,
-            parent: Some(Parent {
-                run: parent,
-                step,
-                waits: child.wait,
-            }),
+            parent: Some(Parent { run: parent, step, waits: child.wait }),
             options: RunOptions::default(),
         })));
     }

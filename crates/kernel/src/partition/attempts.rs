@@ -19,35 +19,19 @@ impl Partition {
         let Some(open) = state.steps.get(&step) else {
             return;
         };
-        let attempt = AttemptId {
-            run,
-            step,
-            attempt: open.attempts + 1,
-        };
+        let attempt = AttemptId { run, step, attempt: open.attempts + 1 };
         let queued = state.is_queued();
         if queued {
             self.emit(run, Entry::RunStarted);
         }
-        let name = self
-            .workers
-            .get(&worker)
-            .map_or_else(|| "".into(), |worker| worker.spec.name.clone());
-        self.emit(
-            run,
-            Entry::AttemptStarted {
-                step,
-                attempt: attempt.attempt,
-                worker: name,
-            },
-        );
+        let name = self.workers.get(&worker).map_or_else(|| "".into(), |worker| worker.spec.name.clone());
+        self.emit(run, Entry::AttemptStarted { step, attempt: attempt.attempt, worker: name });
         self.hold(attempt, worker);
         let Some(state) = self.state(run) else { return };
         let Some((open, call)) = state.steps.get(&step).and_then(|open| Some((open, open.call()?))) else {
             return;
         };
-        let callback = call
-            .callback
-            .then(|| callback_text(run, step, self.callback_token(run, step)));
+        let callback = call.callback.then(|| callback_text(run, step, self.callback_token(run, step)));
         let offer = Offer {
             attempt,
             token: self.lease_token(attempt),
@@ -57,10 +41,7 @@ impl Partition {
             idempotency_key: idempotency_key(run, &open.path),
             callback,
         };
-        self.effect(Effect::Offer {
-            worker,
-            offer: Box::new(offer),
-        });
+        self.effect(Effect::Offer { worker, offer: Box::new(offer) });
     }
 
     /// Takes what a worker says about an attempt.
@@ -73,11 +54,7 @@ impl Partition {
         if token != self.lease_token(attempt) {
             return Err(Refusal::LeaseLost(attempt));
         }
-        let AttemptId {
-            run,
-            step,
-            attempt: number,
-        } = attempt;
+        let AttemptId { run, step, attempt: number } = attempt;
         let Some(state) = self.state(run) else {
             self.let_go(attempt);
             return Err(Refusal::UnknownRun(run));
@@ -90,28 +67,16 @@ impl Partition {
                 Report::Lost(_) | Report::Stopped => true,
             };
             self.let_go(attempt);
-            return if same {
-                Ok(Reply::AlreadyRecorded)
-            } else {
-                Err(Refusal::Conflict(attempt))
-            };
+            return if same { Ok(Reply::AlreadyRecorded) } else { Err(Refusal::Conflict(attempt)) };
         }
         if state.draining.contains(&(step, number)) {
             self.attempt_stopped(attempt);
-            return Ok(if report == Report::Stopped {
-                Reply::Done
-            } else {
-                Reply::Superseded
-            });
+            return Ok(if report == Report::Stopped { Reply::Done } else { Reply::Superseded });
         }
         if state.running_attempt(step) != Some(number) {
             let closed = state.phase.is_closed();
             self.let_go(attempt);
-            return Err(if closed {
-                Refusal::RunClosed(run)
-            } else {
-                Refusal::LeaseLost(attempt)
-            });
+            return Err(if closed { Refusal::RunClosed(run) } else { Refusal::LeaseLost(attempt) });
         }
         self.let_go(attempt);
         match report {
@@ -126,24 +91,13 @@ impl Partition {
     fn attempt_succeeded(&mut self, attempt: AttemptId, output: Json) {
         let AttemptId { run, step, attempt } = attempt;
         let Some(state) = self.state(run) else { return };
-        let callback = state
-            .steps
-            .get(&step)
-            .and_then(Step::call)
-            .is_some_and(|call| call.callback);
+        let callback = state.steps.get(&step).and_then(Step::call).is_some_and(|call| call.callback);
         if callback && state.phase == Phase::Cancelling {
             self.give_up(run, step, attempt);
         } else if callback {
             self.emit(run, Entry::CallReturned { step, attempt });
         } else {
-            self.emit(
-                run,
-                Entry::StepSucceeded {
-                    step,
-                    attempt,
-                    output,
-                },
-            );
+            self.emit(run, Entry::StepSucceeded { step, attempt, output });
         }
         self.after_attempt(run);
     }
@@ -155,31 +109,15 @@ impl Partition {
         let Some(open) = state.steps.get(&step) else {
             return;
         };
-        if state.phase == Phase::Cancelling {
+        if state.phase == Phase::Cancelling && draining {
+            self.emit(run, Entry::StepCancelled { step });
+        } else if state.phase == Phase::Cancelling {
             self.give_up(run, step, attempt);
         } else if let Some((policy, wait_ms)) = retry(open, &failure) {
             let retry_at = self.now.ticks.plus(wait_ms);
-            self.emit(
-                run,
-                Entry::AttemptFailed {
-                    step,
-                    attempt,
-                    failure,
-                    policy,
-                    retry_at,
-                    draining,
-                },
-            );
+            self.emit(run, Entry::AttemptFailed { step, attempt, failure, policy, retry_at, draining });
         } else {
-            self.emit(
-                run,
-                Entry::StepFailed {
-                    step,
-                    attempt,
-                    failure,
-                    draining,
-                },
-            );
+            self.emit(run, Entry::StepFailed { step, attempt, failure, draining });
         }
         self.after_attempt(run);
     }
@@ -206,23 +144,8 @@ impl Partition {
             None
         };
         match failure {
-            Some(failure) => self.emit(
-                run,
-                Entry::StepFailed {
-                    step,
-                    attempt,
-                    failure,
-                    draining: false,
-                },
-            ),
-            None => self.emit(
-                run,
-                Entry::AttemptLost {
-                    step,
-                    attempt,
-                    reason,
-                },
-            ),
+            Some(failure) => self.emit(run, Entry::StepFailed { step, attempt, failure, draining: false }),
+            None => self.emit(run, Entry::AttemptLost { step, attempt, reason }),
         }
         self.after_attempt(run);
     }
@@ -240,19 +163,9 @@ impl Partition {
 
     /// An attempt that nothing waits for has ended: what had to wait for that goes on.
     pub(super) fn attempt_stopped(&mut self, attempt: AttemptId) {
-        let AttemptId {
-            run,
-            step,
-            attempt: number,
-        } = attempt;
+        let AttemptId { run, step, attempt: number } = attempt;
         self.let_go(attempt);
-        self.emit(
-            run,
-            Entry::AttemptStopped {
-                step,
-                attempt: number,
-            },
-        );
+        self.emit(run, Entry::AttemptStopped { step, attempt: number });
         self.follow(run);
         self.to_advance.push_back(run);
     }
@@ -261,11 +174,7 @@ impl Partition {
     pub(super) fn stop_attempt(&mut self, run: RunId, step: StepId, attempt: u32, grace_ms: u64) {
         let attempt = AttemptId { run, step, attempt };
         if let Some(worker) = self.holders.get(&attempt).copied() {
-            self.effect(Effect::Stop {
-                worker,
-                attempt,
-                grace_ms,
-            });
+            self.effect(Effect::Stop { worker, attempt, grace_ms });
         }
     }
 
@@ -313,15 +222,9 @@ impl Partition {
         let Some(state) = self.state(run) else {
             return Vec::new();
         };
-        let running = state
-            .steps
-            .keys()
-            .filter_map(|step| Some((*step, state.running_attempt(*step)?)));
+        let running = state.steps.keys().filter_map(|step| Some((*step, state.running_attempt(*step)?)));
         let draining = state.draining.iter().copied();
-        running
-            .chain(draining)
-            .map(|(step, attempt)| AttemptId { run, step, attempt })
-            .collect()
+        running.chain(draining).map(|(step, attempt)| AttemptId { run, step, attempt }).collect()
     }
 
     /// Ends an attempt that nobody can report any more.
@@ -344,20 +247,12 @@ fn retry(step: &Step, failure: &Failure) -> Option<(u32, u64)> {
         return None;
     }
     let matches = |policy: &RetryPolicy| policy.errors.is_empty() || policy.errors.contains(&failure.error);
-    let (at, policy) = step
-        .call()?
-        .retry
-        .iter()
-        .enumerate()
-        .find(|(_, policy)| matches(policy))?;
+    let (at, policy) = step.call()?.retry.iter().enumerate().find(|(_, policy)| matches(policy))?;
     let used = step.retries.get(at).copied().unwrap_or(0);
     if used >= policy.max_retries {
         return None;
     }
-    let factor = policy
-        .multiplier
-        .max(1.0)
-        .powi(i32::try_from(used).unwrap_or(i32::MAX));
+    let factor = policy.multiplier.max(1.0).powi(i32::try_from(used).unwrap_or(i32::MAX));
     let wait = (policy.interval_ms as f64 * factor).min(policy.max_interval_ms as f64);
     Some((u32::try_from(at).ok()?, wait as u64))
 }

@@ -51,10 +51,7 @@ impl Partition {
         let already_ending = state.ending.is_some();
         if !already_ending {
             for child in cancelled {
-                self.post(Message::CancelRun {
-                    run: child,
-                    reason: format!("its parent {run} ended"),
-                });
+                self.post(Message::CancelRun { run: child, reason: format!("its parent {run} ended") });
             }
         }
         // Time limits and cancellation do not wait for anybody.
@@ -83,12 +80,7 @@ impl Partition {
         let (Some(parent), Some(outcome)) = (state.created.parent, state.outcome.clone()) else {
             return;
         };
-        self.post(Message::ChildEnded {
-            run: parent.run,
-            step: parent.step,
-            child: run,
-            outcome,
-        });
+        self.post(Message::ChildEnded { run: parent.run, step: parent.step, child: run, outcome });
     }
 
     /// Starts the run that waits for the end of this one and its attempts.

@@ -14,8 +14,7 @@ use crate::run::{Failure, State};
 
 impl Partition {
     fn shown_state(&self, run: RunId) -> State {
-        self.summary(run)
-            .map_or(State::Cancelled, |summary| summary.state)
+        self.summary(run).map_or(State::Cancelled, |summary| summary.state)
     }
 
     pub(super) fn cancel(&mut self, run: RunId, reason: String) -> Result<Reply, Refusal> {
@@ -34,11 +33,8 @@ impl Partition {
     fn begin_cancel(&mut self, run: RunId, reason: String) {
         self.emit(run, Entry::CancelRequested { reason });
         let Some(state) = self.state(run) else { return };
-        let steps: Vec<(StepId, Option<u32>)> = state
-            .steps
-            .keys()
-            .map(|step| (*step, state.running_attempt(*step)))
-            .collect();
+        let steps: Vec<(StepId, Option<u32>)> =
+            state.steps.keys().map(|step| (*step, state.running_attempt(*step))).collect();
         let grace = self.config.cancel_grace_ms;
         for (step, running) in steps {
             match running {
@@ -91,11 +87,7 @@ impl Partition {
     }
 
     fn wrong_state(&self, run: RunId, hint: &'static str) -> Refusal {
-        Refusal::WrongState {
-            run,
-            state: self.shown_state(run),
-            hint,
-        }
+        Refusal::WrongState { run, state: self.shown_state(run), hint }
     }
 
     pub(super) fn delete(&mut self, run: RunId) -> Result<Reply, Refusal> {
@@ -104,10 +96,8 @@ impl Partition {
             return Err(self.wrong_state(run, "only a closed run can be deleted; cancel it first"));
         }
         if !state.is_settled() {
-            return Err(self.wrong_state(
-                run,
-                "an attempt of it may still be executing; try again when it has stopped",
-            ));
+            return Err(self
+                .wrong_state(run, "an attempt of it may still be executing; try again when it has stopped"));
         }
         self.record(Record::RunDeleted(run));
         Ok(Reply::Done)
@@ -128,29 +118,11 @@ impl Partition {
             return Err(Refusal::RunClosed(run));
         }
         let waits = |step: &super::state::Step| matches!(&step.work, Work::Signal { name: wanted, .. } if *wanted == name);
-        let waiting = state
-            .steps
-            .iter()
-            .find(|(_, step)| waits(step))
-            .map(|(step, _)| *step);
+        let waiting = state.steps.iter().find(|(_, step)| waits(step)).map(|(step, _)| *step);
         let cancelling = state.phase == Phase::Cancelling;
-        self.emit(
-            run,
-            Entry::SignalReceived {
-                name,
-                payload: payload.clone(),
-                id,
-            },
-        );
+        self.emit(run, Entry::SignalReceived { name, payload: payload.clone(), id });
         if let (Some(step), false) = (waiting, cancelling) {
-            self.emit(
-                run,
-                Entry::StepSucceeded {
-                    step,
-                    attempt: 0,
-                    output: payload,
-                },
-            );
+            self.emit(run, Entry::StepSucceeded { step, attempt: 0, output: payload });
             self.to_advance.push_back(run);
         }
         Ok(Reply::Done)
@@ -173,17 +145,8 @@ impl Partition {
         self.emit(
             run,
             match outcome {
-                Ok(output) => Entry::StepSucceeded {
-                    step,
-                    attempt: 0,
-                    output,
-                },
-                Err(failure) => Entry::StepFailed {
-                    step,
-                    attempt: 0,
-                    failure,
-                    draining: false,
-                },
+                Ok(output) => Entry::StepSucceeded { step, attempt: 0, output },
+                Err(failure) => Entry::StepFailed { step, attempt: 0, failure, draining: false },
             },
         );
         self.to_advance.push_back(run);

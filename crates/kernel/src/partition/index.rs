@@ -75,11 +75,7 @@ impl Index {
     }
 
     fn queue(&mut self, place: &QueuePlace, run: RunId, on: bool) {
-        let key = (
-            place.namespace.clone(),
-            place.queue.clone(),
-            place.function.clone(),
-        );
+        let key = (place.namespace.clone(), place.queue.clone(), place.function.clone());
         let at = (Reverse(place.priority), place.order, run, place.step);
         if on {
             self.ready.entry(key).or_default().insert(at);
@@ -139,9 +135,7 @@ impl Index {
 }
 
 fn is_backoff(run: &RunState, id: StepId) -> bool {
-    run.steps
-        .get(&id)
-        .is_some_and(|step| matches!(step.status, StepStatus::Backoff { .. }))
+    run.steps.get(&id).is_some_and(|step| matches!(step.status, StepStatus::Backoff { .. }))
 }
 
 fn run_dues(run: &RunState, graces: Graces) -> Vec<(Due, Cause)> {
@@ -153,9 +147,7 @@ fn run_dues(run: &RunState, graces: Graces) -> Vec<(Due, Cause)> {
             if !run.wakes.is_empty() {
                 dues.extend(run.start_due().map(|due| (due, Cause::Start)));
             }
-            let ttl = options
-                .queue_ttl_ms
-                .map(|ms| Due::Ticks(run.created_at.ticks.plus(ms)));
+            let ttl = options.queue_ttl_ms.map(|ms| Due::Ticks(run.created_at.ticks.plus(ms)));
             dues.extend(ttl.map(|due| (due, Cause::QueueTtl)));
         }
         Phase::Open => {
@@ -221,21 +213,9 @@ pub(super) fn stub(run: &RunState, now: Now, graces: Graces) -> Option<Stub> {
         || (!run.wakes.is_empty() && !run.is_held() && run.start_due().is_none_or(|due| due.reached(now)));
     Some(Stub {
         run: run.id,
-        wake_ticks: dues
-            .iter()
-            .filter(|due| matches!(due, Due::Ticks(_)))
-            .min()
-            .copied(),
-        wake_wall: dues
-            .iter()
-            .filter(|due| matches!(due, Due::Wall(_)))
-            .min()
-            .copied(),
-        queued: run
-            .steps
-            .keys()
-            .filter_map(|id| queue_place(run, *id, now))
-            .collect(),
+        wake_ticks: dues.iter().filter(|due| matches!(due, Due::Ticks(_))).min().copied(),
+        wake_wall: dues.iter().filter(|due| matches!(due, Due::Wall(_))).min().copied(),
+        queued: run.steps.keys().filter_map(|id| queue_place(run, *id, now)).collect(),
         active,
     })
 }

@@ -104,8 +104,5 @@ pub fn next(phase: Phase, entry: &Entry) -> Option<Phase> {
 /// The failure of a run whose own time limit passed.
 pub(crate) fn timed_out(created: &Created) -> Failure {
     let limit = created.options.timeout_ms.unwrap_or_default();
-    Failure::new(
-        Failure::TIMEOUT,
-        format!("the run did not end within its time limit of {limit} ms"),
-    )
+    Failure::new(Failure::TIMEOUT, format!("the run did not end within its time limit of {limit} ms"))
 }

@@ -61,9 +61,7 @@ impl Partition {
                 self.touch_lines(number);
             }
             Record::MessagesAcknowledged { to, seq } => {
-                self.lines
-                    .outbox
-                    .retain(|(line, number, _)| *line != *to || *number > *seq);
+                self.lines.outbox.retain(|(line, number, _)| *line != *to || *number > *seq);
                 self.touch_lines(number);
             }
             Record::MessageReceived { from, seq } => {
@@ -109,12 +107,7 @@ impl Partition {
             self.index.whole(&slot.state, now, graces, true);
         }
         slot.last = number;
-        slot.tail.push(JournalRow {
-            run,
-            seq: slot.state.entries,
-            at: now.wall,
-            entry: entry.clone(),
-        });
+        slot.tail.push(JournalRow { run, seq: slot.state.entries, at: now.wall, entry: entry.clone() });
         if slot.dirty_since.is_none() {
             slot.dirty_since = Some(number);
             self.dirty.insert((number, run));
@@ -228,11 +221,7 @@ impl Partition {
         }
         for (id, row) in rows.keys {
             let slot = match row {
-                Some(row) => KeySlot {
-                    key: Some(row.key),
-                    last: row.last,
-                    ..KeySlot::default()
-                },
+                Some(row) => KeySlot { key: Some(row.key), last: row.last, ..KeySlot::default() },
                 None => KeySlot::default(),
             };
             self.keys.entry(id).or_insert(slot);
@@ -349,12 +338,8 @@ impl Partition {
         for (to, seq, message) in self.lines.outbox.clone() {
             self.effect(Effect::Send { to, seq, message });
         }
-        let mut active: Vec<RunId> = self
-            .stubs
-            .values()
-            .filter(|stub| stub.active)
-            .map(|stub| stub.run)
-            .collect();
+        let mut active: Vec<RunId> =
+            self.stubs.values().filter(|stub| stub.active).map(|stub| stub.run).collect();
         active.sort_unstable();
         self.index.loading.extend(active.iter().copied());
         active
@@ -382,38 +367,22 @@ impl Partition {
             slot.flushing = slot.tail.len();
             rows.journal.extend(slot.tail.iter().cloned());
             let stub = index::stub(&slot.state, now, graces);
-            rows.runs.push(RunRow {
-                summary,
-                stub,
-                state: slot.state.clone(),
-                last: slot.last,
-            });
+            rows.runs.push(RunRow { summary, stub, state: slot.state.clone(), last: slot.last });
         }
-        let keys: Vec<KeyId> = self
-            .dirty_keys
-            .iter()
-            .take(limit.saturating_mul(2))
-            .map(|(_, id)| id.clone())
-            .collect();
+        let keys: Vec<KeyId> =
+            self.dirty_keys.iter().take(limit.saturating_mul(2)).map(|(_, id)| id.clone()).collect();
         for id in &keys {
             let Some(slot) = self.keys.get_mut(id) else {
                 continue;
             };
             slot.dirty_again = None;
             match &slot.key {
-                Some(key) => rows.keys.push(KeyRow {
-                    key: key.clone(),
-                    last: slot.last,
-                }),
+                Some(key) => rows.keys.push(KeyRow { key: key.clone(), last: slot.last }),
                 None => rows.deleted_keys.push(id.clone()),
             }
         }
         rows.deleted_runs = self.deleted.keys().copied().collect();
-        rows.definitions = self
-            .definitions
-            .iter()
-            .map(|(_, definition)| definition.clone())
-            .collect();
+        rows.definitions = self.definitions.iter().map(|(_, definition)| definition.clone()).collect();
         // The row also keeps the number that the next record gets, for a log that was trimmed empty.
         let mut lines = self.lines.clone();
         lines.last = self.next - 1;
@@ -446,8 +415,7 @@ impl Partition {
                     self.dirty.insert((since, run));
                 }
                 None if slot.state.is_settled() => {
-                    self.index
-                        .whole(&slot.state, self.now, self.config.graces(), false);
+                    self.index.whole(&slot.state, self.now, self.config.graces(), false);
                     self.runs.remove(&run);
                 }
                 None => {}
@@ -463,11 +431,7 @@ impl Partition {
             slot.dirty_since = slot.dirty_again;
             if let Some(since) = slot.dirty_since {
                 self.dirty_keys.insert((since, id));
-            } else if slot
-                .key
-                .as_ref()
-                .is_none_or(|key| key.status != KeyStatus::InFlight)
-            {
+            } else if slot.key.as_ref().is_none_or(|key| key.status != KeyStatus::InFlight) {
                 self.keys.remove(&id);
             }
         }
@@ -483,11 +447,7 @@ impl Partition {
         let keys = self.dirty_keys.first().map(|(number, _)| *number);
         let deleted = self.deleted.values().min().copied();
         let definitions = self.definitions.first().map(|(number, _)| *number);
-        [runs, keys, deleted, definitions, self.lines_dirty]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(self.next)
+        [runs, keys, deleted, definitions, self.lines_dirty].into_iter().flatten().min().unwrap_or(self.next)
     }
 
     /// Records that the log must keep: those not yet folded into rows, and what lies between them.
@@ -518,10 +478,7 @@ impl Partition {
         }
         self.keys.retain(|_, slot| {
             slot.dirty_since.is_some()
-                || slot
-                    .key
-                    .as_ref()
-                    .is_some_and(|key| key.status == KeyStatus::InFlight)
+                || slot.key.as_ref().is_some_and(|key| key.status == KeyStatus::InFlight)
         });
         count
     }
@@ -533,11 +490,7 @@ impl Partition {
 
     /// Everything durable, in a form that two partitions can be compared by: for tests.
     pub fn fingerprint(&self) -> String {
-        let mut runs: Vec<_> = self
-            .runs
-            .values()
-            .map(|slot| (slot.state.id, &slot.state))
-            .collect();
+        let mut runs: Vec<_> = self.runs.values().map(|slot| (slot.state.id, &slot.state)).collect();
         runs.sort_by_key(|(id, _)| *id);
         let mut keys: Vec<_> = self.keys.values().filter_map(|slot| slot.key.as_ref()).collect();
         keys.sort_by(|a, b| a.id.cmp(&b.id));
@@ -547,14 +500,7 @@ impl Partition {
 
 impl Slot {
     fn new(state: RunState, last: u64) -> Self {
-        Slot {
-            state,
-            tail: Vec::new(),
-            last,
-            dirty_since: None,
-            dirty_again: None,
-            flushing: 0,
-        }
+        Slot { state, tail: Vec::new(), last, dirty_since: None, dirty_again: None, flushing: 0 }
     }
 }
 

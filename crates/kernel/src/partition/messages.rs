@@ -21,17 +21,8 @@ impl Partition {
             self.inbox.push_back(message);
             return;
         }
-        let seq = 1 + self
-            .lines
-            .sent
-            .iter()
-            .find(|(line, _)| *line == to)
-            .map_or(0, |(_, seq)| *seq);
-        self.record(Record::MessageSent {
-            to,
-            seq,
-            message: message.clone(),
-        });
+        let seq = 1 + self.lines.sent.iter().find(|(line, _)| *line == to).map_or(0, |(_, seq)| *seq);
+        self.record(Record::MessageSent { to, seq, message: message.clone() });
         self.effect(Effect::Send { to, seq, message });
     }
 
@@ -50,17 +41,9 @@ impl Partition {
         seq: u64,
         message: Message,
     ) -> Result<Reply, Refusal> {
-        let last = self
-            .lines
-            .received
-            .iter()
-            .find(|(line, _)| *line == from)
-            .map_or(0, |(_, seq)| *seq);
+        let last = self.lines.received.iter().find(|(line, _)| *line == from).map_or(0, |(_, seq)| *seq);
         if seq > last + 1 {
-            return Err(Refusal::OutOfOrder {
-                got: seq,
-                expected: last + 1,
-            });
+            return Err(Refusal::OutOfOrder { got: seq, expected: last + 1 });
         }
         if seq == last + 1 {
             self.record(Record::MessageReceived { from, seq });
@@ -74,18 +57,8 @@ impl Partition {
         match message {
             Message::StartChild(start) => self.start_for_parent(*start),
             Message::ChildStarted { run, step, child } => self.child_started(run, step, child),
-            Message::ChildEnded {
-                run,
-                step,
-                child,
-                outcome,
-            } => self.child_ended(run, step, child, outcome),
-            Message::Signal {
-                run,
-                name,
-                payload,
-                id,
-            } => {
+            Message::ChildEnded { run, step, child, outcome } => self.child_ended(run, step, child, outcome),
+            Message::Signal { run, name, payload, id } => {
                 if let Err(refusal) = self.signal(run, name, payload, id) {
                     debug_assert!(matches!(refusal, Refusal::UnknownRun(_) | Refusal::RunClosed(_)));
                 }
@@ -109,24 +82,14 @@ impl Partition {
             return;
         };
         if state.phase != super::life::Phase::Open {
-            self.post(Message::CancelRun {
-                run: child,
-                reason: format!("its parent {run} was cancelled"),
-            });
+            self.post(Message::CancelRun { run: child, reason: format!("its parent {run} was cancelled") });
             return;
         }
         let waits = matches!(&open.work, Work::Child(work) if work.wait);
         self.emit(run, Entry::ChildStarted { step, run: child });
         if !waits {
             let output = Json::from(serde_json::json!({ "run_id": child.to_string() }));
-            self.emit(
-                run,
-                Entry::StepSucceeded {
-                    step,
-                    attempt: 0,
-                    output,
-                },
-            );
+            self.emit(run, Entry::StepSucceeded { step, attempt: 0, output });
             self.to_advance.push_back(run);
         }
     }
@@ -142,17 +105,8 @@ impl Partition {
             self.emit(
                 run,
                 match outcome {
-                    Ok(output) => Entry::StepSucceeded {
-                        step,
-                        attempt: 0,
-                        output,
-                    },
-                    Err(failure) => Entry::StepFailed {
-                        step,
-                        attempt: 0,
-                        failure,
-                        draining: false,
-                    },
+                    Ok(output) => Entry::StepSucceeded { step, attempt: 0, output },
+                    Err(failure) => Entry::StepFailed { step, attempt: 0, failure, draining: false },
                 },
             );
             self.to_advance.push_back(run);

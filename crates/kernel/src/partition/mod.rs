@@ -79,10 +79,7 @@ impl Config {
     }
 
     fn graces(&self) -> Graces {
-        Graces {
-            cancel_ms: self.cancel_grace_ms,
-            slack_ms: self.timeout_slack_ms,
-        }
+        Graces { cancel_ms: self.cancel_grace_ms, slack_ms: self.timeout_slack_ms }
     }
 }
 
@@ -196,10 +193,9 @@ impl Partition {
                     self.run_needs(attempt.run, &mut needs);
                 }
             }
-            Command::Receive {
-                message: Message::StartChild(start),
-                ..
-            } => self.start_needs(start, &mut needs),
+            Command::Receive { message: Message::StartChild(start), .. } => {
+                self.start_needs(start, &mut needs)
+            }
             Command::Receive { message, .. } => self.run_needs(message.target(), &mut needs),
             // A run that was asked to continue is in memory, or has been closed meanwhile.
             Command::Continue { .. }
@@ -250,12 +246,7 @@ impl Partition {
     fn decide(&mut self, command: Command) -> Result<Reply, Refusal> {
         match command {
             Command::Start(start) => self.start(*start),
-            Command::Signal {
-                run,
-                name,
-                payload,
-                id,
-            } => self.signal(run, name, payload, id),
+            Command::Signal { run, name, payload, id } => self.signal(run, name, payload, id),
             Command::Cancel { run, reason } => self.cancel(run, reason),
             Command::Pause { run } => self.pause(run),
             Command::Resume { run } => self.resume(run),
@@ -282,11 +273,7 @@ impl Partition {
             Command::DrainWorker { worker } => Ok(self.drain_worker(worker)),
             Command::DisconnectWorker { worker, goodbye } => Ok(self.disconnect_worker(worker, goodbye)),
             Command::Heartbeat { worker } => Ok(self.heartbeat(worker)),
-            Command::Report {
-                attempt,
-                token,
-                report,
-            } => self.report(attempt, token, report),
+            Command::Report { attempt, token, report } => self.report(attempt, token, report),
             Command::Tick { limit } => Ok(self.tick(limit)),
             Command::Continue { run } => {
                 self.to_advance.push_back(run);
@@ -298,12 +285,7 @@ impl Partition {
             }
             Command::Receive { from, seq, message } => self.receive(from, seq, message),
             Command::Acknowledge { to, seq } => {
-                if self
-                    .lines
-                    .outbox
-                    .iter()
-                    .any(|(line, number, _)| *line == to && *number <= seq)
-                {
+                if self.lines.outbox.iter().any(|(line, number, _)| *line == to && *number <= seq) {
                     self.record(Record::MessagesAcknowledged { to, seq });
                 }
                 Ok(Reply::Done)
@@ -348,16 +330,10 @@ impl Partition {
 
     fn emit(&mut self, run: RunId, entry: Entry) {
         self.record(Record::Run(run, entry));
-        let closed = self
-            .runs
-            .get(&run)
-            .is_some_and(|slot| slot.state.phase.is_closed());
+        let closed = self.runs.get(&run).is_some_and(|slot| slot.state.phase.is_closed());
         match self.decided.effects.last_mut() {
             // One notice for all entries of a run in a row.
-            Some(Effect::Changed {
-                run: last,
-                closed: was,
-            }) if *last == run => *was = closed,
+            Some(Effect::Changed { run: last, closed: was }) if *last == run => *was = closed,
             _ => self.effect(Effect::Changed { run, closed }),
         }
     }
@@ -398,9 +374,7 @@ impl Partition {
 
     /// Counts connected workers' functions: used to say that nobody serves a queue.
     fn serves(&self, namespace: &str, queue: &str, function: &str) -> bool {
-        self.workers
-            .values()
-            .any(|worker| worker.serves(namespace, queue, function))
+        self.workers.values().any(|worker| worker.serves(namespace, queue, function))
     }
 }
 

@@ -21,11 +21,7 @@ enum Found {
         cancel: bool,
     },
     /// The run that is there.
-    Answer {
-        run: RunId,
-        generation: u32,
-        kind: StartKind,
-    },
+    Answer { run: RunId, generation: u32, kind: StartKind },
 }
 
 impl Partition {
@@ -49,72 +45,39 @@ impl Partition {
                 return Err(Refusal::RunIdTaken(start.run));
             }
             let closed = slot.state.phase.is_closed();
-            let kind = if closed {
-                StartKind::Reused
-            } else {
-                StartKind::Attached
-            };
-            return Ok(Reply::Started {
-                run: start.run,
-                kind,
-                generation: 1,
-            });
+            let kind = if closed { StartKind::Reused } else { StartKind::Attached };
+            return Ok(Reply::Started { run: start.run, kind, generation: 1 });
         }
         let run = start.run;
         self.create(start, None, None);
-        Ok(Reply::Started {
-            run,
-            kind: StartKind::Created,
-            generation: 1,
-        })
+        Ok(Reply::Started { run, kind: StartKind::Created, generation: 1 })
     }
 
     fn start_keyed(&mut self, start: StartRun, options: &KeyOptions) -> Result<Reply, Refusal> {
         match self.look_up(options)? {
-            Found::Create {
-                generation,
-                predecessor,
-                cancel,
-            } => {
+            Found::Create { generation, predecessor, cancel } => {
                 if let (true, Some(earlier)) = (cancel, predecessor) {
                     self.cancel(earlier, "a new generation of its key was started".to_owned())?;
                 }
                 // One that was only queued has ended by now; the one that it waited for may not have.
                 let inherited = predecessor.and_then(|earlier| self.state(earlier)?.created.predecessor);
-                let predecessor = [predecessor, inherited]
-                    .into_iter()
-                    .flatten()
-                    .find(|earlier| !self.is_over(*earlier));
+                let predecessor =
+                    [predecessor, inherited].into_iter().flatten().find(|earlier| !self.is_over(*earlier));
                 let key = CreatedKey {
-                    key: KeyUse {
-                        id: options.id.clone(),
-                        generation,
-                    },
+                    key: KeyUse { id: options.id.clone(), generation },
                     fingerprint: options.fingerprint,
                     ttl: options.ttl,
                 };
                 let run = start.run;
                 self.create(start, Some(key), predecessor);
-                Ok(Reply::Started {
-                    run,
-                    kind: StartKind::Created,
-                    generation,
-                })
+                Ok(Reply::Started { run, kind: StartKind::Created, generation })
             }
-            Found::Answer {
-                run,
-                generation,
-                kind,
-            } => {
+            Found::Answer { run, generation, kind } => {
                 if kind == StartKind::Resumed {
                     self.reopen(run);
                 }
                 self.count_hit(options);
-                Ok(Reply::Started {
-                    run,
-                    kind,
-                    generation,
-                })
+                Ok(Reply::Started { run, kind, generation })
             }
         }
     }
@@ -144,20 +107,13 @@ impl Partition {
         let Some(parent) = start.parent else { return };
         let wanted = start.run;
         let (run, step) = (parent.run, parent.step);
-        let ended = |child, outcome| Message::ChildEnded {
-            run,
-            step,
-            child,
-            outcome,
-        };
+        let ended = |child, outcome| Message::ChildEnded { run, step, child, outcome };
         match self.start(start) {
             Ok(Reply::Started { run: child, .. }) => {
                 self.post(Message::ChildStarted { run, step, child });
                 // A run that was there before reports to its own parent: this one is told here if it has ended.
-                let outcome = self
-                    .state(child)
-                    .filter(|_| child != wanted)
-                    .and_then(|state| state.outcome.clone());
+                let outcome =
+                    self.state(child).filter(|_| child != wanted).and_then(|state| state.outcome.clone());
                 if let Some(outcome) = outcome {
                     self.post(ended(child, outcome));
                 } else if child != wanted {
@@ -185,11 +141,7 @@ impl Partition {
     fn look_up(&self, options: &KeyOptions) -> Result<Found, Refusal> {
         let found = self.keys.get(&options.id).and_then(|slot| slot.key.as_ref());
         let Some(key) = found.filter(|key| !key.is_expired(self.now.wall)) else {
-            return Ok(Found::Create {
-                generation: 1,
-                predecessor: None,
-                cancel: false,
-            });
+            return Ok(Found::Create { generation: 1, predecessor: None, cancel: false });
         };
         let again = |cancel: bool| Found::Create {
             generation: key.generation + 1,
@@ -218,18 +170,9 @@ impl Partition {
             if options.rerun_purged || options.on_success == OnSuccess::Rerun {
                 return Ok(again(false));
             }
-            return Err(Refusal::KeyPurged {
-                key: key.id.clone(),
-                run: key.run,
-            });
+            return Err(Refusal::KeyPurged { key: key.id.clone(), run: key.run });
         }
-        let answer = |kind| {
-            Ok(Found::Answer {
-                run: key.run,
-                generation: key.generation,
-                kind,
-            })
-        };
+        let answer = |kind| Ok(Found::Answer { run: key.run, generation: key.generation, kind });
         match key.status {
             KeyStatus::InFlight => match options.on_running {
                 OnRunning::Attach => answer(StartKind::Attached),
@@ -246,9 +189,7 @@ impl Partition {
                 OnFailure::Resume if self.can_reopen(key.run) => answer(StartKind::Resumed),
                 OnFailure::Resume => Err(Refusal::WrongState {
                     run: key.run,
-                    state: self
-                        .summary(key.run)
-                        .map_or(State::Cancelled, |summary| summary.state),
+                    state: self.summary(key.run).map_or(State::Cancelled, |summary| summary.state),
                     hint: "this state is final and cannot be resumed; ask for a rerun",
                 }),
                 OnFailure::Rerun if key.failures_in_row >= options.max_generations => {
@@ -264,18 +205,11 @@ impl Partition {
     }
 
     fn can_reopen(&self, run: RunId) -> bool {
-        self.state(run)
-            .is_some_and(|state| matches!(state.phase, Phase::Failed | Phase::TimedOut))
+        self.state(run).is_some_and(|state| matches!(state.phase, Phase::Failed | Phase::TimedOut))
     }
 
     fn rejected(&self, key: &Key) -> Refusal {
-        let state = self
-            .summary(key.run)
-            .map_or(State::Succeeded, |summary| summary.state);
-        Refusal::KeyRejected {
-            key: key.id.clone(),
-            run: key.run,
-            state,
-        }
+        let state = self.summary(key.run).map_or(State::Succeeded, |summary| summary.state);
+        Refusal::KeyRejected { key: key.id.clone(), run: key.run, state }
     }
 }

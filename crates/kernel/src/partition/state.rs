@@ -198,31 +198,21 @@ impl RunState {
     /// When it may begin.
     pub(crate) fn start_due(&self) -> Option<Due> {
         let options = &self.created.options;
-        options.run_at.map(Due::Wall).or_else(|| {
-            options
-                .delay_ms
-                .map(|ms| Due::Ticks(self.created_at.ticks.plus(ms)))
-        })
+        options
+            .run_at
+            .map(Due::Wall)
+            .or_else(|| options.delay_ms.map(|ms| Due::Ticks(self.created_at.ticks.plus(ms))))
     }
 
     /// The end of the attempt that a step waits for, if one is out.
     pub(crate) fn running_attempt(&self, step: StepId) -> Option<u32> {
-        self.steps
-            .get(&step)
-            .filter(|step| step.is_running())
-            .map(|step| step.attempts)
+        self.steps.get(&step).filter(|step| step.is_running()).map(|step| step.attempts)
     }
 
     /// Changes the state by one fact. `number` is the record's; `now` its batch's moment.
     pub(crate) fn fold(&mut self, number: u64, now: Now, entry: &Entry) {
         let next = life::next(self.phase, entry);
-        debug_assert!(
-            next.is_some(),
-            "{} in phase {:?} of {}",
-            entry.name(),
-            self.phase,
-            self.id
-        );
+        debug_assert!(next.is_some(), "{} in phase {:?} of {}", entry.name(), self.phase, self.id);
         self.phase = next.unwrap_or(self.phase);
         self.entries += 1;
         match entry {
@@ -235,11 +225,7 @@ impl RunState {
                 self.repair = None;
             }
             Entry::RunSuspended { reason } => self.repair = Some((now.wall, reason.clone())),
-            Entry::Advanced {
-                cells,
-                transitions,
-                unfinished,
-            } => {
+            Entry::Advanced { cells, transitions, unfinished } => {
                 self.wakes.pop_front();
                 if *unfinished {
                     self.wakes.push_front(Wake::Continued);
@@ -253,15 +239,8 @@ impl RunState {
                 self.idle_transitions = self.idle_transitions.saturating_add(*transitions);
             }
             Entry::ChildStarted { step, run } => {
-                if let Some(Step {
-                    work: Work::Child(child),
-                    ..
-                }) = self.steps.get(step)
-                {
-                    let link = ChildLink {
-                        step: *step,
-                        on_parent_end: child.on_parent_end,
-                    };
+                if let Some(Step { work: Work::Child(child), .. }) = self.steps.get(step) {
+                    let link = ChildLink { step: *step, on_parent_end: child.on_parent_end };
                     self.children.insert(*run, link);
                 }
             }
@@ -288,18 +267,11 @@ impl RunState {
             Entry::RunSucceeded { output } => self.close(now, Ok(output.clone())),
             Entry::RunFailed { failure } => self.close(now, Err(failure.clone())),
             Entry::RunTimedOut => self.close(now, Err(life::timed_out(&self.created))),
-            Entry::RunCancelled => self.close(
-                now,
-                Err(Failure::new(Failure::CANCELLED, "the run was cancelled")),
-            ),
+            Entry::RunCancelled => {
+                self.close(now, Err(Failure::new(Failure::CANCELLED, "the run was cancelled")))
+            }
             Entry::RunExpired => {
-                self.close(
-                    now,
-                    Err(Failure::new(
-                        Failure::EXPIRED,
-                        "not started within its time to live",
-                    )),
-                );
+                self.close(now, Err(Failure::new(Failure::EXPIRED, "not started within its time to live")));
             }
             Entry::RunReopened => {
                 self.ended_at = None;
@@ -325,12 +297,7 @@ impl RunState {
 
     fn fold_step(&mut self, number: u64, now: Now, entry: &Entry) {
         match entry {
-            Entry::StepBegun {
-                step,
-                tag,
-                path,
-                work,
-            } => {
+            Entry::StepBegun { step, tag, path, work } => {
                 self.begin_step(number, now, *step, *tag, path, work);
             }
             Entry::AttemptStarted { step, attempt, .. } => {
@@ -339,14 +306,7 @@ impl RunState {
                     step.status = StepStatus::Running { since: now };
                 }
             }
-            Entry::AttemptFailed {
-                step,
-                attempt,
-                failure,
-                policy,
-                retry_at,
-                draining,
-            } => {
+            Entry::AttemptFailed { step, attempt, failure, policy, retry_at, draining } => {
                 if *draining {
                     self.draining.insert((*step, *attempt));
                 } else {
@@ -356,10 +316,7 @@ impl RunState {
                     let policy = *policy as usize;
                     step.retries.resize(step.retries.len().max(policy + 1), 0);
                     step.retries[policy] += 1;
-                    step.status = StepStatus::Backoff {
-                        until: *retry_at,
-                        since: now.wall,
-                    };
+                    step.status = StepStatus::Backoff { until: *retry_at, since: now.wall };
                 }
             }
             Entry::AttemptLost { step, reason, .. } => {
@@ -372,28 +329,18 @@ impl RunState {
                 self.draining.remove(&(*step, *attempt));
             }
             Entry::CallReturned { step, attempt } => {
-                self.reported
-                    .insert((*step, *attempt), digest(&Ok(&Json::null())));
+                self.reported.insert((*step, *attempt), digest(&Ok(&Json::null())));
                 if let Some(step) = self.steps.get_mut(step) {
                     step.status = StepStatus::Waiting;
                 }
             }
-            Entry::StepSucceeded {
-                step,
-                attempt,
-                output,
-            } => {
+            Entry::StepSucceeded { step, attempt, output } => {
                 if *attempt > 0 {
                     self.reported.insert((*step, *attempt), digest(&Ok(output)));
                 }
                 self.end_step(*step, *attempt, Some(Ok(output.clone())));
             }
-            Entry::StepFailed {
-                step,
-                attempt,
-                failure,
-                draining,
-            } => {
+            Entry::StepFailed { step, attempt, failure, draining } => {
                 if *draining {
                     self.draining.insert((*step, *attempt));
                 } else if *attempt > 0 {
@@ -411,11 +358,7 @@ impl RunState {
     fn begin_step(&mut self, number: u64, now: Now, id: StepId, tag: Tag, path: &str, work: &Work) {
         self.last_step = self.last_step.max(id.0);
         self.idle_transitions = 0;
-        let status = if matches!(work, Work::Call(_)) {
-            StepStatus::Queued
-        } else {
-            StepStatus::Waiting
-        };
+        let status = if matches!(work, Work::Call(_)) { StepStatus::Queued } else { StepStatus::Waiting };
         self.steps.insert(
             id,
             Step {
@@ -446,10 +389,7 @@ impl RunState {
             self.signals.remove(at);
         }
         if let Some(outcome) = outcome {
-            self.wakes.push_back(Wake::StepEnded {
-                tag: step.tag,
-                outcome,
-            });
+            self.wakes.push_back(Wake::StepEnded { tag: step.tag, outcome });
         }
     }
 

@@ -19,10 +19,7 @@ impl Partition {
     pub fn next_due(&self) -> (Option<Due>, Option<Due>) {
         let timer = self.index.ticks.first().map(|(at, ..)| *at);
         let ticks = timer.into_iter().chain(self.next_expiry()).min();
-        (
-            ticks.map(Due::Ticks),
-            self.index.wall.first().map(|(at, ..)| Due::Wall(*at)),
-        )
+        (ticks.map(Due::Ticks), self.index.wall.first().map(|(at, ..)| Due::Wall(*at)))
     }
 
     pub(super) fn tick(&mut self, limit: usize) -> Reply {
@@ -38,20 +35,10 @@ impl Partition {
 
     /// Takes the next due moment out of the index, so that each is handled once.
     fn take_due(&mut self) -> Option<(RunId, Cause)> {
-        if self
-            .index
-            .ticks
-            .first()
-            .is_some_and(|(at, ..)| *at <= self.now.ticks)
-        {
+        if self.index.ticks.first().is_some_and(|(at, ..)| *at <= self.now.ticks) {
             return self.index.ticks.pop_first().map(|(_, run, cause)| (run, cause));
         }
-        if self
-            .index
-            .wall
-            .first()
-            .is_some_and(|(at, ..)| *at <= self.now.wall)
-        {
+        if self.index.wall.first().is_some_and(|(at, ..)| *at <= self.now.wall) {
             return self.index.wall.pop_first().map(|(_, run, cause)| (run, cause));
         }
         None
@@ -90,46 +77,33 @@ impl Partition {
         let timeout = |what: &str| Failure::new(Failure::TIMEOUT, format!("{what} within its time limit"));
         match (&open.work, &open.status) {
             (Work::Sleep(_), _) => {
-                self.emit(
-                    run,
-                    Entry::StepSucceeded {
-                        step,
-                        attempt: 0,
-                        output: Json::null(),
-                    },
-                );
+                self.emit(run, Entry::StepSucceeded { step, attempt: 0, output: Json::null() });
             }
             // The back-off is over: the step stands in its queue again.
             (Work::Call(_), StepStatus::Backoff { .. }) => {
                 return self.index.step(&slot.state, step, now, graces, true);
             }
             (Work::Call(call), StepStatus::Running { .. }) if !call.callback => {
-                let attempt = AttemptId {
-                    run,
-                    step,
-                    attempt: open.attempts,
-                };
+                let attempt = AttemptId { run, step, attempt: open.attempts };
                 self.stop_attempt(run, step, attempt.attempt, 0);
                 return self.attempt_failed(attempt, timeout("the attempt did not end"), true);
             }
-            _ => {
-                let running = slot.state.running_attempt(step);
-                let failure = timeout("it was not completed");
-                self.emit(
-                    run,
-                    Entry::StepFailed {
-                        step,
-                        attempt: 0,
-                        failure,
-                        draining: false,
-                    },
-                );
-                if let Some(attempt) = running {
-                    self.stop_attempt(run, step, attempt, 0);
-                }
-            }
+            _ => self.step_timed_out(run, step, timeout("it was not completed")),
         }
         self.finish_cancel(run);
         self.to_advance.push_back(run);
+    }
+
+    /// A wait took too long. A callback step's function may still be executing: it is told.
+    fn step_timed_out(&mut self, run: RunId, step: StepId, failure: Failure) {
+        let Some(state) = self.state(run) else { return };
+        if state.phase == Phase::Cancelling {
+            return self.cancel_step(run, step, 0);
+        }
+        let running = state.running_attempt(step);
+        self.emit(run, Entry::StepFailed { step, attempt: 0, failure, draining: false });
+        if let Some(attempt) = running {
+            self.stop_attempt(run, step, attempt, 0);
+        }
     }
 }

@@ -16,10 +16,7 @@ impl Partition {
     /// A run, if it is in memory.
     pub fn run(&self, now: Now, run: RunId) -> Option<RunView> {
         let state = self.state(run)?;
-        Some(RunView {
-            summary: summarise(state, now),
-            ..view(state, now)
-        })
+        Some(RunView { summary: summarise(state, now), ..view(state, now) })
     }
 
     pub(super) fn summary(&self, run: RunId) -> Option<RunSummary> {
@@ -36,20 +33,14 @@ impl Partition {
         let Some(slot) = self.runs.get(&run) else {
             return Vec::new();
         };
-        slot.tail
-            .iter()
-            .filter(|line| line.seq > after)
-            .cloned()
-            .collect()
+        slot.tail.iter().filter(|line| line.seq > after).cloned().collect()
     }
 
     /// Every run that changed since its row was written: what a list must take from memory instead of from rows. Runs
     /// deleted but not yet removed from the rows come with `None`.
     pub fn dirty_runs(&self, now: Now) -> Vec<(RunId, Option<RunSummary>)> {
-        let dirty = self
-            .dirty
-            .iter()
-            .map(|(_, run)| (*run, self.state(*run).map(|state| summarise(state, now))));
+        let dirty =
+            self.dirty.iter().map(|(_, run)| (*run, self.state(*run).map(|state| summarise(state, now))));
         dirty.chain(self.deleted.keys().map(|run| (*run, None))).collect()
     }
 
@@ -62,10 +53,7 @@ impl Partition {
     /// Keys that changed since their row was written; deleted ones with `None`.
     pub fn dirty_keys(&self) -> Vec<(KeyId, Option<Key>)> {
         let found = |id: &KeyId| self.keys.get(id).and_then(|slot| slot.key.clone());
-        self.dirty_keys
-            .iter()
-            .map(|(_, id)| (id.clone(), found(id)))
-            .collect()
+        self.dirty_keys.iter().map(|(_, id)| (id.clone(), found(id))).collect()
     }
 
     /// Calls that wait for a worker: (namespace, queue, function, how many, whether a connected worker serves it).
@@ -75,13 +63,7 @@ impl Partition {
             &std::collections::BTreeSet<_>,
         )| {
             let served = self.serves(namespace, queue, function);
-            (
-                namespace.clone(),
-                queue.clone(),
-                function.clone(),
-                line.len(),
-                served,
-            )
+            (namespace.clone(), queue.clone(), function.clone(), line.len(), served)
         };
         self.index.ready.iter().map(depth).collect()
     }
@@ -100,11 +82,7 @@ fn view(state: &RunState, now: Now) -> RunView {
         input: state.created.input.clone(),
         outcome: state.outcome.clone(),
         status: state.status.clone(),
-        steps: state
-            .steps
-            .iter()
-            .map(|(id, step)| step_view(*id, step, now))
-            .collect(),
+        steps: state.steps.iter().map(|(id, step)| step_view(*id, step, now)).collect(),
         entries: state.entries,
     }
 }
@@ -159,20 +137,10 @@ fn waiting(state: &RunState, now: Now) -> Option<Waiting> {
         return None;
     }
     if let Some((since, reason)) = &state.repair {
-        return Some(Waiting {
-            kind: WaitKind::Repair,
-            since: *since,
-            until: None,
-            name: reason.clone(),
-        });
+        return Some(Waiting { kind: WaitKind::Repair, since: *since, until: None, name: reason.clone() });
     }
     if let Some(since) = state.paused {
-        return Some(Waiting {
-            kind: WaitKind::Pause,
-            since,
-            until: None,
-            name: String::new(),
-        });
+        return Some(Waiting { kind: WaitKind::Pause, since, until: None, name: String::new() });
     }
     if state.is_queued() && !state.wakes.is_empty() {
         let since = state.created_at.wall;
@@ -194,28 +162,14 @@ fn waiting(state: &RunState, now: Now) -> Option<Waiting> {
     }
     if state.ending.is_some() {
         let (child, _) = state.children.first_key_value()?;
-        let since = state
-            .started_at
-            .map_or(state.created_at.wall, |started| started.wall);
-        return Some(Waiting {
-            kind: WaitKind::Child,
-            since,
-            until: None,
-            name: child.to_string(),
-        });
+        let since = state.started_at.map_or(state.created_at.wall, |started| started.wall);
+        return Some(Waiting { kind: WaitKind::Child, since, until: None, name: child.to_string() });
     }
     if !state.wakes.is_empty() || state.steps.values().any(Step::is_running) {
         return None;
     }
     let all = state.steps.values().filter_map(|step| step_waiting(step, now));
-    all.min_by_key(|waiting| {
-        (
-            urgency(waiting.kind),
-            waiting.until.is_none(),
-            waiting.until,
-            waiting.since,
-        )
-    })
+    all.min_by_key(|waiting| (urgency(waiting.kind), waiting.until.is_none(), waiting.until, waiting.since))
 }
 
 /// Work that could be done comes before work that must wait.
@@ -230,23 +184,14 @@ fn urgency(kind: WaitKind) -> u8 {
 fn step_waiting(step: &Step, now: Now) -> Option<Waiting> {
     let since = step.begun.wall;
     let until = step.due(0).map(|due| due.shown(now));
-    let waiting = |kind, since, until, name: &str| {
-        Some(Waiting {
-            kind,
-            since,
-            until,
-            name: name.to_owned(),
-        })
-    };
+    let waiting =
+        |kind, since, until, name: &str| Some(Waiting { kind, since, until, name: name.to_owned() });
     match (&step.work, &step.status) {
         (_, StepStatus::Running { .. }) => None,
         (Work::Call(call), StepStatus::Queued) => waiting(WaitKind::Worker, since, None, &call.function),
-        (Work::Call(_), StepStatus::Backoff { until, since }) => waiting(
-            WaitKind::Retry,
-            *since,
-            Some(Due::Ticks(*until).shown(now)),
-            &step.path,
-        ),
+        (Work::Call(_), StepStatus::Backoff { until, since }) => {
+            waiting(WaitKind::Retry, *since, Some(Due::Ticks(*until).shown(now)), &step.path)
+        }
         (Work::Call(_) | Work::Callback { .. }, StepStatus::Waiting) => {
             waiting(WaitKind::Callback, since, until, &step.path)
         }

@@ -42,11 +42,7 @@ impl Worker {
     }
 
     fn free(&self) -> usize {
-        if self.draining {
-            0
-        } else {
-            (self.spec.slots as usize).saturating_sub(self.attempts.len())
-        }
+        if self.draining { 0 } else { (self.spec.slots as usize).saturating_sub(self.attempts.len()) }
     }
 }
 
@@ -57,18 +53,11 @@ impl Partition {
         spec: Spec,
         claimed: &[(AttemptId, Token)],
     ) -> Reply {
-        let worker = Worker {
-            spec,
-            attempts: BTreeSet::new(),
-            draining: false,
-            last_seen: self.now.ticks,
-        };
+        let worker = Worker { spec, attempts: BTreeSet::new(), draining: false, last_seen: self.now.ticks };
         self.workers.insert(id, worker);
         let mut claims = Claims::default();
         for (attempt, token) in claimed {
-            let state = self
-                .state(attempt.run)
-                .filter(|_| *token == self.lease_token(*attempt));
+            let state = self.state(attempt.run).filter(|_| *token == self.lease_token(*attempt));
             let running =
                 state.is_some_and(|state| state.running_attempt(attempt.step) == Some(attempt.attempt));
             let draining =
@@ -83,11 +72,7 @@ impl Partition {
             if draining || cancelling {
                 // It was to be stopped, and may not have been told.
                 let grace_ms = if draining { 0 } else { self.config.cancel_grace_ms };
-                self.effect(Effect::Stop {
-                    worker: id,
-                    attempt: *attempt,
-                    grace_ms,
-                });
+                self.effect(Effect::Stop { worker: id, attempt: *attempt, grace_ms });
             }
         }
         Reply::Claims(claims)
@@ -128,12 +113,8 @@ impl Partition {
         let now = self.now.ticks;
         let lease = self.config.lease_ms;
         let silent = |worker: &Worker| worker.last_seen.plus(lease) <= now;
-        let lost: Vec<WorkerId> = self
-            .workers
-            .iter()
-            .filter(|(_, worker)| silent(worker))
-            .map(|(id, _)| *id)
-            .collect();
+        let lost: Vec<WorkerId> =
+            self.workers.iter().filter(|(_, worker)| silent(worker)).map(|(id, _)| *id).collect();
         for id in lost {
             let Some(worker) = self.workers.remove(&id) else {
                 continue;
@@ -156,10 +137,7 @@ impl Partition {
 
     /// When the next lease or grace is over.
     pub(super) fn next_expiry(&self) -> Option<Ticks> {
-        let leases = self
-            .workers
-            .values()
-            .map(|worker| worker.last_seen.plus(self.config.lease_ms));
+        let leases = self.workers.values().map(|worker| worker.last_seen.plus(self.config.lease_ms));
         leases.chain(self.orphans.values().copied()).min()
     }
 
@@ -229,7 +207,5 @@ impl Partition {
 }
 
 fn state_is_cancelling(partition: &Partition, run: RunId) -> bool {
-    partition
-        .state(run)
-        .is_some_and(|state| state.phase == super::life::Phase::Cancelling)
+    partition.state(run).is_some_and(|state| state.phase == super::life::Phase::Cancelling)
 }

@@ -53,12 +53,7 @@ fn a_failure_that_must_not_be_retried_is_not() {
     let mut world = one_call(|call| call.retry = retry(5, 10));
     let run = world.start(flow("f"));
     let offer = world.offer();
-    world
-        .report(
-            &offer,
-            Report::Failed(Failure::new("Bad", "input").not_retryable()),
-        )
-        .expect("reported");
+    world.report(&offer, Report::Failed(Failure::new("Bad", "input").not_retryable())).expect("reported");
     assert_eq!(world.state(run), State::Failed);
 }
 
@@ -74,16 +69,8 @@ fn the_same_report_again_is_a_success_and_another_one_a_conflict() {
     let other = Report::Succeeded(Json::trusted("{\"ok\":false}"));
     assert_eq!(world.report(&offer, other), Err(Refusal::Conflict(offer.attempt)));
     world.evict();
-    assert_eq!(
-        world.report(&offer, again),
-        Ok(Reply::AlreadyRecorded),
-        "also when the run is a row only"
-    );
-    let forged = Command::Report {
-        attempt: offer.attempt,
-        token: Token([0; 16]),
-        report: Report::Stopped,
-    };
+    assert_eq!(world.report(&offer, again), Ok(Reply::AlreadyRecorded), "also when the run is a row only");
+    let forged = Command::Report { attempt: offer.attempt, token: Token([0; 16]), report: Report::Stopped };
     assert_eq!(world.send(forged), Err(Refusal::LeaseLost(offer.attempt)));
 }
 
@@ -93,9 +80,7 @@ fn a_silent_worker_loses_its_attempts_after_a_lease() {
     let run = world.start(flow("f"));
     let lost = world.offer();
     world.pass(20_000);
-    world
-        .send(Command::Heartbeat { worker: WorkerId(1) })
-        .expect("alive");
+    world.send(Command::Heartbeat { worker: WorkerId(1) }).expect("alive");
     world.pass(29_999);
     assert!(world.evicted.is_empty());
     world.pass(1);
@@ -114,23 +99,9 @@ fn a_worker_that_comes_back_in_time_keeps_its_attempts() {
     let mut world = one_call(|_| {});
     let run = world.start(flow("f"));
     let offer = world.offer();
-    world
-        .send(Command::DisconnectWorker {
-            worker: WorkerId(1),
-            goodbye: false,
-        })
-        .expect("gone");
+    world.send(Command::DisconnectWorker { worker: WorkerId(1), goodbye: false }).expect("gone");
     world.pass(2_999);
-    let claims = vec![
-        (offer.attempt, offer.token),
-        (
-            AttemptId {
-                attempt: 9,
-                ..offer.attempt
-            },
-            offer.token,
-        ),
-    ];
+    let claims = vec![(offer.attempt, offer.token), (AttemptId { attempt: 9, ..offer.attempt }, offer.token)];
     let answer = world.reconnect(2, &["a"], 1, claims);
     assert_eq!(answer.keep, [offer.attempt]);
     assert_eq!(answer.drop.len(), 1);
@@ -146,12 +117,7 @@ fn a_lost_connection_costs_the_attempts_after_the_grace_and_goodbye_at_once() {
         world.start(flow("f"));
         world.offer();
         world.worker(2, &["a"], 1);
-        world
-            .send(Command::DisconnectWorker {
-                worker: WorkerId(1),
-                goodbye,
-            })
-            .expect("gone");
+        world.send(Command::DisconnectWorker { worker: WorkerId(1), goodbye }).expect("gone");
         if !goodbye {
             world.pass(2_999);
             assert!(world.offers.is_empty());
@@ -179,21 +145,12 @@ fn attempts_survive_a_restart_of_the_server_with_a_fresh_lease() {
 fn a_poison_step_is_given_up_after_max_crashes_and_bystanders_are_not_charged() {
     let mut world = one_call(|call| call.max_crashes = 2);
     let run = world.start(flow("f"));
-    for reason in [
-        Lost::Bystander,
-        Lost::Bystander,
-        Lost::Returned,
-        Lost::Crashed,
-        Lost::Crashed,
-    ] {
+    for reason in [Lost::Bystander, Lost::Bystander, Lost::Returned, Lost::Crashed, Lost::Crashed] {
         assert_eq!(world.state(run), State::Running);
         let offer = world.offer();
         world.report(&offer, Report::Lost(reason)).expect("reported");
     }
-    assert_eq!(
-        world.view(run).summary.error.as_deref(),
-        Some(Failure::WORKER_CRASHED)
-    );
+    assert_eq!(world.view(run).summary.error.as_deref(), Some(Failure::WORKER_CRASHED));
 }
 
 #[test]
@@ -204,17 +161,10 @@ fn at_most_once_never_runs_again() {
     });
     let run = world.start(flow("f"));
     let offer = world.offer();
-    world
-        .report(&offer, Report::Lost(Lost::Returned))
-        .expect("it was never started");
+    world.report(&offer, Report::Lost(Lost::Returned)).expect("it was never started");
     let offer = world.offer();
-    world
-        .report(&offer, Report::Lost(Lost::Bystander))
-        .expect("reported");
-    assert_eq!(
-        world.view(run).summary.error.as_deref(),
-        Some(Failure::UNKNOWN_OUTCOME)
-    );
+    world.report(&offer, Report::Lost(Lost::Bystander)).expect("reported");
+    assert_eq!(world.view(run).summary.error.as_deref(), Some(Failure::UNKNOWN_OUTCOME));
 }
 
 #[test]
@@ -228,19 +178,12 @@ fn an_attempt_over_its_limit_is_stopped_and_the_next_waits_until_it_has() {
     let slow = world.offer();
     for _ in 0..4 {
         world.pass(750);
-        world
-            .send(Command::Heartbeat { worker: WorkerId(1) })
-            .expect("alive");
-        world
-            .send(Command::Heartbeat { worker: WorkerId(2) })
-            .expect("alive");
+        world.send(Command::Heartbeat { worker: WorkerId(1) }).expect("alive");
+        world.send(Command::Heartbeat { worker: WorkerId(2) }).expect("alive");
     }
     assert_eq!(world.stops, [slow.attempt], "the worker did not do it itself");
     world.pass(1_000);
-    assert!(
-        world.offers.is_empty(),
-        "two attempts at one step never run side by side"
-    );
+    assert!(world.offers.is_empty(), "two attempts at one step never run side by side");
     assert_eq!(world.report(&slow, Report::Stopped), Ok(Reply::Done));
     let offer = world.offer();
     world.succeed(&offer);
@@ -253,16 +196,12 @@ fn higher_priority_first_then_first_in_first_out() {
     let mut runs = Vec::new();
     for priority in [0, 5, 0, 5] {
         let mut request = world.request(task("f"));
-        request.options.task = Some(TaskOptions {
-            priority,
-            ..TaskOptions::default()
-        });
+        request.options.task = Some(TaskOptions { priority, ..TaskOptions::default() });
         runs.push(world.start_run(request).expect("a start").0);
     }
     world.worker(1, &["f"], 4);
-    let order: Vec<RunId> = std::iter::from_fn(|| world.offers.pop_front())
-        .map(|(_, offer)| offer.attempt.run)
-        .collect();
+    let order: Vec<RunId> =
+        std::iter::from_fn(|| world.offers.pop_front()).map(|(_, offer)| offer.attempt.run).collect();
     assert_eq!(order, [runs[1], runs[3], runs[0], runs[2]]);
 }
 
@@ -274,17 +213,11 @@ fn a_worker_gets_only_what_it_serves_and_has_room_for() {
     }
     world.worker(1, &["f"], 1);
     assert_eq!(world.offers.len(), 1);
-    let depths: Vec<_> = world
-        .partition
-        .queue_depths()
-        .into_iter()
-        .map(|depth| (depth.2, depth.3, depth.4))
-        .collect();
+    let depths: Vec<_> =
+        world.partition.queue_depths().into_iter().map(|depth| (depth.2, depth.3, depth.4)).collect();
     assert_eq!(depths, [("f".into(), 1, true), ("g".into(), 1, false)]);
     let offer = world.offer();
-    world
-        .send(Command::DrainWorker { worker: WorkerId(1) })
-        .expect("draining");
+    world.send(Command::DrainWorker { worker: WorkerId(1) }).expect("draining");
     world.succeed(&offer);
     assert!(world.offers.is_empty());
 }
@@ -297,11 +230,7 @@ fn work_spreads_over_workers() {
     for _ in 0..6 {
         world.start(task("f"));
     }
-    let of_first = world
-        .offers
-        .iter()
-        .filter(|(worker, _)| *worker == WorkerId(1))
-        .count();
+    let of_first = world.offers.iter().filter(|(worker, _)| *worker == WorkerId(1)).count();
     assert_eq!(of_first, 3);
 }
 

@@ -15,18 +15,10 @@ fn the_shared_vectors_hold() {
         let input = case["input"].as_str().expect("an input text");
         match case["canonical"].as_str() {
             Some(expected) => assert_eq!(canonicalize(input).as_deref(), Ok(expected), "of {input:?}"),
-            None => assert!(
-                canonicalize(input).is_err(),
-                "{input:?} should be refused: {}",
-                case["error"]
-            ),
+            None => assert!(canonicalize(input).is_err(), "{input:?} should be refused: {}", case["error"]),
         }
         if let Some(expected) = case["fingerprint"].as_str() {
-            assert_eq!(
-                Fingerprint::of(input).expect("a fingerprint").to_string(),
-                expected,
-                "of {input:?}"
-            );
+            assert_eq!(Fingerprint::of(input).expect("a fingerprint").to_string(), expected, "of {input:?}");
         }
     }
 }
@@ -35,10 +27,7 @@ fn the_shared_vectors_hold() {
 fn neighbouring_integers_beyond_doubles_differ() {
     let of = |text: &str| Fingerprint::of(text).expect("valid");
     assert_ne!(of("9007199254740992"), of("9007199254740993"));
-    assert_eq!(
-        of(r#"{"b":1,"a":[1.0, 2e3]}"#),
-        of(r#" { "a" : [1.00,2000.0] , "b" : 1 } "#)
-    );
+    assert_eq!(of(r#"{"b":1,"a":[1.0, 2e3]}"#), of(r#" { "a" : [1.00,2000.0] , "b" : 1 } "#));
 }
 
 #[test]
@@ -46,12 +35,7 @@ fn an_error_says_where() {
     let error = canonicalize(r#"{"a":1,"a":2}"#).expect_err("a duplicate");
     assert_eq!(error.to_string(), r#"the key "a" stands twice at byte 7"#);
     let deep = "[".repeat(100_000);
-    assert!(
-        canonicalize(&deep)
-            .expect_err("too deep")
-            .what
-            .contains("512 levels")
-    );
+    assert!(canonicalize(&deep).expect_err("too deep").what.contains("512 levels"));
 }
 
 proptest! {

@@ -5,10 +5,7 @@ use riverrun_kernel::*;
 use crate::world::{Op, World, call, flow, task};
 
 fn cancel(run: RunId) -> Command {
-    Command::Cancel {
-        run,
-        reason: "test".into(),
-    }
+    Command::Cancel { run, reason: "test".into() }
 }
 
 #[test]
@@ -18,11 +15,7 @@ fn a_queued_run_is_cancelled_at_once() {
     assert_eq!(world.send(cancel(run)), Ok(Reply::State(State::Cancelled)));
     world.worker(1, &["f"], 1);
     assert!(world.offers.is_empty());
-    assert_eq!(
-        world.send(cancel(run)),
-        Ok(Reply::State(State::Cancelled)),
-        "again changes nothing"
-    );
+    assert_eq!(world.send(cancel(run)), Ok(Reply::State(State::Cancelled)), "again changes nothing");
 }
 
 #[test]
@@ -47,16 +40,11 @@ fn a_cancelled_attempt_has_a_grace_and_no_more() {
     world.send(cancel(run)).expect("cancelling");
     for _ in 0..31 {
         world.pass(10_000);
-        world
-            .send(Command::Heartbeat { worker: WorkerId(1) })
-            .expect("alive");
+        world.send(Command::Heartbeat { worker: WorkerId(1) }).expect("alive");
     }
     assert_eq!(world.state(run), State::Cancelled);
     let hint = world.send(Command::Delete { run });
-    assert!(
-        matches!(hint, Err(Refusal::WrongState { .. })),
-        "its attempt may still be executing: {hint:?}"
-    );
+    assert!(matches!(hint, Err(Refusal::WrongState { .. })), "its attempt may still be executing: {hint:?}");
 }
 
 #[test]
@@ -113,33 +101,21 @@ fn a_failed_run_is_resumed_at_the_step_that_failed() {
     world.evict();
     world.send(Command::Resume { run }).expect("reopened");
     let again = world.offer();
-    assert_eq!(
-        (&again.path, &again.idempotency_key),
-        (&failed.path, &failed.idempotency_key)
-    );
+    assert_eq!((&again.path, &again.idempotency_key), (&failed.path, &failed.idempotency_key));
     world.succeed(&again);
     let last = world.offer();
     assert_eq!(last.call.function, "c");
     world.succeed(&last);
     assert_eq!(world.state(run), State::Succeeded);
     let refused = world.send(Command::Resume { run });
-    assert!(matches!(
-        refused,
-        Err(Refusal::WrongState {
-            state: State::Succeeded,
-            ..
-        })
-    ));
+    assert!(matches!(refused, Err(Refusal::WrongState { state: State::Succeeded, .. })));
 }
 
 #[test]
 fn only_closed_runs_are_deleted_and_then_nobody_knows_them() {
     let mut world = World::new(&[("f", vec![Op::Sleep(10)])]);
     let run = world.start(flow("f"));
-    assert!(matches!(
-        world.send(Command::Delete { run }),
-        Err(Refusal::WrongState { .. })
-    ));
+    assert!(matches!(world.send(Command::Delete { run }), Err(Refusal::WrongState { .. })));
     world.pass(10);
     world.checkpoint(10);
     world.send(Command::Delete { run }).expect("deleted");
@@ -154,11 +130,6 @@ fn labels_are_replaced_also_on_a_closed_run() {
     let mut world = World::new(&[("f", vec![])]);
     let run = world.start(flow("f"));
     let labels = Labels::from([("team".to_owned(), "blue".to_owned())]);
-    world
-        .send(Command::SetLabels {
-            run,
-            labels: labels.clone(),
-        })
-        .expect("set");
+    world.send(Command::SetLabels { run, labels: labels.clone() }).expect("set");
     assert_eq!(world.view(run).summary.labels, labels);
 }

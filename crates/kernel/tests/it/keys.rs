@@ -52,13 +52,7 @@ fn in_flight_it_is_joined_rejected_or_restarted() {
     assert_eq!((kind, generation), (StartKind::Created, 1));
     assert_eq!(start(&mut world, |_| {}), Ok((run, StartKind::Attached, 1)));
     let rejected = start(&mut world, |key| key.on_running = OnRunning::Reject);
-    assert!(matches!(
-        rejected,
-        Err(Refusal::KeyRejected {
-            state: State::Running,
-            ..
-        })
-    ));
+    assert!(matches!(rejected, Err(Refusal::KeyRejected { state: State::Running, .. })));
     let (second, kind, generation) =
         start(&mut world, |key| key.on_running = OnRunning::Restart).expect("restarted");
     assert_eq!((kind, generation), (StartKind::Created, 2));
@@ -68,11 +62,7 @@ fn in_flight_it_is_joined_rejected_or_restarted() {
     assert!(world.offers.is_empty(), "two generations never run side by side");
     let (third, ..) = start(&mut world, |key| key.force = true).expect("forced");
     assert_eq!(world.state(second), State::Cancelled);
-    assert_eq!(
-        world.waiting(third),
-        Some(WaitKind::Predecessor),
-        "the first's attempt still executes"
-    );
+    assert_eq!(world.waiting(third), Some(WaitKind::Predecessor), "the first's attempt still executes");
     world.report(&old, Report::Stopped).expect("stopped");
     assert_eq!(world.state(run), State::Cancelled);
     assert_eq!(world.offer().attempt.run, third);
@@ -85,11 +75,7 @@ fn a_success_is_reused_rerun_or_rejected() {
     finish(&mut world, true);
     assert_eq!(start(&mut world, |_| {}), Ok((run, StartKind::Reused, 1)));
     world.evict();
-    assert_eq!(
-        start(&mut world, |_| {}),
-        Ok((run, StartKind::Reused, 1)),
-        "also from rows"
-    );
+    assert_eq!(start(&mut world, |_| {}), Ok((run, StartKind::Reused, 1)), "also from rows");
     assert!(matches!(
         start(&mut world, |key| key.on_success = OnSuccess::Reject),
         Err(Refusal::KeyRejected { .. })
@@ -140,10 +126,7 @@ fn a_failure_is_rerun_resumed_or_returned() {
     );
     assert_eq!(start(&mut world, |_| {}), Ok((run, StartKind::Attached, 1)));
     finish(&mut world, false);
-    assert!(matches!(
-        start(&mut world, |_| {}),
-        Ok((_, StartKind::Created, 2))
-    ));
+    assert!(matches!(start(&mut world, |_| {}), Ok((_, StartKind::Created, 2))));
 }
 
 #[test]
@@ -151,20 +134,12 @@ fn a_cancelled_run_is_returned_by_default() {
     let mut world = world();
     let (run, ..) = start(&mut world, |_| {}).expect("started");
     let offer = world.offer();
-    world
-        .send(Command::Cancel {
-            run,
-            reason: String::new(),
-        })
-        .expect("cancelling");
+    world.send(Command::Cancel { run, reason: String::new() }).expect("cancelling");
     world.report(&offer, Report::Stopped).expect("stopped");
     assert_eq!(start(&mut world, |_| {}), Ok((run, StartKind::Reused, 1)));
     assert!(matches!(
         start(&mut world, |key| key.on_failure = Some(OnFailure::Resume)),
-        Err(Refusal::WrongState {
-            state: State::Cancelled,
-            ..
-        })
+        Err(Refusal::WrongState { state: State::Cancelled, .. })
     ));
     let rerun = start(&mut world, |key| key.on_failure = Some(OnFailure::Rerun));
     assert!(matches!(rerun, Ok((_, StartKind::Created, 2))));
@@ -174,17 +149,11 @@ fn a_cancelled_run_is_returned_by_default() {
 fn after_too_many_failures_in_a_row_only_force_starts_another() {
     let mut world = world();
     for generation in 1..=3 {
-        assert_eq!(
-            start(&mut world, |key| key.max_generations = 3).map(|found| found.2),
-            Ok(generation)
-        );
+        assert_eq!(start(&mut world, |key| key.max_generations = 3).map(|found| found.2), Ok(generation));
         finish(&mut world, false);
     }
     let refused = start(&mut world, |key| key.max_generations = 3);
-    assert!(matches!(
-        refused,
-        Err(Refusal::TooManyGenerations { failures: 3, .. })
-    ));
+    assert!(matches!(refused, Err(Refusal::TooManyGenerations { failures: 3, .. })));
     assert!(start(&mut world, |key| key.force = true).is_ok());
 }
 
@@ -211,25 +180,16 @@ fn the_time_to_live_counts_from_the_end_and_is_exact() {
     world.pass(day - 1);
     assert_eq!(start(&mut world, |_| {}), Ok((run, StartKind::Reused, 1)));
     world.pass(1);
-    assert!(
-        matches!(start(&mut world, |_| {}), Ok((_, StartKind::Created, 1))),
-        "an expired key runs again"
-    );
+    assert!(matches!(start(&mut world, |_| {}), Ok((_, StartKind::Created, 1))), "an expired key runs again");
 }
 
 #[test]
 fn without_a_time_to_live_only_callers_in_flight_join() {
     let mut world = world();
     let (run, ..) = start(&mut world, |key| key.ttl = Ttl::Ms(0)).expect("started");
-    assert_eq!(
-        start(&mut world, |key| key.ttl = Ttl::Ms(0)),
-        Ok((run, StartKind::Attached, 1))
-    );
+    assert_eq!(start(&mut world, |key| key.ttl = Ttl::Ms(0)), Ok((run, StartKind::Attached, 1)));
     finish(&mut world, true);
-    assert!(matches!(
-        start(&mut world, |key| key.ttl = Ttl::Ms(0)),
-        Ok((_, StartKind::Created, 1))
-    ));
+    assert!(matches!(start(&mut world, |key| key.ttl = Ttl::Ms(0)), Ok((_, StartKind::Created, 1))));
 }
 
 #[test]
@@ -241,17 +201,8 @@ fn a_deleted_result_is_said_to_be_gone() {
     world.send(Command::Delete { run }).expect("deleted");
     world.evict();
     let key = key_id(&mut world);
-    assert_eq!(
-        start(&mut world, |_| {}),
-        Err(Refusal::KeyPurged {
-            key: key.clone(),
-            run
-        })
-    );
-    assert!(matches!(
-        start(&mut world, |key| key.rerun_purged = true),
-        Ok((_, StartKind::Created, 2))
-    ));
+    assert_eq!(start(&mut world, |_| {}), Err(Refusal::KeyPurged { key: key.clone(), run }));
+    assert!(matches!(start(&mut world, |key| key.rerun_purged = true), Ok((_, StartKind::Created, 2))));
 }
 
 #[test]
@@ -259,24 +210,12 @@ fn a_key_is_forgotten_on_request_but_not_in_flight() {
     let mut world = world();
     let (run, ..) = start(&mut world, |_| {}).expect("started");
     let key = key_id(&mut world);
-    let delete = |cancel| Command::DeleteKey {
-        key: key.clone(),
-        cancel,
-    };
-    assert_eq!(
-        world.send(delete(false)),
-        Err(Refusal::KeyInFlight {
-            key: key.clone(),
-            run
-        })
-    );
+    let delete = |cancel| Command::DeleteKey { key: key.clone(), cancel };
+    assert_eq!(world.send(delete(false)), Err(Refusal::KeyInFlight { key: key.clone(), run }));
     world.send(delete(true)).expect("cancelled and forgotten");
     assert_eq!(world.state(run), State::Cancelling);
     assert_eq!(world.send(delete(false)), Err(Refusal::UnknownKey(key.clone())));
-    assert!(matches!(
-        start(&mut world, |_| {}),
-        Ok((_, StartKind::Created, 1))
-    ));
+    assert!(matches!(start(&mut world, |_| {}), Ok((_, StartKind::Created, 1))));
 }
 
 #[test]
@@ -286,10 +225,7 @@ fn a_clients_own_run_id_finds_its_run_again() {
     request.client_id = true;
     let run = request.run;
     assert_eq!(world.start_run(request.clone()), Ok((run, StartKind::Created, 1)));
-    assert_eq!(
-        world.start_run(request.clone()),
-        Ok((run, StartKind::Attached, 1))
-    );
+    assert_eq!(world.start_run(request.clone()), Ok((run, StartKind::Attached, 1)));
     finish(&mut world, true);
     world.evict();
     assert_eq!(world.start_run(request.clone()), Ok((run, StartKind::Reused, 1)));
@@ -320,9 +256,7 @@ fn an_expired_key_is_swept_and_no_other() {
     finish(&mut world, true);
     world.evict();
     let key = key_id(&mut world);
-    world
-        .send(Command::SweepKey { key: key.clone() })
-        .expect("left alone");
+    world.send(Command::SweepKey { key: key.clone() }).expect("left alone");
     world.evict();
     assert!(world.table.keys.contains_key(&key));
     world.pass(1_000);

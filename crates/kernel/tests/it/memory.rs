@@ -26,11 +26,7 @@ fn a_sleeping_run_costs_a_stub_and_wakes_in_time() {
     world.evict();
     assert_eq!(world.partition.loaded(), (0, 100));
     world.crash();
-    assert_eq!(
-        world.partition.loaded(),
-        (0, 100),
-        "recovery loads nothing that only sleeps"
-    );
+    assert_eq!(world.partition.loaded(), (0, 100), "recovery loads nothing that only sleeps");
     world.pass(1_000);
     for run in runs {
         assert_eq!(world.state(run), State::Succeeded);
@@ -65,22 +61,10 @@ fn what_changes_while_a_slice_is_written_stays_dirty() {
     let rows = world.partition.checkpoint_slice(10);
     assert_eq!(rows.runs.len(), 1);
     let number = world.partition.next_record();
-    world
-        .send(Command::Signal {
-            run,
-            name: "go".into(),
-            payload: Json::null(),
-            id: None,
-        })
-        .expect("sent");
+    world.send(Command::Signal { run, name: "go".into(), payload: Json::null(), id: None }).expect("sent");
     world.partition.checkpointed();
     assert_eq!(world.partition.trim_point(), number);
-    let tail: Vec<u64> = world
-        .partition
-        .journal_tail(run, 0)
-        .iter()
-        .map(|line| line.seq)
-        .collect();
+    let tail: Vec<u64> = world.partition.journal_tail(run, 0).iter().map(|line| line.seq).collect();
     assert_eq!(
         tail.first(),
         Some(&(rows.journal.len() as u64 + 1)),
@@ -102,10 +86,7 @@ fn a_million_timers_tick_without_scanning() {
     }
     assert_eq!(world.partition.next_due().0, Some(Due::Ticks(Ticks(1_000))));
     world.now.ticks = Ticks(1_009);
-    world
-        .partition
-        .apply(world.now, Command::Tick { limit: 100 }, &world.library)
-        .expect("a tick");
+    world.partition.apply(world.now, Command::Tick { limit: 100 }, &world.library).expect("a tick");
     let loads = world.partition.take_decided().effects;
     assert_eq!(loads.len(), 10, "only what is due is asked for");
 }

@@ -78,39 +78,18 @@ fn flows() -> Vec<(&'static str, Vec<Op>)> {
     let mut quick = called_back.clone();
     "b".clone_into(&mut quick.function);
     vec![
-        (
-            "steps",
-            vec![Op::Call(flaky.clone()), Op::Sleep(40), Op::Call(limited.clone())],
-        ),
+        ("steps", vec![Op::Call(flaky.clone()), Op::Sleep(40), Op::Call(limited.clone())]),
         ("both", vec![Op::Both(flaky, limited), Op::Call(once)]),
-        (
-            "signal",
-            vec![Op::Signal("go", Some(1_000)), Op::Signal("go", Some(300_000))],
-        ),
+        ("signal", vec![Op::Signal("go", Some(1_000)), Op::Signal("go", Some(300_000))]),
         ("callback", vec![Op::Call(called_back), Op::Callback(Some(5_000))]),
         ("quick", vec![Op::Call(quick)]),
         ("spin", vec![Op::Spin(500), Op::Sleep(1), Op::Fail]),
         ("endless", vec![Op::Spin(u32::MAX)]),
         ("broken", vec![Op::Sleep(3), Op::Broken]),
-        (
-            "parent",
-            vec![Op::Child("steps", true, OnParentEnd::Cancel, None)],
-        ),
-        (
-            "guardian",
-            vec![Op::Child("steps", false, OnParentEnd::Wait, None), Op::Sleep(2)],
-        ),
-        (
-            "careless",
-            vec![
-                Op::Child("signal", false, OnParentEnd::Abandon, None),
-                Op::Call(call("b")),
-            ],
-        ),
-        (
-            "shared",
-            vec![Op::Child("steps", true, OnParentEnd::Cancel, Some("k"))],
-        ),
+        ("parent", vec![Op::Child("steps", true, OnParentEnd::Cancel, None)]),
+        ("guardian", vec![Op::Child("steps", false, OnParentEnd::Wait, None), Op::Sleep(2)]),
+        ("careless", vec![Op::Child("signal", false, OnParentEnd::Abandon, None), Op::Call(call("b"))]),
+        ("shared", vec![Op::Child("steps", true, OnParentEnd::Cancel, Some("k"))]),
     ]
 }
 
@@ -157,9 +136,8 @@ impl Player {
                 self.begin(request);
             }
             Move::StartTask(which) => {
-                let mut request = self
-                    .world
-                    .request(task(["a", "b", "once", "unknown"][*which as usize % 4]));
+                let mut request =
+                    self.world.request(task(["a", "b", "once", "unknown"][*which as usize % 4]));
                 if which % 4 == 0 {
                     request.options.queue_ttl_ms = Some(1_000);
                 }
@@ -171,10 +149,7 @@ impl Player {
             Move::StartKeyed(how, input) => self.start_keyed(*how, *input),
             Move::Cancel(which) => {
                 if let Some(run) = self.pick(*which) {
-                    self.send(Command::Cancel {
-                        run,
-                        reason: String::new(),
-                    });
+                    self.send(Command::Cancel { run, reason: String::new() });
                 }
             }
             Move::Pause(which) => {
@@ -195,12 +170,7 @@ impl Player {
             Move::Signal(which) => {
                 if let Some(run) = self.pick(*which) {
                     let id = (which % 3 == 0).then(|| which.to_string());
-                    self.send(Command::Signal {
-                        run,
-                        name: "go".into(),
-                        payload: Json::null(),
-                        id,
-                    });
+                    self.send(Command::Signal { run, name: "go".into(), payload: Json::null(), id });
                 }
             }
             Move::Callback(which) => self.call_back(*which),
@@ -220,10 +190,7 @@ impl Player {
             Move::Worker(which) => self.connect(*which),
             Move::Goodbye(which, goodbye) => {
                 let worker = WorkerId(u64::from(*which) % (self.workers + 1));
-                self.send(Command::DisconnectWorker {
-                    worker,
-                    goodbye: *goodbye,
-                });
+                self.send(Command::DisconnectWorker { worker, goodbye: *goodbye });
             }
             Move::Heartbeat(which) => {
                 let worker = WorkerId(u64::from(*which) % (self.workers + 1));
@@ -247,8 +214,7 @@ impl Player {
                 self.workers += 1;
             }
         }
-        self.offers
-            .extend(self.world.offers.drain(..).map(|(_, offer)| offer));
+        self.offers.extend(self.world.offers.drain(..).map(|(_, offer)| offer));
     }
 
     fn begin(&mut self, request: StartRun) {
@@ -264,12 +230,8 @@ impl Player {
         let mut key = key_options(input);
         key.on_running = [OnRunning::Attach, OnRunning::Restart, OnRunning::Reject][how as usize % 3];
         key.on_success = [OnSuccess::Reuse, OnSuccess::Rerun, OnSuccess::Reject][how as usize / 3 % 3];
-        key.on_failure = [
-            None,
-            Some(OnFailure::Resume),
-            Some(OnFailure::Rerun),
-            Some(OnFailure::Return),
-        ][how as usize / 9 % 4];
+        key.on_failure = [None, Some(OnFailure::Resume), Some(OnFailure::Rerun), Some(OnFailure::Return)]
+            [how as usize / 9 % 4];
         key.force = how > 230;
         key.allow_new_input = how.is_multiple_of(2);
         request.key = Some(key);
@@ -283,22 +245,10 @@ impl Player {
             return;
         };
         let text = offer.callback.clone().expect("filtered");
-        let secret = text
-            .rsplit('.')
-            .next()
-            .expect("a token")
-            .parse()
-            .expect("a token");
-        let token = CallbackToken {
-            run: offer.attempt.run,
-            step: offer.attempt.step,
-            token: secret,
-        };
-        let outcome = if which.is_multiple_of(3) {
-            Err(Failure::new("Outside", "no"))
-        } else {
-            Ok(Json::null())
-        };
+        let secret = text.rsplit('.').next().expect("a token").parse().expect("a token");
+        let token = CallbackToken { run: offer.attempt.run, step: offer.attempt.step, token: secret };
+        let outcome =
+            if which.is_multiple_of(3) { Err(Failure::new("Outside", "no")) } else { Ok(Json::null()) };
         self.send(Command::CompleteCallback { token, outcome });
     }
 
@@ -317,15 +267,11 @@ impl Player {
         self.workers += 1;
         let id = 1_000 + self.workers;
         let claims = if which.is_multiple_of(2) {
-            self.offers
-                .iter()
-                .map(|offer| (offer.attempt, offer.token))
-                .collect()
+            self.offers.iter().map(|offer| (offer.attempt, offer.token)).collect()
         } else {
             vec![]
         };
-        self.world
-            .reconnect(id, &FUNCTIONS, u32::from(which % 4) + 1, claims);
+        self.world.reconnect(id, &FUNCTIONS, u32::from(which % 4) + 1, claims);
         self.workers = self.workers.max(id - 1_000);
     }
 
@@ -333,25 +279,17 @@ impl Player {
     fn settle(&mut self) {
         let stay: Vec<RunId> = self.open();
         for run in stay {
-            let repair = self
-                .world
-                .view(run)
-                .summary
-                .waiting
-                .is_some_and(|waiting| waiting.kind == WaitKind::Repair);
+            let repair =
+                self.world.view(run).summary.waiting.is_some_and(|waiting| waiting.kind == WaitKind::Repair);
             if repair {
-                self.send(Command::Cancel {
-                    run,
-                    reason: String::new(),
-                });
+                self.send(Command::Cancel { run, reason: String::new() });
             } else {
                 self.send(Command::Resume { run });
             }
         }
         self.world.reconnect(9_999, &FUNCTIONS, 1_000, vec![]);
         for _ in 0..200 {
-            self.offers
-                .extend(self.world.offers.drain(..).map(|(_, offer)| offer));
+            self.offers.extend(self.world.offers.drain(..).map(|(_, offer)| offer));
             for offer in std::mem::take(&mut self.offers) {
                 let _ = self.world.report(&offer, Report::Succeeded(Json::trusted("{}")));
             }
@@ -364,25 +302,16 @@ impl Player {
             }
             for run in self.open() {
                 if self.world.waiting(run) == Some(WaitKind::Repair) {
-                    self.send(Command::Cancel {
-                        run,
-                        reason: String::new(),
-                    });
+                    self.send(Command::Cancel { run, reason: String::new() });
                 }
             }
             self.world.pass(10_000);
-            self.send(Command::Heartbeat {
-                worker: WorkerId(9_999),
-            });
+            self.send(Command::Heartbeat { worker: WorkerId(9_999) });
             if self.open().is_empty() {
                 return;
             }
         }
-        let open: Vec<_> = self
-            .open()
-            .into_iter()
-            .map(|run| (run, self.world.view(run)))
-            .collect();
+        let open: Vec<_> = self.open().into_iter().map(|run| (run, self.world.view(run))).collect();
         panic!("these runs can never end: {open:#?}");
     }
 
@@ -415,10 +344,7 @@ fn transitions(world: &World) -> BTreeSet<(Phase, &'static str)> {
     for record in world.log.iter().flat_map(|batch| &batch.records) {
         let Record::Run(run, entry) = record else { continue };
         if let Entry::RunCreated(_) = entry {
-            assert!(
-                phases.insert(*run, Phase::Queued).is_none(),
-                "{run} was created twice"
-            );
+            assert!(phases.insert(*run, Phase::Queued).is_none(), "{run} was created twice");
             continue;
         }
         let phase = phases[run];
@@ -436,16 +362,10 @@ fn no_recorded_step_runs_again(world: &World) {
     for record in world.log.iter().flat_map(|batch| &batch.records) {
         match record {
             Record::Run(run, Entry::StepSucceeded { step, .. } | Entry::StepFailed { step, .. }) => {
-                assert!(
-                    recorded.insert((*run, *step)),
-                    "{run} step {step:?} has two outcomes"
-                );
+                assert!(recorded.insert((*run, *step)), "{run} step {step:?} has two outcomes");
             }
             Record::Run(run, Entry::AttemptStarted { step, .. }) => {
-                assert!(
-                    !recorded.contains(&(*run, *step)),
-                    "{run} step {step:?} ran again after its record"
-                );
+                assert!(!recorded.contains(&(*run, *step)), "{run} step {step:?} ran again after its record");
             }
             _ => {}
         }
@@ -461,10 +381,7 @@ fn check(steps: &[Move]) {
     }
     player.settle();
     no_recorded_step_runs_again(&player.world);
-    REACHED
-        .lock()
-        .expect("not poisoned")
-        .extend(transitions(&player.world));
+    REACHED.lock().expect("not poisoned").extend(transitions(&player.world));
 
     let mut again = Player::new();
     for step in steps {
@@ -472,11 +389,7 @@ fn check(steps: &[Move]) {
     }
     again.settle();
     let records = |player: &Player| format!("{:?}", player.world.log);
-    assert_eq!(
-        records(&player),
-        records(&again),
-        "the same commands give the same records"
-    );
+    assert_eq!(records(&player), records(&again), "the same commands give the same records");
 
     // The records alone give the state: rows and evictions made no difference.
     let mut replayed = Partition::new(Config::new(PartitionId(0), 1, [7; 32]));
@@ -507,9 +420,7 @@ fn check(steps: &[Move]) {
 /// By default the same commands each time; `RIVERRUN_KERNEL_CASES=100000` plays that many others.
 #[test]
 fn random_commands_keep_every_promise() {
-    let more = std::env::var("RIVERRUN_KERNEL_CASES")
-        .ok()
-        .and_then(|cases| cases.parse().ok());
+    let more = std::env::var("RIVERRUN_KERNEL_CASES").ok().and_then(|cases| cases.parse().ok());
     let config = ProptestConfig {
         cases: more.unwrap_or(2_000),
         failure_persistence: None,
@@ -541,10 +452,7 @@ fn list_untested_transitions() {
             }
         }
     }
-    assert!(
-        untested.is_empty(),
-        "no test reached these transitions: {untested:#?}"
-    );
+    assert!(untested.is_empty(), "no test reached these transitions: {untested:#?}");
 }
 
 fn one_of_each() -> Vec<Entry> {
@@ -553,25 +461,15 @@ fn one_of_each() -> Vec<Entry> {
         Entry::RunStarted,
         Entry::RunPaused,
         Entry::RunResumed,
-        Entry::RunSuspended {
-            reason: String::new(),
-        },
-        Entry::Advanced {
-            cells: vec![],
-            transitions: 0,
-            unfinished: false,
-        },
+        Entry::RunSuspended { reason: String::new() },
+        Entry::Advanced { cells: vec![], transitions: 0, unfinished: false },
         Entry::StepBegun {
             step,
             tag: 0,
             path: String::new(),
             work: driver::Work::Sleep(driver::Sleep::For(1)),
         },
-        Entry::AttemptStarted {
-            step,
-            attempt,
-            worker: "".into(),
-        },
+        Entry::AttemptStarted { step, attempt, worker: "".into() },
         Entry::AttemptFailed {
             step,
             attempt,
@@ -580,46 +478,18 @@ fn one_of_each() -> Vec<Entry> {
             retry_at: Ticks(0),
             draining: false,
         },
-        Entry::AttemptLost {
-            step,
-            attempt,
-            reason: Lost::Returned,
-        },
+        Entry::AttemptLost { step, attempt, reason: Lost::Returned },
         Entry::AttemptStopped { step, attempt },
         Entry::CallReturned { step, attempt },
-        Entry::StepSucceeded {
-            step,
-            attempt,
-            output: Json::null(),
-        },
-        Entry::StepFailed {
-            step,
-            attempt,
-            failure: failure.clone(),
-            draining: false,
-        },
+        Entry::StepSucceeded { step, attempt, output: Json::null() },
+        Entry::StepFailed { step, attempt, failure: failure.clone(), draining: false },
         Entry::StepCancelled { step },
-        Entry::ChildStarted {
-            step,
-            run: RunId::new(0, Slot(0), 0),
-        },
-        Entry::ChildEnded {
-            run: RunId::new(0, Slot(0), 0),
-        },
-        Entry::SignalReceived {
-            name: String::new(),
-            payload: Json::null(),
-            id: None,
-        },
-        Entry::LabelsSet {
-            labels: Labels::new(),
-        },
-        Entry::CancelRequested {
-            reason: String::new(),
-        },
-        Entry::RunEnding {
-            outcome: Ok(Json::null()),
-        },
+        Entry::ChildStarted { step, run: RunId::new(0, Slot(0), 0) },
+        Entry::ChildEnded { run: RunId::new(0, Slot(0), 0) },
+        Entry::SignalReceived { name: String::new(), payload: Json::null(), id: None },
+        Entry::LabelsSet { labels: Labels::new() },
+        Entry::CancelRequested { reason: String::new() },
+        Entry::RunEnding { outcome: Ok(Json::null()) },
         Entry::RunSucceeded { output: Json::null() },
         Entry::RunFailed { failure },
         Entry::RunTimedOut,

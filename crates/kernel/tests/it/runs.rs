@@ -22,10 +22,7 @@ fn a_task_is_queued_until_a_worker_takes_it() {
 
 #[test]
 fn a_flow_goes_from_step_to_step() {
-    let mut world = World::new(&[(
-        "f",
-        vec![Op::Call(call("a")), Op::Sleep(10_000), Op::Call(call("b"))],
-    )]);
+    let mut world = World::new(&[("f", vec![Op::Call(call("a")), Op::Sleep(10_000), Op::Call(call("b"))])]);
     world.worker(1, &["a", "b"], 1);
     let run = world.start(flow("f"));
     let offer = world.offer();
@@ -48,60 +45,30 @@ fn attempt_and_its_record_come_in_the_batch_of_the_start() {
     let mut world = World::new(&[]);
     world.worker(1, &["f"], 1);
     world.start(task("f"));
-    let names: Vec<_> = world
-        .log
-        .last()
-        .expect("a batch")
-        .records
-        .iter()
-        .map(|record| format!("{record:.20?}"))
-        .collect();
-    assert_eq!(
-        names.len(),
-        5,
-        "created, advanced, begun, started, attempt: {names:?}"
-    );
+    let names: Vec<_> =
+        world.log.last().expect("a batch").records.iter().map(|record| format!("{record:.20?}")).collect();
+    assert_eq!(names.len(), 5, "created, advanced, begun, started, attempt: {names:?}");
     assert_eq!(world.offers.len(), 1);
 }
 
 #[test]
 fn a_loop_without_a_step_goes_to_the_end_of_the_queue_and_then_fails() {
-    let mut world = World::new(&[
-        ("short", vec![Op::Spin(1_000)]),
-        ("endless", vec![Op::Spin(u32::MAX)]),
-    ]);
+    let mut world = World::new(&[("short", vec![Op::Spin(1_000)]), ("endless", vec![Op::Spin(u32::MAX)])]);
     let run = world.start(flow("short"));
     assert_eq!(world.state(run), State::Succeeded);
-    let turns = world
-        .entries(run)
-        .iter()
-        .filter(|entry| entry.name() == "Advanced")
-        .count();
+    let turns = world.entries(run).iter().filter(|entry| entry.name() == "Advanced").count();
     assert!(turns >= 5, "1,000 transitions at 200 a turn took {turns} turns");
     let run = world.start(flow("endless"));
-    assert_eq!(
-        world.view(run).summary.error.as_deref(),
-        Some("TransitionLimitExceeded")
-    );
+    assert_eq!(world.view(run).summary.error.as_deref(), Some("TransitionLimitExceeded"));
 }
 
 #[test]
 fn a_signal_is_taken_whether_it_comes_before_or_after_its_step() {
-    let mut world = World::new(&[(
-        "f",
-        vec![
-            Op::Sleep(5),
-            Op::Signal("go", Some(100)),
-            Op::Signal("go", Some(100)),
-        ],
-    )]);
+    let mut world =
+        World::new(&[("f", vec![Op::Sleep(5), Op::Signal("go", Some(100)), Op::Signal("go", Some(100))])]);
     let run = world.start(flow("f"));
-    let signal = |id: &str| Command::Signal {
-        run,
-        name: "go".into(),
-        payload: Json::null(),
-        id: Some(id.into()),
-    };
+    let signal =
+        |id: &str| Command::Signal { run, name: "go".into(), payload: Json::null(), id: Some(id.into()) };
     world.send(signal("1")).expect("buffered");
     world.send(signal("1")).expect("the same again changes nothing");
     world.pass(5);
@@ -134,36 +101,21 @@ fn a_callback_token_works_once_also_before_the_function_returns() {
         assert_eq!(offer.call.input.to_value()["token"], text.as_str());
         let parts: Vec<&str> = text.split('.').collect();
         let step = StepId(parts[1].parse().expect("a step"));
-        let token = CallbackToken {
-            run,
-            step,
-            token: parts[2].parse().expect("a token"),
-        };
-        let complete = Command::CompleteCallback {
-            token,
-            outcome: Ok(Json::trusted("{\"from\":\"outside\"}")),
-        };
+        let token = CallbackToken { run, step, token: parts[2].parse().expect("a token") };
+        let complete =
+            Command::CompleteCallback { token, outcome: Ok(Json::trusted("{\"from\":\"outside\"}")) };
         if !early {
             world.succeed(&offer);
             assert_eq!(world.waiting(run), Some(WaitKind::Callback));
         }
-        let wrong = CallbackToken {
-            token: Token([1; 16]),
-            ..token
-        };
-        let forged = Command::CompleteCallback {
-            token: wrong,
-            outcome: Ok(Json::null()),
-        };
+        let wrong = CallbackToken { token: Token([1; 16]), ..token };
+        let forged = Command::CompleteCallback { token: wrong, outcome: Ok(Json::null()) };
         assert_eq!(world.send(forged), Err(Refusal::InvalidCallback));
         assert_eq!(world.send(complete.clone()), Ok(Reply::Done));
         assert_eq!(world.state(run), State::Succeeded);
         assert_eq!(world.send(complete), Err(Refusal::InvalidCallback));
         if early {
-            assert_eq!(
-                world.report(&offer, Report::Succeeded(Json::null())),
-                Ok(Reply::Superseded)
-            );
+            assert_eq!(world.report(&offer, Report::Succeeded(Json::null())), Ok(Reply::Superseded));
         }
     }
     assert!(world.partition.workers()[0].attempts.is_empty());
@@ -181,23 +133,13 @@ fn a_callback_that_does_not_come_fails_the_step_in_time() {
 #[test]
 fn a_parent_waits_for_its_child() {
     let parent = vec![Op::Child("child", true, Cancel, None)];
-    let mut world = World::new(&[
-        ("parent", parent),
-        ("child", vec![Op::Call(call("a"))]),
-        ("bad", vec![Op::Fail]),
-    ]);
+    let mut world =
+        World::new(&[("parent", parent), ("child", vec![Op::Call(call("a"))]), ("bad", vec![Op::Fail])]);
     world.worker(1, &["a"], 1);
     let run = world.start(flow("parent"));
     assert_eq!(world.waiting(run), Some(WaitKind::Child));
     let offer = world.offer();
-    assert_eq!(
-        world
-            .view(offer.attempt.run)
-            .summary
-            .parent
-            .map(|parent| parent.run),
-        Some(run)
-    );
+    assert_eq!(world.view(offer.attempt.run).summary.parent.map(|parent| parent.run), Some(run));
     world.succeed(&offer);
     assert_eq!(world.state(run), State::Succeeded);
 }
@@ -220,20 +162,12 @@ fn what_becomes_of_a_child_is_the_parents_choice() {
         let parent = vec![Op::Child("child", false, choice, None)];
         let mut world = World::new(&[("parent", parent), ("child", vec![Op::Sleep(1_000)])]);
         let run = world.start(flow("parent"));
-        let child = world
-            .log
-            .iter()
-            .flat_map(|batch| &batch.records)
-            .find_map(|record| match record {
-                Record::Run(_, Entry::ChildStarted { run, .. }) => Some(*run),
-                _ => None,
-            });
+        let child = world.log.iter().flat_map(|batch| &batch.records).find_map(|record| match record {
+            Record::Run(_, Entry::ChildStarted { run, .. }) => Some(*run),
+            _ => None,
+        });
         let child = child.expect("a child");
-        assert_eq!(
-            (world.state(run), world.state(child)),
-            (parent_then, child_then),
-            "{choice:?}"
-        );
+        assert_eq!((world.state(run), world.state(child)), (parent_then, child_then), "{choice:?}");
         world.pass(1_000);
         assert_eq!(world.state(run), State::Succeeded, "{choice:?}");
     }
@@ -246,12 +180,7 @@ fn cancelling_a_parent_cancels_its_child() {
     world.worker(1, &["a"], 1);
     let run = world.start(flow("parent"));
     let offer = world.offer();
-    world
-        .send(Command::Cancel {
-            run,
-            reason: "enough".into(),
-        })
-        .expect("cancelled");
+    world.send(Command::Cancel { run, reason: "enough".into() }).expect("cancelled");
     assert_eq!(world.stops, [offer.attempt]);
     assert_eq!(world.state(offer.attempt.run), State::Cancelling);
     world.report(&offer, Report::Stopped).expect("stopped");
@@ -262,10 +191,7 @@ fn cancelling_a_parent_cancels_its_child() {
 #[test]
 fn a_flow_that_starts_itself_holds_up_nobody() {
     let mut world = World::new(&[
-        (
-            "self",
-            vec![Op::Child("nap", true, Cancel, Some("k")), Op::Sleep(1)],
-        ),
+        ("self", vec![Op::Child("nap", true, Cancel, Some("k")), Op::Sleep(1)]),
         ("nap", vec![Op::Sleep(3)]),
     ]);
     let run = world.start(flow("self"));
@@ -314,10 +240,7 @@ fn a_run_has_its_own_time_limit() {
     world.pass(2_000);
     assert_eq!(world.state(run), State::TimedOut);
     assert_eq!(world.stops, [offer.attempt], "the attempt is told");
-    assert_eq!(
-        world.report(&offer, Report::Succeeded(Json::null())),
-        Ok(Reply::Superseded)
-    );
+    assert_eq!(world.report(&offer, Report::Succeeded(Json::null())), Ok(Reply::Superseded));
     world.send(Command::Resume { run }).expect("reopened");
     assert_eq!(world.state(run), State::Running);
     assert_eq!(world.offer().path, offer.path, "the same step under the same key");
@@ -330,15 +253,7 @@ fn an_unknown_definition_or_an_unreadable_state_suspends_for_repair() {
     assert_eq!(world.waiting(run), Some(WaitKind::Repair));
     assert_eq!(world.state(run), State::Suspended);
     let run = world.start(flow("gone"));
-    assert!(
-        world
-            .view(run)
-            .summary
-            .waiting
-            .expect("waits")
-            .name
-            .contains("`gone`")
-    );
+    assert!(world.view(run).summary.waiting.expect("waits").name.contains("`gone`"));
     world.library = World::new(&[("gone", vec![])]).library;
     world.send(Command::Resume { run }).expect("repaired");
     assert_eq!(world.state(run), State::Succeeded);
@@ -354,8 +269,6 @@ fn siblings_are_given_up_when_one_fails() {
     assert_eq!(world.state(run), State::Failed);
     assert_eq!(world.stops, [b.attempt]);
     assert_eq!(world.report(&b, Report::Stopped), Ok(Reply::Done));
-    world
-        .send(Command::Delete { run })
-        .expect("nothing executes any more");
+    world.send(Command::Delete { run }).expect("nothing executes any more");
     assert_eq!(world.send(Command::Pause { run }), Err(Refusal::UnknownRun(run)));
 }

@@ -61,10 +61,7 @@ impl Driver for Script {
             serde_json::from_str(cell).expect("a cell of this driver");
         let mut turn = Turn::default();
         match wake {
-            Wake::StepEnded {
-                outcome: Err(failure),
-                ..
-            } => turn.then = Then::End(Err(failure.clone())),
+            Wake::StepEnded { outcome: Err(failure), .. } => turn.then = Then::End(Err(failure.clone())),
             Wake::StepEnded { outcome: Ok(_), .. } => {
                 open = open.saturating_sub(1);
                 at += u32::from(open == 0);
@@ -79,31 +76,16 @@ impl Driver for Script {
                 break;
             };
             let mut begin = |tag: u64, work: Work| {
-                turn.actions.push(Action::Begin {
-                    tag,
-                    path: format!("s{at}.{tag}"),
-                    work,
-                });
+                turn.actions.push(Action::Begin { tag, path: format!("s{at}.{tag}"), work });
             };
             open = 1;
             match op {
                 Op::Call(call) => begin(1, Work::Call(call.clone())),
                 Op::Sleep(ms) => begin(1, Work::Sleep(Sleep::For(*ms))),
                 Op::Signal(name, timeout_ms) => {
-                    begin(
-                        1,
-                        Work::Signal {
-                            name: (*name).to_owned(),
-                            timeout_ms: *timeout_ms,
-                        },
-                    );
+                    begin(1, Work::Signal { name: (*name).to_owned(), timeout_ms: *timeout_ms });
                 }
-                Op::Callback(timeout_ms) => begin(
-                    1,
-                    Work::Callback {
-                        timeout_ms: *timeout_ms,
-                    },
-                ),
+                Op::Callback(timeout_ms) => begin(1, Work::Callback { timeout_ms: *timeout_ms }),
                 Op::Child(name, wait, on_parent_end, key) => begin(
                     1,
                     Work::Child(Child {
@@ -163,12 +145,7 @@ pub fn task(name: &str) -> DefinitionRef {
 }
 
 fn reference(kind: DefinitionKind, name: &str) -> DefinitionRef {
-    DefinitionRef {
-        namespace: "default".into(),
-        kind,
-        name: name.into(),
-        version: "v1".into(),
-    }
+    DefinitionRef { namespace: "default".into(), kind, name: name.into(), version: "v1".into() }
 }
 
 #[derive(Debug, Clone)]
@@ -204,19 +181,12 @@ pub struct World {
 impl World {
     pub fn new(flows: &[(&str, Vec<Op>)]) -> Self {
         let config = Config::new(PartitionId(0), 1, [7; 32]);
-        let library = Library(
-            flows
-                .iter()
-                .map(|(name, ops)| ((*name).to_owned(), Arc::new(ops.clone())))
-                .collect(),
-        );
+        let library =
+            Library(flows.iter().map(|(name, ops)| ((*name).to_owned(), Arc::new(ops.clone()))).collect());
         World {
             partition: Partition::new(config.clone()),
             library,
-            now: Now {
-                wall: Wall(1_700_000_000_000),
-                ticks: Ticks(0),
-            },
+            now: Now { wall: Wall(1_700_000_000_000), ticks: Ticks(0) },
             log: Vec::new(),
             table: Table::default(),
             offers: VecDeque::new(),
@@ -246,10 +216,7 @@ impl World {
             let decided = self.partition.take_decided();
             if reply.is_err() {
                 let given_out = |record: &Record| {
-                    matches!(
-                        record,
-                        Record::Run(_, Entry::AttemptStarted { .. } | Entry::RunStarted)
-                    )
+                    matches!(record, Record::Run(_, Entry::AttemptStarted { .. } | Entry::RunStarted))
                 };
                 assert!(
                     decided.records.iter().all(given_out),
@@ -258,11 +225,7 @@ impl World {
                 );
             }
             if !decided.records.is_empty() {
-                self.log.push(Logged {
-                    now: decided.now,
-                    first: decided.first,
-                    records: decided.records,
-                });
+                self.log.push(Logged { now: decided.now, first: decided.first, records: decided.records });
             }
             self.act(decided.effects, &mut waiting);
             answer.get_or_insert(reply);
@@ -276,18 +239,11 @@ impl World {
                 Effect::Offer { worker, offer } => self.offers.push_back((worker, *offer)),
                 Effect::Stop { attempt, .. } => self.stops.push(attempt),
                 Effect::Send { to, seq, message } => {
-                    waiting.push_back(Command::Receive {
-                        from: PartitionId(0),
-                        seq,
-                        message,
-                    });
+                    waiting.push_back(Command::Receive { from: PartitionId(0), seq, message });
                     waiting.push_back(Command::Acknowledge { to, seq });
                 }
                 Effect::Load { run } => {
-                    let rows = self.load(&Needs {
-                        runs: vec![run],
-                        keys: vec![],
-                    });
+                    let rows = self.load(&Needs { runs: vec![run], keys: vec![] });
                     waiting.push_back(Command::Loaded(Box::new(rows)));
                 }
                 Effect::Continue { run } => waiting.push_back(Command::Continue { run }),
@@ -299,16 +255,8 @@ impl World {
 
     fn load(&self, needs: &Needs) -> LoadedRows {
         LoadedRows {
-            runs: needs
-                .runs
-                .iter()
-                .map(|run| (*run, self.table.runs.get(run).cloned()))
-                .collect(),
-            keys: needs
-                .keys
-                .iter()
-                .map(|key| (key.clone(), self.table.keys.get(key).cloned()))
-                .collect(),
+            runs: needs.runs.iter().map(|run| (*run, self.table.runs.get(run).cloned())).collect(),
+            keys: needs.keys.iter().map(|key| (key.clone(), self.table.keys.get(key).cloned())).collect(),
         }
     }
 
@@ -336,19 +284,12 @@ impl World {
     }
 
     fn step_clock(&mut self, ms: u64) {
-        self.now = Now {
-            wall: self.now.wall.plus(ms),
-            ticks: self.now.ticks.plus(ms),
-        };
+        self.now = Now { wall: self.now.wall.plus(ms), ticks: self.now.ticks.plus(ms) };
     }
 
     pub fn fresh_id(&mut self) -> RunId {
         self.serial += 1;
-        RunId::new(
-            1_700_000_000_000 + self.serial,
-            Slot(self.serial as u16),
-            self.serial,
-        )
+        RunId::new(1_700_000_000_000 + self.serial, Slot(self.serial as u16), self.serial)
     }
 
     pub fn request(&mut self, definition: DefinitionRef) -> StartRun {
@@ -370,11 +311,7 @@ impl World {
 
     pub fn start_run(&mut self, request: StartRun) -> Result<(RunId, StartKind, u32), Refusal> {
         match self.send(Command::Start(Box::new(request)))? {
-            Reply::Started {
-                run,
-                kind,
-                generation,
-            } => Ok((run, kind, generation)),
+            Reply::Started { run, kind, generation } => Ok((run, kind, generation)),
             other => panic!("a start was answered with {other:?}"),
         }
     }
@@ -398,11 +335,7 @@ impl World {
             functions: functions.iter().map(|name| (*name).to_owned()).collect(),
             slots,
         };
-        match self.send(Command::ConnectWorker {
-            worker: WorkerId(id),
-            spec: Arc::new(spec),
-            claims,
-        }) {
+        match self.send(Command::ConnectWorker { worker: WorkerId(id), spec: Arc::new(spec), claims }) {
             Ok(Reply::Claims(claims)) => claims,
             other => panic!("a worker was answered with {other:?}"),
         }
@@ -413,37 +346,22 @@ impl World {
     }
 
     pub fn report(&mut self, offer: &Offer, report: Report) -> Result<Reply, Refusal> {
-        self.send(Command::Report {
-            attempt: offer.attempt,
-            token: offer.token,
-            report,
-        })
+        self.send(Command::Report { attempt: offer.attempt, token: offer.token, report })
     }
 
     pub fn succeed(&mut self, offer: &Offer) {
-        assert_eq!(
-            self.report(offer, Report::Succeeded(Json::trusted("{\"ok\":true}"))),
-            Ok(Reply::Done)
-        );
+        assert_eq!(self.report(offer, Report::Succeeded(Json::trusted("{\"ok\":true}"))), Ok(Reply::Done));
     }
 
     pub fn fail(&mut self, offer: &Offer, error: &str) {
-        assert_eq!(
-            self.report(offer, Report::Failed(Failure::new(error, "no"))),
-            Ok(Reply::Done)
-        );
+        assert_eq!(self.report(offer, Report::Failed(Failure::new(error, "no"))), Ok(Reply::Done));
     }
 
     pub fn view(&mut self, run: RunId) -> RunView {
         if let Some(view) = self.partition.run(self.now, run) {
             return view;
         }
-        self.table
-            .runs
-            .get(&run)
-            .unwrap_or_else(|| panic!("no {run}"))
-            .state
-            .view(self.now)
+        self.table.runs.get(&run).unwrap_or_else(|| panic!("no {run}")).state.view(self.now)
     }
 
     pub fn state(&mut self, run: RunId) -> State {
@@ -456,11 +374,7 @@ impl World {
 
     /// The names of a run's entries, without the interpreter's.
     pub fn journal(&self, run: RunId) -> Vec<&'static str> {
-        self.entries(run)
-            .iter()
-            .map(Entry::name)
-            .filter(|name| *name != "Advanced")
-            .collect()
+        self.entries(run).iter().map(Entry::name).filter(|name| *name != "Advanced").collect()
     }
 
     pub fn entries(&self, run: RunId) -> Vec<Entry> {
@@ -468,11 +382,7 @@ impl World {
             Record::Run(id, entry) if *id == run => Some(entry.clone()),
             _ => None,
         };
-        self.log
-            .iter()
-            .flat_map(|batch| &batch.records)
-            .filter_map(of_run)
-            .collect()
+        self.log.iter().flat_map(|batch| &batch.records).filter_map(of_run).collect()
     }
 
     /// Writes a checkpoint of at most `limit` dirty runs.
@@ -530,10 +440,7 @@ impl World {
         let mut waiting = VecDeque::new();
         self.act(decided.effects, &mut waiting);
         for run in active {
-            let rows = self.load(&Needs {
-                runs: vec![run],
-                keys: vec![],
-            });
+            let rows = self.load(&Needs { runs: vec![run], keys: vec![] });
             waiting.push_back(Command::Loaded(Box::new(rows)));
         }
         for command in waiting {
