@@ -52,11 +52,7 @@ pub(crate) trait Scope {
 }
 
 pub(crate) fn parse(text: &str) -> Result<Expr, SyntaxError> {
-    let mut parser = Parser {
-        text: text.chars().collect(),
-        at: 0,
-        depth: 0,
-    };
+    let mut parser = Parser { text: text.chars().collect(), at: 0, depth: 0 };
     let expr = parser.any()?;
     parser.skip_space();
     if parser.at < parser.text.len() {
@@ -89,10 +85,7 @@ impl Parser {
 
     fn eat(&mut self, sign: &str) -> bool {
         self.skip_space();
-        let found = sign
-            .chars()
-            .enumerate()
-            .all(|(place, c)| self.text.get(self.at + place) == Some(&c));
+        let found = sign.chars().enumerate().all(|(place, c)| self.text.get(self.at + place) == Some(&c));
         if found {
             self.at += sign.chars().count();
         }
@@ -133,10 +126,7 @@ impl Parser {
             (_, Some('+' | '-' | '*' | '/' | '%')) => SyntaxError::new(
                 at,
                 1,
-                format!(
-                    "`{}` is not an operator: conditions do not calculate",
-                    self.text[at]
-                ),
+                format!("`{}` is not an operator: conditions do not calculate", self.text[at]),
                 "calculate in a function and compare its result",
             ),
             (_, Some('<' | '>' | '!')) => SyntaxError::new(
@@ -151,11 +141,7 @@ impl Parser {
                 word.chars().count().max(1),
                 format!(
                     "`{}` cannot stand here",
-                    if word.is_empty() {
-                        self.text[at].to_string()
-                    } else {
-                        word
-                    }
+                    if word.is_empty() { self.text[at].to_string() } else { word }
                 ),
                 "an operator is expected: `==`, `!=`, `<`, `<=`, `>`, `>=`, `in`, `&&`, `||`",
             ),
@@ -168,12 +154,7 @@ impl Parser {
     ) -> Result<T, SyntaxError> {
         if self.depth >= MAX_DEPTH {
             let message = format!("the condition is nested more than {MAX_DEPTH} deep");
-            return Err(SyntaxError::new(
-                self.at,
-                1,
-                message,
-                "split it over several choices",
-            ));
+            return Err(SyntaxError::new(self.at, 1, message, "split it over several choices"));
         }
         self.depth += 1;
         let result = inner(self);
@@ -186,11 +167,7 @@ impl Parser {
         while self.eat("||") {
             parts.push(self.all()?);
         }
-        Ok(if parts.len() == 1 {
-            parts.remove(0)
-        } else {
-            Expr::Any(parts)
-        })
+        Ok(if parts.len() == 1 { parts.remove(0) } else { Expr::Any(parts) })
     }
 
     fn all(&mut self) -> Result<Expr, SyntaxError> {
@@ -198,11 +175,7 @@ impl Parser {
         while self.eat("&&") {
             parts.push(self.comparison()?);
         }
-        Ok(if parts.len() == 1 {
-            parts.remove(0)
-        } else {
-            Expr::All(parts)
-        })
+        Ok(if parts.len() == 1 { parts.remove(0) } else { Expr::All(parts) })
     }
 
     fn comparison(&mut self) -> Result<Expr, SyntaxError> {
@@ -215,10 +188,7 @@ impl Parser {
             ("<", Operator::Less),
             (">", Operator::Greater),
         ];
-        let sign = signs
-            .into_iter()
-            .find(|(sign, _)| self.eat(sign))
-            .map(|(_, operator)| operator);
+        let sign = signs.into_iter().find(|(sign, _)| self.eat(sign)).map(|(_, operator)| operator);
         let Some(operator) = sign.or_else(|| self.eat_word("in").then_some(Operator::In)) else {
             return Ok(left);
         };
@@ -342,11 +312,7 @@ impl Parser {
         }
         if matches!(self.text.get(self.at), Some('e' | 'E')) {
             let signed = usize::from(matches!(self.text.get(self.at + 1), Some('+' | '-')));
-            if self
-                .text
-                .get(self.at + 1 + signed)
-                .is_some_and(char::is_ascii_digit)
-            {
+            if self.text.get(self.at + 1 + signed).is_some_and(char::is_ascii_digit) {
                 self.at += 1 + signed;
                 while self.text.get(self.at).is_some_and(char::is_ascii_digit) {
                     self.at += 1;
@@ -355,10 +321,7 @@ impl Parser {
         }
         let text: String = self.text[start..self.at].iter().collect();
         let length = self.at - start;
-        let followed = self
-            .text
-            .get(self.at)
-            .is_some_and(|c| c.is_alphanumeric() || *c == '_');
+        let followed = self.text.get(self.at).is_some_and(|c| c.is_alphanumeric() || *c == '_');
         match Number::read(&text).filter(|_| !followed) {
             Some(number) => Ok(Expr::Number(number)),
             None => Err(SyntaxError::new(
@@ -388,12 +351,7 @@ impl Parser {
                 });
             }
         }
-        Err(SyntaxError::new(
-            start,
-            1,
-            "the string is not closed",
-            "write `\"` at its end",
-        ))
+        Err(SyntaxError::new(start, 1, "the string is not closed", "write `\"` at its end"))
     }
 
     fn backticked(&mut self) -> Result<Expr, SyntaxError> {
@@ -417,10 +375,7 @@ impl Number {
         if let Ok(number) = text.parse() {
             return Some(Number::Int(number));
         }
-        text.parse()
-            .ok()
-            .filter(|number: &f64| number.is_finite())
-            .map(Number::Float)
+        text.parse().ok().filter(|number: &f64| number.is_finite()).map(Number::Float)
     }
 
     fn order(self, other: Self) -> Option<Ordering> {
@@ -447,19 +402,35 @@ enum Val {
 }
 
 impl Val {
+    /// The value of a text from outside. What is nested too deep to walk through is only ever equal to the same text.
+    fn of(text: &str) -> Val {
+        const MAX_DEPTH: usize = 100;
+        let mut depth = 0_usize;
+        let mut deepest = 0;
+        let (mut in_string, mut escaped) = (false, false);
+        for byte in text.bytes() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if in_string => escaped = true,
+                b'"' => in_string = !in_string,
+                b'[' | b'{' if !in_string => depth += 1,
+                b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            deepest = deepest.max(depth);
+        }
+        if deepest > MAX_DEPTH { Val::Object(text.to_owned()) } else { Val::read(text) }
+    }
+
     fn read(text: &str) -> Val {
         match text.as_bytes().first() {
             Some(b't') => Val::Bool(true),
             Some(b'f') => Val::Bool(false),
             Some(b'"') => serde_json::from_str(text).map_or(Val::Null, Val::Text),
             Some(b'{') => Val::Object(text.to_owned()),
-            Some(b'[') => Val::List(
-                json::elements(text)
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(Val::read)
-                    .collect(),
-            ),
+            Some(b'[') => {
+                Val::List(json::elements(text).unwrap_or_default().into_iter().map(Val::read).collect())
+            }
             Some(b'-' | b'0'..=b'9') => Number::read(text).map_or(Val::Null, Val::Number),
             _ => Val::Null,
         }
@@ -477,8 +448,7 @@ impl Val {
                     || json::members(a).zip(json::members(b)).is_some_and(|(a, b)| {
                         a.len() == b.len()
                             && a.iter().all(|(key, value)| {
-                                b.get(key)
-                                    .is_some_and(|other| Val::read(value).same(&Val::read(other)))
+                                b.get(key).is_some_and(|other| Val::read(value).same(&Val::read(other)))
                             })
                     })
             }
@@ -515,13 +485,13 @@ impl Expr {
             Expr::Bool(value) => Val::Bool(*value),
             Expr::Number(number) => Val::Number(*number),
             Expr::Text(text) => Val::Text(text.clone()),
-            Expr::Path(path) => find(scope, path).map_or(Val::Null, |found| Val::read(found.get())),
+            Expr::Path(path) => find(scope, path).map_or(Val::Null, |found| Val::of(found.get())),
             Expr::List(items) => Val::List(items.iter().map(|item| item.value(scope)).collect()),
             Expr::Not(inner) => Val::Bool(!inner.holds(scope)),
             Expr::Negative(inner) => match inner.value(scope) {
-                Val::Number(Number::Int(int)) => int
-                    .checked_neg()
-                    .map_or(Val::Null, |int| Val::Number(Number::Int(int))),
+                Val::Number(Number::Int(int)) => {
+                    int.checked_neg().map_or(Val::Null, |int| Val::Number(Number::Int(int)))
+                }
                 Val::Number(Number::Float(float)) => Val::Number(Number::Float(-float)),
                 _ => Val::Null,
             },

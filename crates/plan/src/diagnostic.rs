@@ -36,11 +36,7 @@ impl<'a> Report<'a> {
             .enumerate()
             .filter(|&(at, &byte)| byte == b'\n' || (byte == b'\r' && bytes.get(at + 1) != Some(&b'\n')));
         let lines = std::iter::once(first).chain(ends.map(|(at, _)| at + 1)).collect();
-        Report {
-            source,
-            lines,
-            found: Vec::new(),
-        }
+        Report { source, lines, found: Vec::new() }
     }
 
     pub(crate) fn source(&self) -> &'a str {
@@ -62,14 +58,7 @@ impl<'a> Report<'a> {
 
     fn add(&mut self, is_error: bool, span: Span, message: String, advice: Option<String>) {
         let (line, column) = self.place(span.0);
-        let diagnostic = Diagnostic {
-            is_error,
-            message,
-            advice,
-            line,
-            column,
-            span,
-        };
+        let diagnostic = Diagnostic { is_error, message, advice, line, column, span };
         // What an alias repeats is wrong once.
         if !self.found.contains(&diagnostic) {
             self.found.push(diagnostic);
@@ -84,10 +73,7 @@ impl<'a> Report<'a> {
     fn place(&self, at: usize) -> (usize, usize) {
         let line = self.lines.partition_point(|&start| start <= at).max(1);
         let start = self.lines[line - 1];
-        let column = self
-            .source
-            .get(start..at)
-            .map_or(0, |before| before.chars().count());
+        let column = self.source.get(start..at).map_or(0, |before| before.chars().count());
         (line, column + 1)
     }
 
@@ -128,11 +114,7 @@ pub(crate) fn quoted(names: &[&str]) -> String {
     const SHOWN: usize = 20;
     let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
     let rest = names.len().saturating_sub(SHOWN);
-    if rest == 0 {
-        shown.join(", ")
-    } else {
-        format!("{} and {rest} more", shown.join(", "))
-    }
+    if rest == 0 { shown.join(", ") } else { format!("{} and {rest} more", shown.join(", ")) }
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours between two words; words of unlikely length are far apart.
@@ -148,9 +130,7 @@ fn distance(a: &str, b: &str) -> usize {
         rows[i][0] = i;
         for j in 1..=b.len() {
             let differs = usize::from(a[i - 1] != b[j - 1]);
-            let mut best = (rows[i - 1][j] + 1)
-                .min(rows[i][j - 1] + 1)
-                .min(rows[i - 1][j - 1] + differs);
+            let mut best = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + differs);
             if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
                 best = best.min(rows[i - 2][j - 2] + 1);
             }

@@ -106,12 +106,7 @@ pub(crate) enum Target {
     /// `service/function`, or a task's name.
     Function(String),
     /// Another flow.
-    Flow {
-        name: String,
-        input: Option<Param>,
-        execution: Option<Param>,
-        waits: bool,
-    },
+    Flow { name: String, input: Option<Param>, execution: Option<Param>, waits: bool },
 }
 
 /// A service parameter: literal, or with paths into the step's input.

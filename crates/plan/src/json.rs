@@ -18,12 +18,7 @@ impl Object {
     /// `None` if the text is not an object.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let entries: IndexMap<String, &RawValue> = serde_json::from_str(text).ok()?;
-        Some(Object(
-            entries
-                .into_iter()
-                .map(|(key, raw)| (key, Json::trusted(raw.get())))
-                .collect(),
-        ))
+        Some(Object(entries.into_iter().map(|(key, raw)| (key, Json::trusted(raw.get()))).collect()))
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&Json> {
@@ -42,13 +37,8 @@ impl Object {
     }
 
     pub(crate) fn to_text(&self) -> String {
-        let mut text = String::with_capacity(
-            2 + self
-                .0
-                .iter()
-                .map(|(k, v)| k.len() + v.get().len() + 4)
-                .sum::<usize>(),
-        );
+        let mut text =
+            String::with_capacity(2 + self.0.iter().map(|(k, v)| k.len() + v.get().len() + 4).sum::<usize>());
         text.push('{');
         for (place, (key, value)) in self.0.iter().enumerate() {
             if place > 0 {
@@ -108,9 +98,7 @@ pub(crate) fn member<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     if !text.starts_with('{') {
         return None;
     }
-    let found = serde_json::Deserializer::from_str(text)
-        .deserialize_map(Find(key))
-        .ok()?;
+    let found = serde_json::Deserializer::from_str(text).deserialize_map(Find(key)).ok()?;
     found.map(RawValue::get)
 }
 
@@ -140,9 +128,7 @@ pub(crate) fn element(text: &str, index: usize) -> Option<&str> {
     if !text.starts_with('[') {
         return None;
     }
-    let found = serde_json::Deserializer::from_str(text)
-        .deserialize_seq(Find(index))
-        .ok()?;
+    let found = serde_json::Deserializer::from_str(text).deserialize_seq(Find(index)).ok()?;
     found.map(RawValue::get)
 }
 

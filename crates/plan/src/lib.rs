@@ -74,11 +74,7 @@ impl Flow {
 
     /// Its steps in the order of the text, those inside branches included: name and type.
     pub fn steps(&self) -> Vec<(&str, &'static str)> {
-        self.graph
-            .steps
-            .iter()
-            .map(|step| (step.name.as_str(), step.kind.word()))
-            .collect()
+        self.graph.steps.iter().map(|step| (step.name.as_str(), step.kind.word())).collect()
     }
 }
 

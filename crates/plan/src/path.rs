@@ -25,12 +25,7 @@ pub(crate) struct SyntaxError {
 impl SyntaxError {
     pub(crate) fn new(at: usize, length: usize, message: impl Into<String>, advice: &str) -> Self {
         let advice = (!advice.is_empty()).then(|| advice.to_owned());
-        SyntaxError {
-            at,
-            length,
-            message: message.into(),
-            advice,
-        }
+        SyntaxError { at, length, message: message.into(), advice }
     }
 }
 
@@ -65,12 +60,7 @@ pub(crate) fn segments(
                 }
                 if *at == start {
                     let advice = "write a key after the dot; a key with other characters goes in brackets: `['a key']`";
-                    return Err(SyntaxError::new(
-                        start,
-                        1,
-                        "a key is missing after the dot",
-                        advice,
-                    ));
+                    return Err(SyntaxError::new(start, 1, "a key is missing after the dot", advice));
                 }
                 found.push(Segment::Key(text[start..*at].iter().collect()));
             }
@@ -114,13 +104,8 @@ fn bracket(text: &[char], at: &mut usize) -> Result<Segment, SyntaxError> {
     };
     if text.get(*at) != Some(&']') {
         let at = (*at).min(text.len());
-        return Err(SyntaxError::new(
-            at,
-            1,
-            "the bracket is not closed",
-            "write `]` here",
-        ))
-        .map_err(|error| if at == start + 1 { wrong(at) } else { error });
+        return Err(SyntaxError::new(at, 1, "the bracket is not closed", "write `]` here"))
+            .map_err(|error| if at == start + 1 { wrong(at) } else { error });
     }
     *at += 1;
     Ok(segment)
@@ -135,10 +120,7 @@ pub(crate) fn pick(text: &str, path: &[Segment]) -> Option<Json> {
     for segment in &path[first..] {
         found = match segment {
             Segment::All => found.into_iter().flat_map(every).collect(),
-            one => found
-                .into_iter()
-                .filter_map(|text| follow(text, std::slice::from_ref(one)))
-                .collect(),
+            one => found.into_iter().filter_map(|text| follow(text, std::slice::from_ref(one))).collect(),
         };
     }
     Some(json::array(found))

@@ -76,9 +76,7 @@ impl Node {
 
     /// The text of a scalar that is text.
     pub(crate) fn text(&self) -> Option<&str> {
-        self.scalar()
-            .filter(|scalar| scalar.plain() == Plain::Text)
-            .map(|scalar| scalar.text.as_str())
+        self.scalar().filter(|scalar| scalar.plain() == Plain::Text).map(|scalar| scalar.text.as_str())
     }
 
     /// What the node is, for a sentence.
@@ -99,9 +97,7 @@ impl Node {
         let inner = |nodes: &mut dyn Iterator<Item = &Node>| {
             nodes
                 .map(Node::count_and_depth)
-                .fold((1, 0), |(count, depth), (more, deep)| {
-                    (count + more, depth.max(deep))
-                })
+                .fold((1, 0), |(count, depth), (more, deep)| (count + more, depth.max(deep)))
         };
         let (count, depth) = match &self.value {
             Value::Scalar(_) => return (1, 0),
@@ -196,11 +192,7 @@ impl Scalar {
         if all(digits, 10) {
             let digits = digits.trim_start_matches('0');
             let is_zero = digits.is_empty();
-            return Plain::Int(if is_zero {
-                "0".to_owned()
-            } else {
-                format!("{sign}{digits}")
-            });
+            return Plain::Int(if is_zero { "0".to_owned() } else { format!("{sign}{digits}") });
         }
         for (prefix, radix) in [("0x", 16), ("0o", 8)] {
             if let Some(digits) = self.text.strip_prefix(prefix).filter(|digits| all(digits, radix)) {
@@ -208,11 +200,7 @@ impl Scalar {
                     .map_or(Plain::NoNumber, |value| Plain::Int(value.to_string()));
             }
         }
-        if is_float(digits) {
-            float(&self.text)
-        } else {
-            Plain::Text
-        }
+        if is_float(digits) { float(&self.text) } else { Plain::Text }
     }
 }
 
@@ -248,19 +236,9 @@ pub(crate) fn read(report: &mut Report) -> Option<Node> {
         );
         return None;
     }
-    let offsets = source
-        .char_indices()
-        .map(|(at, _)| at)
-        .chain([source.len()])
-        .collect();
-    let mut builder = Builder {
-        report,
-        offsets,
-        open: Vec::new(),
-        root: None,
-        anchors: HashMap::new(),
-        nodes: 0,
-    };
+    let offsets = source.char_indices().map(|(at, _)| at).chain([source.len()]).collect();
+    let mut builder =
+        Builder { report, offsets, open: Vec::new(), root: None, anchors: HashMap::new(), nodes: 0 };
     let mut parser = Parser::new_from_str(source);
     while let Some(event) = parser.next_event() {
         match event {
@@ -305,10 +283,7 @@ struct Open {
 
 impl Builder<'_, '_> {
     fn byte(&self, character: usize) -> usize {
-        self.offsets
-            .get(character)
-            .copied()
-            .unwrap_or_else(|| self.report.source().len())
+        self.offsets.get(character).copied().unwrap_or_else(|| self.report.source().len())
     }
 
     /// Takes in one event; `None` when it is no use to read on.
@@ -325,19 +300,8 @@ impl Builder<'_, '_> {
             Event::Scalar(text, style, anchor, tag) => {
                 let (tag, forced) = self.tag(tag.as_deref(), span);
                 let is_text = forced || style != ScalarStyle::Plain;
-                let scalar = Scalar {
-                    text: text.into_owned(),
-                    style,
-                    is_text,
-                };
-                self.place(
-                    Node {
-                        value: Value::Scalar(scalar),
-                        span,
-                        tag,
-                    },
-                    anchor,
-                )
+                let scalar = Scalar { text: text.into_owned(), style, is_text };
+                self.place(Node { value: Value::Scalar(scalar), span, tag }, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.begin(Value::List(Vec::new()), anchor, tag.as_deref(), span)
@@ -384,11 +348,7 @@ impl Builder<'_, '_> {
             return None;
         }
         let (tag, _) = self.tag(tag, span);
-        self.open.push(Open {
-            node: Node { value, span, tag },
-            anchor,
-            key: None,
-        });
+        self.open.push(Open { node: Node { value, span, tag }, anchor, key: None });
         Some(())
     }
 
@@ -419,11 +379,7 @@ impl Builder<'_, '_> {
     fn place(&mut self, node: Node, anchor: usize) -> Option<()> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
-            self.report.error(
-                node.span,
-                format!("the file has more than {MAX_NODES} values"),
-                None,
-            );
+            self.report.error(node.span, format!("the file has more than {MAX_NODES} values"), None);
             return None;
         }
         if anchor > 0 {
@@ -476,11 +432,8 @@ impl Builder<'_, '_> {
             );
             return;
         }
-        let unquoted = line
-            .trim_start()
-            .trim_start_matches("- ")
-            .split_once(": ")
-            .map(|(_, value)| value.trim_start());
+        let unquoted =
+            line.trim_start().trim_start_matches("- ").split_once(": ").map(|(_, value)| value.trim_start());
         let advice = match unquoted {
             Some(value) if value.starts_with('"') && !value.ends_with('"') => Some(
                 "a value that begins with a quotation mark must be quoted as a whole: '\"a\" == $.b'"
@@ -494,7 +447,6 @@ impl Builder<'_, '_> {
             }
             _ => None,
         };
-        self.report
-            .error((at, at), format!("this is not YAML: {}", error.info()), advice);
+        self.report.error((at, at), format!("this is not YAML: {}", error.info()), advice);
     }
 }

@@ -36,11 +36,7 @@ impl<'n> Fields<'n> {
     /// Takes a node as a mapping; `what` names it in messages.
     pub(super) fn of(node: &'n Node, what: &'n str, report: &mut Report) -> Option<Self> {
         match &node.value {
-            Value::Map(entries) => Some(Fields {
-                what,
-                mark: node.mark(),
-                entries,
-            }),
+            Value::Map(entries) => Some(Fields { what, mark: node.mark(), entries }),
             _ => {
                 report.error(
                     node.mark(),
@@ -65,27 +61,17 @@ impl<'n> Fields<'n> {
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
-        self.entries
-            .iter()
-            .find(|(word, _)| is(word, key))
-            .map(|(_, value)| value)
+        self.entries.iter().find(|(word, _)| is(word, key)).map(|(_, value)| value)
     }
 
     pub(super) fn key_span(&self, key: &str) -> Span {
-        self.entries
-            .iter()
-            .find(|(word, _)| is(word, key))
-            .map_or(self.mark, |(word, _)| word.span)
+        self.entries.iter().find(|(word, _)| is(word, key)).map_or(self.mark, |(word, _)| word.span)
     }
 
     pub(super) fn required(&self, key: &str, advice: &str, report: &mut Report) -> Option<&'n Node> {
         let found = self.get(key);
         if found.is_none() {
-            report.error(
-                self.mark,
-                format!("{} has no `{key}`", self.what),
-                advice.to_owned(),
-            );
+            report.error(self.mark, format!("{} has no `{key}`", self.what), advice.to_owned());
         }
         found
     }
@@ -108,11 +94,7 @@ impl<'n> Fields<'n> {
                 (_, Some((_, kind))) => Some(format!("`{word}` belongs to {kind} steps")),
                 _ => did_you_mean(word, allowed, "its attributes are"),
             };
-            report.error(
-                key.span,
-                format!("{} has no attribute `{word}`", self.what),
-                advice,
-            );
+            report.error(key.span, format!("{} has no attribute `{word}`", self.what), advice);
         }
     }
 
@@ -120,28 +102,17 @@ impl<'n> Fields<'n> {
     pub(super) fn mostly(&self, allowed: &[&str], report: &mut Report) {
         for (key, word) in self.unknown(allowed) {
             let advice = did_you_mean(word, allowed, "its attributes are");
-            report.warn(
-                key.span,
-                format!("{} has no attribute `{word}`: it is ignored", self.what),
-                advice,
-            );
+            report.warn(key.span, format!("{} has no attribute `{word}`: it is ignored", self.what), advice);
         }
     }
 
     fn unknown(&self, allowed: &[&str]) -> Vec<(&'n Node, &'n str)> {
-        let words = self
-            .entries
-            .iter()
-            .filter_map(|(key, _)| Some((key, key.scalar()?.text.as_str())));
+        let words = self.entries.iter().filter_map(|(key, _)| Some((key, key.scalar()?.text.as_str())));
         words.filter(|(_, word)| !allowed.contains(word)).collect()
     }
 
     fn wrong(&self, key: &str, node: &Node, expected: &str, advice: Option<String>, report: &mut Report) {
-        let message = format!(
-            "`{key}` of {} must be {expected}, but is {}",
-            self.what,
-            node.kind()
-        );
+        let message = format!("`{key}` of {} must be {expected}, but is {}", self.what, node.kind());
         report.error(node.mark(), message, advice);
     }
 
@@ -209,10 +180,7 @@ impl<'n> Fields<'n> {
         };
         match scalar.plain() {
             Plain::Int(digits) => {
-                let value = digits
-                    .parse()
-                    .ok()
-                    .filter(|value| (least..=MAX_WHOLE).contains(value));
+                let value = digits.parse().ok().filter(|value| (least..=MAX_WHOLE).contains(value));
                 if value.is_none() {
                     let message = format!(
                         "`{key}` of {} must be from {least} to {MAX_WHOLE}, but is {digits}",
@@ -277,11 +245,7 @@ impl<'n> Fields<'n> {
         let found = words.iter().find(|word| **word == text).copied();
         if found.is_none() {
             let advice = did_you_mean(text, words, "it may be");
-            let message = format!(
-                "`{text}` is no `{key}` of {}: it may be {}",
-                self.what,
-                quoted(words)
-            );
+            let message = format!("`{text}` is no `{key}` of {}: it may be {}", self.what, quoted(words));
             report.error(self.get(key).map_or(self.mark, Node::mark), message, advice);
         }
         found

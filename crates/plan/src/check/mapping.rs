@@ -30,21 +30,13 @@ pub(super) fn mappings(fields: Fields, key: &str, place: Place, report: &mut Rep
             continue;
         };
         fields.only(&["target", "source"], report);
-        fields.required(
-            "target",
-            "name the key that the value gets: `target: name`",
-            report,
-        );
+        fields.required("target", "name the key that the value gets: `target: name`", report);
         let target = fields.text("target", report);
-        let source = fields.get("source").map_or_else(
-            || Source::Constant(Json::null()),
-            |node| source(node, place, report),
-        );
+        let source = fields
+            .get("source")
+            .map_or_else(|| Source::Constant(Json::null()), |node| source(node, place, report));
         if let Some(target) = target {
-            found.push(Mapping {
-                target: target.to_owned(),
-                source,
-            });
+            found.push(Mapping { target: target.to_owned(), source });
         }
     }
     Some(found)
@@ -55,15 +47,10 @@ fn source(node: &Node, place: Place, report: &mut Report) -> Source {
         warn_of_paths_inside(node, report);
         return Source::Constant(constant(node, report));
     };
-    let roots = [
-        ("$input", Root::Input),
-        ("$local", Root::Local),
-        ("$context", Root::Context),
-        ("$", Root::Input),
-    ];
+    let roots =
+        [("$input", Root::Input), ("$local", Root::Local), ("$context", Root::Context), ("$", Root::Input)];
     let rooted = roots.into_iter().find(|(root, _)| {
-        text.strip_prefix(root)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        text.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     });
     let Some((written, root)) = rooted else {
         if text[1..].starts_with(|c: char| c.is_alphabetic()) {
@@ -106,11 +93,7 @@ fn check_root(node: &Node, path: (&str, Root, &[Segment]), place: Place, report:
     }
     if written == "$" {
         let advice = format!("write `$input{}`", &text[1..]);
-        report.warn(
-            node.span,
-            format!("`{text}` is read as `$input{}`", &text[1..]),
-            advice,
-        );
+        report.warn(node.span, format!("`{text}` is read as `$input{}`", &text[1..]), advice);
     }
     if root != Root::Context {
         return;
@@ -146,9 +129,8 @@ fn check_root(node: &Node, path: (&str, Root, &[Segment]), place: Place, report:
 fn segments_from(text: &str, root: usize) -> Result<Vec<Segment>, SyntaxError> {
     let characters: Vec<char> = text.chars().collect();
     let mut at = root;
-    let segments = path::segments(&characters, &mut at, |c| {
-        !c.is_whitespace() && !matches!(c, '.' | '[' | ']')
-    })?;
+    let segments =
+        path::segments(&characters, &mut at, |c| !c.is_whitespace() && !matches!(c, '.' | '[' | ']'))?;
     match characters.get(at) {
         None => Ok(segments),
         Some(_) => Err(SyntaxError::new(
@@ -164,8 +146,7 @@ fn segments_from(text: &str, root: usize) -> Result<Vec<Segment>, SyntaxError> {
 pub(super) fn input_path(node: &Node, what: &str, report: &mut Report) -> Option<Vec<Segment>> {
     let text = node.text().unwrap_or_default();
     let root = ["$input", "$"].into_iter().find(|root| {
-        text.strip_prefix(root)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        text.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     });
     let Some(root) = root else {
         let advice = if text.starts_with("$local") {
@@ -173,31 +154,19 @@ pub(super) fn input_path(node: &Node, what: &str, report: &mut Report) -> Option
         } else {
             "write `$.name` for a field of the step's input"
         };
-        report.error(
-            node.mark(),
-            format!("{what} must be a path into the step's input"),
-            advice.to_owned(),
-        );
+        report.error(node.mark(), format!("{what} must be a path into the step's input"), advice.to_owned());
         return None;
     };
-    segments_from(text, root.len())
-        .map_err(|error| syntax_error(node, &error, report))
-        .ok()
+    segments_from(text, root.len()).map_err(|error| syntax_error(node, &error, report)).ok()
 }
 
 pub(super) fn condition(node: &Node, what: &str, report: &mut Report) -> Option<Expr> {
     let Some(scalar) = node.scalar().filter(|scalar| !scalar.text.trim().is_empty()) else {
         let advice = "write an expression: `$.status == \"success\"`".to_owned();
-        report.error(
-            node.mark(),
-            format!("{what} must be text, but is {}", node.kind()),
-            advice,
-        );
+        report.error(node.mark(), format!("{what} must be text, but is {}", node.kind()), advice);
         return None;
     };
-    condition::parse(&scalar.text)
-        .map_err(|error| syntax_error(node, &error, report))
-        .ok()
+    condition::parse(&scalar.text).map_err(|error| syntax_error(node, &error, report)).ok()
 }
 
 fn syntax_error(node: &Node, error: &SyntaxError, report: &mut Report) {
@@ -213,12 +182,9 @@ pub(super) fn param(node: &Node, what: &str, report: &mut Report) -> Option<Para
             input_path(node, what, report).map(Param::Path)
         }
         Value::Scalar(_) => Some(Param::Constant(constant(node, report))),
-        Value::List(items) => Some(Param::List(
-            items
-                .iter()
-                .filter_map(|item| param(item, what, report))
-                .collect(),
-        )),
+        Value::List(items) => {
+            Some(Param::List(items.iter().filter_map(|item| param(item, what, report)).collect()))
+        }
         Value::Map(entries) => Some(Param::Object(
             entries
                 .iter()
@@ -296,11 +262,8 @@ fn write_json(node: &Node, text: &mut String, report: &mut Report) {
 
 fn warn_of_paths_inside(node: &Node, report: &mut Report) {
     let looks = |node: &Node| {
-        node.text().is_some_and(|text| {
-            ["$input.", "$local.", "$context."]
-                .iter()
-                .any(|root| text.starts_with(root))
-        })
+        node.text()
+            .is_some_and(|text| ["$input.", "$local.", "$context."].iter().any(|root| text.starts_with(root)))
     };
     let inner: Vec<&Node> = match &node.value {
         Value::Scalar(_) => return,
@@ -312,11 +275,7 @@ fn warn_of_paths_inside(node: &Node, report: &mut Report) {
             let text = node.text().unwrap_or_default();
             let advice =
                 "only a `source` that is itself a path is looked up; map each value with a target of its own";
-            report.warn(
-                node.span,
-                format!("`{text}` inside a constant stays as it is"),
-                advice.to_owned(),
-            );
+            report.warn(node.span, format!("`{text}` inside a constant stays as it is"), advice.to_owned());
         }
         warn_of_paths_inside(node, report);
     }

@@ -20,12 +20,7 @@ pub(crate) use task::moment;
 /// Reads a source; the graph is sound if the report has no errors.
 pub(crate) fn check(report: &mut Report) -> Option<Graph> {
     let root = yaml::read(report)?;
-    let mut checker = Checker {
-        report,
-        graph: Graph::default(),
-        names: HashMap::new(),
-        gotos: Vec::new(),
-    };
+    let mut checker = Checker { report, graph: Graph::default(), names: HashMap::new(), gotos: Vec::new() };
     checker.flow(&root);
     checker.resolve();
     Some(checker.graph)
@@ -84,17 +79,11 @@ impl Checker<'_, '_> {
         fields.one_of("version", &["v1", "v1beta1", "v1.0"], self.report);
         fields.required("type", "add `type: flow`", self.report);
         fields.one_of("type", &["flow"], self.report);
-        self.graph.timeout_ms = fields
-            .whole("timeoutSeconds", 1, self.report)
-            .map(|seconds| seconds * 1000);
+        self.graph.timeout_ms = fields.whole("timeoutSeconds", 1, self.report).map(|seconds| seconds * 1000);
         let place = Place::Data { token: false };
         self.graph.input = mapping::mappings(fields, "inputMappings", place, self.report);
         self.graph.output = mapping::mappings(fields, "outputMappings", place, self.report);
-        fields.required(
-            "steps",
-            "add a list of steps: `steps: [{type: pass, name: First}]`",
-            self.report,
-        );
+        fields.required("steps", "add a list of steps: `steps: [{type: pass, name: First}]`", self.report);
         let steps = fields.list("steps", self.report);
         if let Some([]) = steps {
             let message = "the flow has no steps";
@@ -110,10 +99,7 @@ impl Checker<'_, '_> {
     /// Reads a list of steps.
     fn list(&mut self, nodes: &[Node], owner: Owner) -> ListIndex {
         let list = self.graph.lists.len();
-        self.graph.lists.push(List {
-            owner,
-            steps: Vec::new(),
-        });
+        self.graph.lists.push(List { owner, steps: Vec::new() });
         for node in nodes {
             self.step(node, list);
         }
@@ -162,13 +148,7 @@ impl Checker<'_, '_> {
 
     /// Finds the targets of all gotos.
     fn resolve(&mut self) {
-        for Goto {
-            step,
-            slot,
-            name,
-            span,
-        } in std::mem::take(&mut self.gotos)
-        {
+        for Goto { step, slot, name, span } in std::mem::take(&mut self.gotos) {
             let list = self.graph.steps[step].list;
             let target = self.names.get(&name).map(|(target, _)| *target);
             match target {
@@ -204,8 +184,7 @@ impl Checker<'_, '_> {
             );
         } else {
             let advice = did_you_mean(name, &siblings, "the steps it can reach are");
-            self.report
-                .error(span, format!("there is no step `{name}` to go to"), advice);
+            self.report.error(span, format!("there is no step `{name}` to go to"), advice);
         }
     }
 }

@@ -25,10 +25,7 @@ pub(super) fn target(fields: Fields, report: &mut Report) -> (Option<Target>, bo
             let action = fields.text("action", report).unwrap_or_default();
             report.error(
                 fields.key_span("action"),
-                format!(
-                    "{} calls the cloud service `{action}`, which is not served yet",
-                    fields.what()
-                ),
+                format!("{} calls the cloud service `{action}`, which is not served yet", fields.what()),
                 "call a function of yours that calls the service: `resourceArn: service/function`".to_owned(),
             );
             None
@@ -56,10 +53,7 @@ pub(super) fn target(fields: Fields, report: &mut Report) -> (Option<Target>, bo
             if callback {
                 report.error(
                     fields.key_span("pattern"),
-                    format!(
-                        "{} gives a callback token to a flow, which is not served yet",
-                        fields.what()
-                    ),
+                    format!("{} gives a callback token to a flow, which is not served yet", fields.what()),
                     "use `pattern: sync` to wait for the flow's end".to_owned(),
                 );
             }
@@ -74,11 +68,7 @@ fn resource(fields: Fields, node: &Node, report: &mut Report) -> Option<Resource
     let text = fields.text("resourceArn", report)?;
     match &node.tag {
         Some(tag) if tag != "Ref" => {
-            report.error(
-                node.span,
-                format!("the tag `!{tag}` has no meaning here"),
-                FORMS.to_owned(),
-            );
+            report.error(node.span, format!("the tag `!{tag}` has no meaning here"), FORMS.to_owned());
             return None;
         }
         Some(_) if !is_function(text) || !text.contains('/') => {
@@ -103,10 +93,7 @@ fn read(text: &str) -> Result<Resource, (String, String)> {
         if text.starts_with("http:") || text.starts_with("https:") {
             let advice =
                 "call a function of yours that sends the request: `resourceArn: service/function`".to_owned();
-            return Err((
-                format!("`{text}` is an address, and addresses are not served yet"),
-                advice,
-            ));
+            return Err((format!("`{text}` is an address, and addresses are not served yet"), advice));
         }
         if is_function(text) {
             return Ok(Resource::Function(text.to_owned()));
@@ -136,18 +123,12 @@ fn read(text: &str) -> Result<Resource, (String, String)> {
             "write `acs:fc:::services/SERVICE/functions/FUNCTION`, with the names filled in".to_owned(),
         )),
         ("fnf", ["flow", name]) if is_flow(name) => Ok(Resource::Flow((*name).to_owned())),
-        ("fnf", _) => Err((
-            format!("`{text}` names no flow"),
-            "write `acs:fnf:::flow/NAME`".to_owned(),
-        )),
+        ("fnf", _) => Err((format!("`{text}` names no flow"), "write `acs:fnf:::flow/NAME`".to_owned())),
         ("mns", _) => Err((
             format!("`{text}` is a message queue or topic, and these are not served yet"),
             "call a function of yours that sends the message: `resourceArn: service/function`".to_owned(),
         )),
-        (other, _) => Err((
-            format!("`acs:{other}` is not a service that a task can call"),
-            FORMS.to_owned(),
-        )),
+        (other, _) => Err((format!("`acs:{other}` is not a service that a task can call"), FORMS.to_owned())),
     }
 }
 
@@ -155,9 +136,7 @@ fn read(text: &str) -> Result<Resource, (String, String)> {
 fn is_function(text: &str) -> bool {
     let is_name = |name: &str| {
         name.starts_with(|c: char| c.is_alphanumeric() || c == '_')
-            && name
-                .chars()
-                .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
+            && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
             && !name.contains("..")
     };
     let pieces: Vec<&str> = text.split('/').collect();
@@ -167,9 +146,7 @@ fn is_function(text: &str) -> bool {
 fn is_flow(name: &str) -> bool {
     name.len() <= 128
         && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
 }
 
 fn function_params(fields: Fields, pattern: Option<&str>, report: &mut Report) {
@@ -185,10 +162,7 @@ fn function_params(fields: Fields, pattern: Option<&str>, report: &mut Report) {
     if kind == Some("Async") && pattern.is_none_or(|pattern| pattern == "requestResponse") {
         report.error(
             params.key_span("InvocationType"),
-            format!(
-                "{} does not wait for its function, which is not served yet",
-                fields.what()
-            ),
+            format!("{} does not wait for its function, which is not served yet", fields.what()),
             "add `pattern: sync` to wait for its result, or `pattern: waitForCallback`".to_owned(),
         );
     }
@@ -202,18 +176,11 @@ fn child(fields: Fields, name: String, waits: bool, report: &mut Report) -> Targ
         if let Some(params) = Fields::of(node, &what, report) {
             params.mostly(&["Input", "ExecutionName"], report);
             let mut read = |key: &str| {
-                params
-                    .get(key)
-                    .and_then(|node| mapping::param(node, &format!("`{key}`"), report))
+                params.get(key).and_then(|node| mapping::param(node, &format!("`{key}`"), report))
             };
             input = read("Input");
             execution = read("ExecutionName");
         }
     }
-    Target::Flow {
-        name,
-        input,
-        execution,
-        waits,
-    }
+    Target::Flow { name, input, execution, waits }
 }

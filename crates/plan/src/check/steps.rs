@@ -6,9 +6,7 @@ use super::{Checker, Goto, Slot, task};
 use crate::graph::{Branch, Foreach, Kind, ListIndex, Owner, StepIndex};
 use crate::yaml::{Node, Span};
 
-const KINDS: &[&str] = &[
-    "task", "pass", "wait", "choice", "parallel", "foreach", "succeed", "fail",
-];
+const KINDS: &[&str] = &["task", "pass", "wait", "choice", "parallel", "foreach", "succeed", "fail"];
 const LONGEST_NAME: usize = 128;
 
 /// The attributes of a kind of step besides those that all steps have.
@@ -55,11 +53,7 @@ impl Checker<'_, '_> {
         let Some(word) = self.step_type(fields) else {
             return;
         };
-        let ends = if matches!(word, "succeed" | "fail") {
-            &[][..]
-        } else {
-            &["end"]
-        };
+        let ends = if matches!(word, "succeed" | "fail") { &[][..] } else { &["end"] };
         let common = ["type", "name", "inputMappings", "outputMappings"];
         fields.only(&[&common, ends, attributes(word)].concat(), self.report);
 
@@ -74,12 +68,7 @@ impl Checker<'_, '_> {
             _ => (Kind::Pass, false),
         };
         let input = mapping::mappings(fields, "inputMappings", Place::Data { token }, self.report);
-        let output = mapping::mappings(
-            fields,
-            "outputMappings",
-            Place::Data { token: false },
-            self.report,
-        );
+        let output = mapping::mappings(fields, "outputMappings", Place::Data { token: false }, self.report);
         let end = !ends.is_empty() && fields.flag("end", self.report);
         let known = &mut self.graph.steps[step];
         (known.kind, known.input, known.output, known.end) = (kind, input, output, end);
@@ -91,21 +80,14 @@ impl Checker<'_, '_> {
             .and_then(Node::text)
             .map_or("a step".to_owned(), |word| format!("a {word} step"));
         let fields = fields.named(&what);
-        fields.required(
-            "name",
-            "give it a name of its own: `name: CheckStatus`",
-            self.report,
-        );
+        fields.required("name", "give it a name of its own: `name: CheckStatus`", self.report);
         let name = fields.text("name", self.report)?;
         let span = fields.get("name").map_or(fields.mark(), Node::mark);
         // The path of a step in a run is made of names and these signs.
-        let wrong = name
-            .chars()
-            .find(|c| c.is_control() || c.is_whitespace() || "/#[]~".contains(*c));
+        let wrong = name.chars().find(|c| c.is_control() || c.is_whitespace() || "/#[]~".contains(*c));
         if let Some(wrong) = wrong {
             let message = format!("a step's name cannot contain {wrong:?}");
-            self.report
-                .error(span, message, "use letters, digits, `_` and `-`".to_owned());
+            self.report.error(span, message, "use letters, digits, `_` and `-`".to_owned());
         } else if name.is_empty() || name.chars().count() > LONGEST_NAME {
             let length = name.chars().count();
             self.report.error(
@@ -122,10 +104,7 @@ impl Checker<'_, '_> {
         if fields.get("type").and_then(Node::text) == Some("loop") {
             self.report.error(
                 fields.get("type").map_or(fields.mark(), Node::mark),
-                format!(
-                    "{} is a `loop`, which was never part of the published language",
-                    fields.what()
-                ),
+                format!("{} is a `loop`, which was never part of the published language", fields.what()),
                 "use `foreach` to go through a list, or a choice whose `goto` leads back to an earlier step"
                     .to_owned(),
             );
@@ -164,32 +143,17 @@ impl Checker<'_, '_> {
     }
 
     fn branch(&mut self, fields: Fields, step: StepIndex, branch: usize) -> Branch {
-        let steps = fields
-            .list("steps", self.report)
-            .filter(|steps| !steps.is_empty());
+        let steps = fields.list("steps", self.report).filter(|steps| !steps.is_empty());
         let steps = steps.map(|steps| self.list(steps, Owner::Choice { step, branch }));
         if let Some(name) = fields.text("goto", self.report) {
             let span = fields.get("goto").map_or(fields.mark(), Node::mark);
-            self.gotos.push(Goto {
-                step,
-                slot: Slot::Branch(branch),
-                name: name.to_owned(),
-                span,
-            });
+            self.gotos.push(Goto { step, slot: Slot::Branch(branch), name: name.to_owned(), span });
         }
-        Branch {
-            condition: None,
-            steps,
-            goto: None,
-        }
+        Branch { condition: None, steps, goto: None }
     }
 
     fn parallel(&mut self, fields: Fields, step: StepIndex) -> Kind {
-        fields.required(
-            "branches",
-            "add `branches: [{steps: […]}, {steps: […]}]`",
-            self.report,
-        );
+        fields.required("branches", "add `branches: [{steps: […]}, {steps: […]}]`", self.report);
         let what = format!("a branch of {}", fields.what());
         let nodes = fields.list("branches", self.report).unwrap_or_default();
         let mut branches = Vec::new();
@@ -204,13 +168,7 @@ impl Checker<'_, '_> {
                 self.report,
             );
             let steps = fields.list("steps", self.report).unwrap_or_default();
-            branches.push(self.list(
-                steps,
-                Owner::Parallel {
-                    step,
-                    branch: branches.len(),
-                },
-            ));
+            branches.push(self.list(steps, Owner::Parallel { step, branch: branches.len() }));
         }
         Kind::Parallel(branches)
     }
@@ -235,11 +193,6 @@ impl Checker<'_, '_> {
         fields.required("steps", "add the steps that run for each item", self.report);
         let steps = fields.list("steps", self.report).unwrap_or_default();
         let steps = self.list(steps, Owner::Foreach { step });
-        Kind::Foreach(Foreach {
-            collection,
-            item,
-            index,
-            steps,
-        })
+        Kind::Foreach(Foreach { collection, item, index, steps })
     }
 }

@@ -10,33 +10,19 @@ use crate::yaml::{Node, Plain};
 
 pub(super) fn task(checker: &mut Checker, fields: Fields, step: StepIndex) -> (Kind, bool) {
     let (target, callback) = super::resource::target(fields, checker.report);
-    let timeout_ms = fields
-        .whole("timeoutSeconds", 1, checker.report)
-        .map(|seconds| seconds * 1000);
+    let timeout_ms = fields.whole("timeoutSeconds", 1, checker.report).map(|seconds| seconds * 1000);
     let retry = retry(fields, checker.report);
     let catch = catch(checker, fields, step);
     let error_mappings = mapping::mappings(fields, "errorMappings", Place::Error, checker.report);
     // What has no target is refused in the end; until then it stands for any function.
     let target = target.unwrap_or_else(|| Target::Function(String::new()));
-    let task = Task {
-        target,
-        callback,
-        timeout_ms,
-        retry,
-        catch,
-        error_mappings,
-    };
+    let task = Task { target, callback, timeout_ms, retry, catch, error_mappings };
     (Kind::Task(task), callback)
 }
 
 fn retry(fields: Fields, report: &mut Report) -> Vec<Retry> {
-    const ATTRIBUTES: &[&str] = &[
-        "errors",
-        "intervalSeconds",
-        "maxIntervalSeconds",
-        "maxAttempts",
-        "multiplier",
-    ];
+    const ATTRIBUTES: &[&str] =
+        &["errors", "intervalSeconds", "maxIntervalSeconds", "maxAttempts", "multiplier"];
     let what = format!("a retry of {}", fields.what());
     let mut policies = Vec::new();
     for node in fields.list("retry", report).unwrap_or_default() {
@@ -64,19 +50,10 @@ fn catch(checker: &mut Checker, fields: Fields, step: StepIndex) -> Vec<Catch> {
         };
         fields.only(&["errors", "goto"], checker.report);
         let errors = error_names(fields, checker.report);
-        fields.required(
-            "goto",
-            "name the sibling step that handles the error: `goto: NAME`",
-            checker.report,
-        );
+        fields.required("goto", "name the sibling step that handles the error: `goto: NAME`", checker.report);
         if let Some(name) = fields.text("goto", checker.report) {
             let span = fields.get("goto").map_or(fields.mark(), Node::mark);
-            checker.gotos.push(Goto {
-                step,
-                slot: Slot::Catch(catches.len()),
-                name: name.to_owned(),
-                span,
-            });
+            checker.gotos.push(Goto { step, slot: Slot::Catch(catches.len()), name: name.to_owned(), span });
         }
         catches.push(Catch { errors, goto: 0 });
     }
@@ -99,11 +76,7 @@ fn error_names(fields: Fields, report: &mut Report) -> Vec<String> {
     let mut names = Vec::new();
     for item in items {
         let Some(name) = item.text() else {
-            let message = format!(
-                "an error in {} must be a name, but is {}",
-                fields.what(),
-                item.kind()
-            );
+            let message = format!("an error in {} must be a name, but is {}", fields.what(), item.kind());
             report.error(item.mark(), message, None);
             continue;
         };
@@ -111,11 +84,7 @@ fn error_names(fields: Fields, report: &mut Report) -> Vec<String> {
         if is_ours && !errors::FNF.contains(&name) && !name.starts_with("fnf.") {
             let advice =
                 nearest(name, errors::FNF.iter().copied()).map(|near| format!("did you mean `{near}`?"));
-            report.warn(
-                item.span,
-                format!("`{name}` is not an error that the engine raises"),
-                advice,
-            );
+            report.warn(item.span, format!("`{name}` is not an error that the engine raises"), advice);
         }
         names.push(name.to_owned());
     }
@@ -129,19 +98,11 @@ pub(super) fn wait(fields: Fields, report: &mut Report) -> Kind {
         (None, Some(node)) => timestamp(fields, node, report),
         (Some(_), Some(_)) => {
             let message = format!("{} has both `duration` and `timestamp`", fields.what());
-            report.error(
-                fields.key_span("timestamp"),
-                message,
-                "keep one of them".to_owned(),
-            );
+            report.error(fields.key_span("timestamp"), message, "keep one of them".to_owned());
             None
         }
         (None, None) => {
-            report.error(
-                fields.mark(),
-                format!("{} does not say how long", fields.what()),
-                FORMS.to_owned(),
-            );
+            report.error(fields.mark(), format!("{} does not say how long", fields.what()), FORMS.to_owned());
             None
         }
     };
@@ -179,13 +140,8 @@ fn timestamp(fields: Fields, node: &Node, report: &mut Report) -> Option<Wait> {
 /// An RFC 3339 text in wall milliseconds.
 pub(crate) fn moment(text: &str) -> Option<i64> {
     // The parser also knows zone names in brackets, which RFC 3339 does not.
-    let is_plain = text
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || b"-+:.TtZz ".contains(&byte));
-    is_plain
-        .then(|| text.parse::<jiff::Timestamp>().ok())
-        .flatten()
-        .map(jiff::Timestamp::as_millisecond)
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || b"-+:.TtZz ".contains(&byte));
+    is_plain.then(|| text.parse::<jiff::Timestamp>().ok()).flatten().map(jiff::Timestamp::as_millisecond)
 }
 
 pub(super) fn fail(fields: Fields, report: &mut Report) -> Kind {
@@ -194,8 +150,5 @@ pub(super) fn fail(fields: Fields, report: &mut Report) -> Kind {
         Some(scalar) if matches!(scalar.plain(), Plain::Int(_)) => scalar.text.clone(),
         _ => fields.text(key, report).unwrap_or_default().to_owned(),
     };
-    Kind::Fail {
-        error: text("error"),
-        cause: text("cause"),
-    }
+    Kind::Fail { error: text("error"), cause: text("cause") }
 }

@@ -18,12 +18,8 @@ impl Machine<'_> {
     /// Takes the first branch whose condition holds.
     pub(super) fn choose(&mut self, cell: u32, step: StepIndex, branches: &[Branch]) {
         let input = StepInput::of(self, cell, step);
-        let holds = |branch: &Branch| {
-            branch
-                .condition
-                .as_ref()
-                .is_none_or(|condition| condition.holds(&input))
-        };
+        let holds =
+            |branch: &Branch| branch.condition.as_ref().is_none_or(|condition| condition.holds(&input));
         let Some(number) = branches.iter().position(holds) else {
             self.end_choice(cell, step, None, &Json::empty_object());
             return;
@@ -71,11 +67,7 @@ impl Machine<'_> {
             };
             let name = &self.graph.steps[step].name;
             let message = format!("`{name}` needs an array to go through, but its collection is {what}");
-            self.fail(
-                cell,
-                step,
-                Failure::new(errors::INVALID_INPUT, message).not_retryable(),
-            );
+            self.fail(cell, step, Failure::new(errors::INVALID_INPUT, message).not_retryable());
             return Ok(());
         };
         let first = self.next_cell;
@@ -94,9 +86,7 @@ impl Machine<'_> {
         stride: u32,
         total: usize,
     ) -> Result<(), DriverFault> {
-        let size = u32::try_from(total)
-            .ok()
-            .and_then(|total| Some((total, total.checked_mul(stride)?)));
+        let size = u32::try_from(total).ok().and_then(|total| Some((total, total.checked_mul(stride)?)));
         let fits = size.filter(|(_, cells)| self.next_cell.checked_add(*cells).is_some());
         let Some((total, cells)) = fits else {
             return Err(DriverFault(
@@ -105,14 +95,12 @@ impl Machine<'_> {
         };
         self.visit(cell, step);
         let base = self.reserve(cells);
-        self.frame_mut(cell).control.open = Open::Fork(Fork {
-            base,
-            stride,
-            total,
-            begun: 0,
-            done: 0,
-        });
-        for _ in 0..total.min(CONCURRENCY.max(if stride == STRIDE { total } else { 0 })) {
+        self.frame_mut(cell).control.open = Open::Fork(Fork { base, stride, total, begun: 0, done: 0 });
+        let at_once = match &self.graph.steps[step].kind {
+            Kind::Foreach(_) => total.min(CONCURRENCY),
+            _ => total,
+        };
+        for _ in 0..at_once {
             self.begin_next(cell, step);
         }
         self.join(cell, step);
@@ -169,16 +157,16 @@ impl Machine<'_> {
             fork.done += 1;
         }
         self.begin_next(up, step);
-        self.join(up, step);
+        if self.join(up, step) {
+            self.ready.push_front(up);
+        }
     }
 
-    /// Ends a parallel or foreach whose every frame has ended: their locals, in order, are its local.
-    fn join(&mut self, cell: u32, step: StepIndex) {
-        let Open::Fork(fork) = self.frame(cell).control.open else {
-            return;
-        };
+    /// Ends a parallel or foreach if its every frame has ended: their locals, in order, are its local.
+    fn join(&mut self, cell: u32, step: StepIndex) -> bool {
+        let Open::Fork(fork) = self.frame(cell).control.open else { return false };
         if fork.done < fork.total {
-            return;
+            return false;
         }
         let locals = (0..fork.total).map(|number| self.text(local_of(fork.cell(number))).unwrap_or("{}"));
         let local = json::array(locals);
@@ -190,7 +178,7 @@ impl Machine<'_> {
         }
         let output = self.step_output(cell, step, &local);
         self.leave(cell, step, &output, None, None);
-        self.ready.push_front(cell);
+        true
     }
 }
 

@@ -53,11 +53,9 @@ impl Scope for StepInput<'_, '_> {
                 let mapping = mappings.iter().rfind(|mapping| mapping.target == key)?;
                 Some(machine.mapped_for_step(mapping, cell, self.step))
             }
-            None => machine
-                .local(cell)
-                .get(key)
-                .cloned()
-                .or_else(|| FrameInput { machine, cell }.member(key)),
+            None => {
+                machine.local(cell).get(key).cloned().or_else(|| FrameInput { machine, cell }.member(key))
+            }
         }
     }
 
@@ -80,12 +78,7 @@ impl Scope for FrameInput<'_, '_> {
             }
             Owner::Choice { step, .. } | Owner::Parallel { step, .. } => step,
         };
-        StepInput {
-            machine,
-            cell: control.up,
-            step,
-        }
-        .member(key)
+        StepInput { machine, cell: control.up, step }.member(key)
     }
 
     fn whole(&self) -> Json {
@@ -151,16 +144,9 @@ impl Machine<'_> {
     pub(super) fn step_output(&self, cell: u32, step: StepIndex, local: &Json) -> Object {
         let known = &self.graph.steps[step];
         match (&known.output, &known.kind) {
-            (Some(mappings), _) => self.build(
-                mappings,
-                &StepInput {
-                    machine: self,
-                    cell,
-                    step,
-                },
-                &Value(local),
-                &known.name,
-            ),
+            (Some(mappings), _) => {
+                self.build(mappings, &StepInput { machine: self, cell, step }, &Value(local), &known.name)
+            }
             (None, Kind::Parallel(_) | Kind::Foreach(_)) => Object::default(),
             (None, _) => Object::parse(local.get()).unwrap_or_default(),
         }
@@ -175,9 +161,7 @@ impl Machine<'_> {
     pub(super) fn flow_output(&self, cell: u32) -> Json {
         let local = self.local(cell);
         match &self.graph.output {
-            Some(mappings) => self
-                .build(mappings, &FrameInput { machine: self, cell }, &local, "")
-                .to_json(),
+            Some(mappings) => self.build(mappings, &FrameInput { machine: self, cell }, &local, "").to_json(),
             None => local.to_json(),
         }
     }
@@ -185,21 +169,14 @@ impl Machine<'_> {
     fn build(&self, mappings: &[Mapping], input: &dyn Scope, local: &dyn Scope, step: &str) -> Object {
         let mut object = Object::default();
         for mapping in mappings {
-            object
-                .0
-                .insert(mapping.target.clone(), self.mapped(mapping, input, local, step));
+            object.0.insert(mapping.target.clone(), self.mapped(mapping, input, local, step));
         }
         object
     }
 
     fn mapped_for_step(&self, mapping: &Mapping, cell: u32, step: StepIndex) -> Json {
         let local = self.local(cell);
-        self.mapped(
-            mapping,
-            &FrameInput { machine: self, cell },
-            &local,
-            &self.graph.steps[step].name,
-        )
+        self.mapped(mapping, &FrameInput { machine: self, cell }, &local, &self.graph.steps[step].name)
     }
 
     /// A path that finds nothing gives `null`.
@@ -233,16 +210,11 @@ impl Machine<'_> {
         };
         let leads_there = |path: &[Segment]| {
             path.len() <= WAY.len()
-                && path
-                    .iter()
-                    .zip(WAY)
-                    .all(|(segment, key)| *segment == Segment::Key(key.to_owned()))
+                && path.iter().zip(WAY).all(|(segment, key)| *segment == Segment::Key(key.to_owned()))
         };
         let mut paths = Vec::new();
         for (place, mapping) in mappings.iter().enumerate() {
-            let is_last = !mappings[place + 1..]
-                .iter()
-                .any(|later| later.target == mapping.target);
+            let is_last = !mappings[place + 1..].iter().any(|later| later.target == mapping.target);
             if let Source::Path(Root::Context, path) = &mapping.source
                 && leads_there(path)
                 && is_last
@@ -261,18 +233,14 @@ impl Machine<'_> {
             Param::Constant(value) => Some(value.clone()),
             Param::Path(path) => find(input, path),
             Param::List(items) => {
-                let items: Vec<Json> = items
-                    .iter()
-                    .map(|item| self.param(item, input).unwrap_or_else(Json::null))
-                    .collect();
+                let items: Vec<Json> =
+                    items.iter().map(|item| self.param(item, input).unwrap_or_else(Json::null)).collect();
                 Some(json::array(items.iter().map(Json::get)))
             }
             Param::Object(entries) => {
                 let mut object = Object::default();
                 for (key, value) in entries {
-                    object
-                        .0
-                        .insert(key.clone(), self.param(value, input).unwrap_or_else(Json::null));
+                    object.0.insert(key.clone(), self.param(value, input).unwrap_or_else(Json::null));
                 }
                 Some(object.to_json())
             }

@@ -139,11 +139,6 @@ pub(super) struct Frame {
 
 impl Frame {
     pub(super) fn new(control: Control) -> Self {
-        Frame {
-            control,
-            local: OnceCell::new(),
-            input: OnceCell::new(),
-            local_changed: false,
-        }
+        Frame { control, local: OnceCell::new(), input: OnceCell::new(), local_changed: false }
     }
 }

@@ -13,17 +13,16 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use riverrun_kernel::driver::{Action, Note, RunContext, Tag, Then, Turn, Wake};
+use riverrun_kernel::driver::{Action, DriverFault, Note, RunContext, Tag, Then, Turn, Wake};
 use riverrun_kernel::{Failure, Json};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::errors;
-use crate::graph::{Graph, Kind, StepIndex};
+use crate::graph::{Graph, Kind, Owner, StepIndex};
 use crate::json::{self, Object};
 use data::StepInput;
 use frame::{Control, Frame, HEADER, Header, Open, ROOT, STRIDE, local_of};
-use riverrun_kernel::driver::DriverFault;
 
 /// Decides one turn.
 pub(crate) fn advance(
@@ -37,6 +36,8 @@ pub(crate) fn advance(
         Wake::Started => machine.start(),
         Wake::StepEnded { tag, outcome } => machine.step_ended(*tag, outcome)?,
         Wake::Continued => {}
+        // A run that failed before its first decision has no state to go on from.
+        Wake::Reopened if !machine.exists(ROOT) => machine.start(),
         Wake::Reopened => machine.reopen(ROOT)?,
     }
     machine.go_on()?;
@@ -64,10 +65,7 @@ impl<'a> Machine<'a> {
     fn open(graph: &'a Graph, run: RunContext<'a>, fuel: u32) -> Result<Self, DriverFault> {
         let header = match run.cells.get(&HEADER) {
             Some(text) => decode(HEADER, text)?,
-            None => Header {
-                next: ROOT,
-                ready: Vec::new(),
-            },
+            None => Header { next: ROOT, ready: Vec::new() },
         };
         Ok(Machine {
             graph,
@@ -193,16 +191,8 @@ impl<'a> Machine<'a> {
     /// A step has failed, nothing catches it: so does everything around it, and the run.
     fn fail(&mut self, cell: u32, step: StepIndex, failure: Failure) {
         let path = format!("{}{}", self.prefix(cell), self.graph.steps[step].name);
-        let detail = format!(
-            r#"{{"path":{},"error":{}}}"#,
-            json::quote(&path),
-            json::quote(&failure.error)
-        );
-        self.note(
-            "StepFailed",
-            &self.graph.steps[step].name,
-            Some(Json::trusted(detail)),
-        );
+        let detail = format!(r#"{{"path":{},"error":{}}}"#, json::quote(&path), json::quote(&failure.error));
+        self.note("StepFailed", &self.graph.steps[step].name, Some(Json::trusted(detail)));
         // A step that the kernel does not have is entered again when the run is resumed.
         if self.is_ready(cell) {
             self.ready.push_front(cell);
@@ -236,9 +226,7 @@ impl<'a> Machine<'a> {
     // ---- frames and cells
 
     fn is_ready(&self, cell: u32) -> bool {
-        self.frames
-            .get(&cell)
-            .is_some_and(|frame| frame.control.open == Open::Enter)
+        self.frames.get(&cell).is_some_and(|frame| frame.control.open == Open::Enter)
     }
 
     /// Takes cells that were never used.
@@ -249,14 +237,7 @@ impl<'a> Machine<'a> {
     }
 
     fn add_frame(&mut self, cell: u32, list: usize, up: u32, number: u32) {
-        let control = Control {
-            list,
-            at: 0,
-            up,
-            number,
-            visits: BTreeMap::new(),
-            open: Open::Enter,
-        };
+        let control = Control { list, at: 0, up, number, visits: BTreeMap::new(), open: Open::Enter };
         self.written.remove(&cell);
         self.frames.insert(cell, Frame::new(control));
     }
@@ -269,11 +250,7 @@ impl<'a> Machine<'a> {
                 .text(cell)
                 .ok_or_else(|| DriverFault(format!("cell {cell} of the flow's state is missing")))?;
             let control: Control = decode(cell, text)?;
-            let known = self
-                .graph
-                .lists
-                .get(control.list)
-                .is_some_and(|list| control.at <= list.steps.len());
+            let known = self.graph.lists.get(control.list).is_some_and(|list| control.at <= list.steps.len());
             if !known {
                 return Err(DriverFault(format!(
                     "cell {cell} of the flow's state belongs to another definition"
@@ -287,15 +264,11 @@ impl<'a> Machine<'a> {
     }
 
     fn frame(&self, cell: u32) -> &Frame {
-        self.frames
-            .get(&cell)
-            .expect("a frame is loaded, with those above it, before it is used")
+        self.frames.get(&cell).expect("a frame is loaded, with those above it, before it is used")
     }
 
     fn frame_mut(&mut self, cell: u32) -> &mut Frame {
-        self.frames
-            .get_mut(&cell)
-            .expect("a frame is loaded, with those above it, before it is used")
+        self.frames.get_mut(&cell).expect("a frame is loaded, with those above it, before it is used")
     }
 
     fn exists(&self, cell: u32) -> bool {
@@ -311,11 +284,7 @@ impl<'a> Machine<'a> {
     }
 
     fn local(&self, cell: u32) -> &Object {
-        let local = || {
-            self.text(local_of(cell))
-                .and_then(Object::parse)
-                .unwrap_or_default()
-        };
+        let local = || self.text(local_of(cell)).and_then(Object::parse).unwrap_or_default();
         self.frame(cell).local.get_or_init(local)
     }
 
@@ -351,7 +320,6 @@ impl<'a> Machine<'a> {
 
     /// The step that a frame's list belongs to.
     fn owner(&self, cell: u32) -> Option<StepIndex> {
-        use crate::graph::Owner;
         match self.graph.lists[self.frame(cell).control.list].owner {
             Owner::Flow => None,
             Owner::Choice { step, .. } | Owner::Parallel { step, .. } | Owner::Foreach { step } => Some(step),
@@ -360,11 +328,7 @@ impl<'a> Machine<'a> {
 
     /// The innermost frame that is no choice's branch: visits are counted there.
     fn scope(&self, mut cell: u32) -> u32 {
-        use crate::graph::Owner;
-        while matches!(
-            self.graph.lists[self.frame(cell).control.list].owner,
-            Owner::Choice { .. }
-        ) {
+        while matches!(self.graph.lists[self.frame(cell).control.list].owner, Owner::Choice { .. }) {
             cell = self.frame(cell).control.up;
         }
         cell
@@ -391,11 +355,7 @@ impl<'a> Machine<'a> {
     }
 
     fn note(&mut self, event: &str, step: &str, detail: Option<Json>) {
-        self.notes.push(Note {
-            event: event.to_owned(),
-            step: step.to_owned(),
-            detail,
-        });
+        self.notes.push(Note { event: event.to_owned(), step: step.to_owned(), detail });
     }
 
     fn close(mut self) -> Result<Turn, DriverFault> {
@@ -415,10 +375,7 @@ impl<'a> Machine<'a> {
                 then,
             });
         }
-        let header = Header {
-            next: self.next_cell,
-            ready: self.ready.iter().copied().collect(),
-        };
+        let header = Header { next: self.next_cell, ready: self.ready.iter().copied().collect() };
         let mut cells = std::mem::take(&mut self.written);
         cells.insert(HEADER, Some(encode(&header)?));
         for (&cell, frame) in &self.frames {
@@ -429,19 +386,9 @@ impl<'a> Machine<'a> {
         }
         cells.retain(|cell, text| self.run.cells.get(cell) != text.as_ref());
         // A failure ends the run; what else the turn began is not begun.
-        let actions = if matches!(then, Then::End(_)) {
-            Vec::new()
-        } else {
-            self.actions
-        };
+        let actions = if matches!(then, Then::End(_)) { Vec::new() } else { self.actions };
         let cells = cells.into_iter().collect();
-        Ok(Turn {
-            cells,
-            notes: self.notes,
-            actions,
-            transitions: self.transitions,
-            then,
-        })
+        Ok(Turn { cells, notes: self.notes, actions, transitions: self.transitions, then })
     }
 }
 

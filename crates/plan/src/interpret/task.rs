@@ -27,11 +27,7 @@ impl Machine<'_> {
                 self.begin(tag_of(cell), self.path(cell, step), Work::Sleep(sleep));
             }
             Err(message) => {
-                self.fail(
-                    cell,
-                    step,
-                    Failure::new(errors::INVALID_INPUT, message).not_retryable(),
-                );
+                self.fail(cell, step, Failure::new(errors::INVALID_INPUT, message).not_retryable());
             }
         }
     }
@@ -111,12 +107,7 @@ impl Machine<'_> {
                 let call = self.call(cell, step, task, function);
                 self.begin(tag_of(cell), path, Work::Call(call));
             }
-            Target::Flow {
-                name,
-                input,
-                execution,
-                waits,
-            } => {
+            Target::Flow { name, input, execution, waits } => {
                 let child = self.child(cell, step, name, (input.as_ref(), execution.as_ref()), *waits);
                 match child {
                     Ok(child) => {
@@ -155,11 +146,7 @@ impl Machine<'_> {
             at_most_once: false,
             max_crashes: default_max_crashes(),
             callback: task.callback,
-            callback_paths: if task.callback {
-                self.token_paths(step)
-            } else {
-                Vec::new()
-            },
+            callback_paths: if task.callback { self.token_paths(step) } else { Vec::new() },
         }
     }
 
@@ -199,11 +186,7 @@ impl Machine<'_> {
             input: input.to_json(),
             continue_id: execution.transpose()?,
             wait: waits,
-            on_parent_end: if waits {
-                OnParentEnd::Cancel
-            } else {
-                OnParentEnd::Abandon
-            },
+            on_parent_end: if waits { OnParentEnd::Cancel } else { OnParentEnd::Abandon },
         })
     }
 
@@ -253,9 +236,7 @@ impl Machine<'_> {
         }
         let is_child = matches!(task.target, Target::Flow { .. });
         if matches!(task.target, Target::Flow { waits: true, .. }) && task.timeout_ms.is_some() {
-            self.actions.push(Action::Abort {
-                tag: limit_tag_of(cell),
-            });
+            self.actions.push(Action::Abort { tag: limit_tag_of(cell) });
         }
         match outcome {
             Ok(result) => match Object::parse(result.get()).or_else(|| object_in_text(result.get())) {
@@ -267,13 +248,7 @@ impl Machine<'_> {
                     let shown: String = result.get().chars().take(80).collect();
                     let name = &self.graph.steps[step].name;
                     let message = format!("the result of `{name}` must be a JSON object, but is {shown}");
-                    self.task_failed(
-                        cell,
-                        step,
-                        task,
-                        &Failure::new(errors::INVALID_LOCAL, message),
-                        false,
-                    );
+                    self.task_failed(cell, step, task, &Failure::new(errors::INVALID_LOCAL, message), false);
                 }
             },
             Err(failure) => self.task_failed(cell, step, task, failure, is_child),
@@ -289,36 +264,21 @@ impl Machine<'_> {
             return;
         }
         let known = &self.graph.steps[step];
-        let Some(catch) = task
-            .catch
-            .iter()
-            .find(|catch| errors::matches(&catch.errors, &names))
-        else {
+        let Some(catch) = task.catch.iter().find(|catch| errors::matches(&catch.errors, &names)) else {
             self.fail(cell, step, failure);
             return;
         };
-        let output = task
-            .error_mappings
-            .as_ref()
-            .map_or_else(Object::default, |mappings| {
-                self.error_output(known, mappings, &described(&failure))
-            });
+        let output = task.error_mappings.as_ref().map_or_else(Object::default, |mappings| {
+            self.error_output(known, mappings, &described(&failure))
+        });
         let target = &self.graph.steps[self.graph.lists[known.list].steps[catch.goto]].name;
-        let detail = format!(
-            r#"{{"error":{},"goto":{}}}"#,
-            json::quote(&failure.error),
-            json::quote(target)
-        );
+        let detail = format!(r#"{{"error":{},"goto":{}}}"#, json::quote(&failure.error), json::quote(target));
         self.leave(cell, step, &output, Some(catch.goto), Some(Json::trusted(detail)));
     }
 
     /// Waits before another try, if a policy grants one.
     fn back_off(&mut self, cell: u32, step: StepIndex, task: &Task, names: &[String]) -> bool {
-        let Some(place) = task
-            .retry
-            .iter()
-            .position(|policy| errors::matches(&policy.errors, names))
-        else {
+        let Some(place) = task.retry.iter().position(|policy| errors::matches(&policy.errors, names)) else {
             return false;
         };
         let policy = &task.retry[place];
@@ -349,10 +309,7 @@ fn object_in_text(text: &str) -> Option<Object> {
 
 /// A failure as errorMappings see it.
 fn described(failure: &Failure) -> Json {
-    let traceback = failure
-        .details
-        .as_ref()
-        .and_then(|details| json::member(details.get(), "traceback"));
+    let traceback = failure.details.as_ref().and_then(|details| json::member(details.get(), "traceback"));
     let traceback = traceback.and_then(|text| serde_json::from_str::<String>(text).ok());
     let cause = match traceback {
         Some(traceback) => format!("{}\n{traceback}", failure.message),
