@@ -1,4 +1,10 @@
 //! Whole-process tests: the real binary, real Python, real kills.
 
 mod arrows;
+mod bad_input;
+mod crashes;
+mod examples;
+mod exit_codes;
+mod keys;
+mod readme;
 mod support;

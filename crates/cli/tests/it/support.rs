@@ -1,7 +1,7 @@
 //! A house of one test: a data directory, functions that count their calls, and processes that end with the test.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -122,6 +122,22 @@ impl House {
         Done::of(self.command(args).output().expect("the binary starts"))
     }
 
+    /// What a command says that ends with this code, without what changes from house to house.
+    #[track_caller]
+    pub fn said(&self, args: &[&str], code: i32) -> String {
+        let done = self.run(args).expect(code);
+        let mut text = done.stderr.replace(self.folder.path().to_str().expect("text"), "[HOUSE]");
+        let mut output = String::new();
+        for line in text.lines().map(str::trim_end).filter(|line| !line.contains(" WARN ")) {
+            output.push_str(line);
+            output.push('\n');
+        }
+        text = without_numbers(&output, "127.0.0.1:", "[PORT]");
+        text = without_numbers(&text, "0.0.0.0:", "[PORT]");
+        text = without_numbers(&text, "process ", "[PID]");
+        without_runs(&text)
+    }
+
     /// Starts a command that goes on.
     pub fn spawn(&self, args: &[&str]) -> Process {
         let child = self
@@ -135,7 +151,12 @@ impl House {
 
     /// Starts a server on this house's data and waits until it answers.
     pub fn server(&self, more: &[&str]) -> Server {
-        let listen = format!("127.0.0.1:{}", free_port());
+        self.server_at(&format!("http://127.0.0.1:{}", free_port()), more)
+    }
+
+    /// The same at the address of an earlier one.
+    pub fn server_at(&self, url: &str, more: &[&str]) -> Server {
+        let listen = url.strip_prefix("http://").expect("a server's address").to_owned();
         let data = self.data();
         let mut args = vec![
             "server",
@@ -146,12 +167,11 @@ impl House {
         ];
         args.extend(more);
         let mut process = self.spawn(&args);
-        let url = format!("http://{listen}");
         until("the server answers", || {
             process.expect_running();
             std::net::TcpStream::connect(&listen).is_ok().then_some(())
         });
-        Server { process, url }
+        Server { process, url: url.to_owned() }
     }
 
     /// A run as `runs show --json` has it.
@@ -169,6 +189,36 @@ impl House {
             .map(|line| serde_json::from_str(line).expect("a line of JSON"))
             .collect()
     }
+}
+
+/// Replaces the digits after each `before`.
+fn without_numbers(text: &str, before: &str, place: &str) -> String {
+    let mut parts = text.split(before);
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        kept.push_str(before);
+        kept.push_str(if rest.len() < part.len() { place } else { "" });
+        kept.push_str(rest);
+    }
+    kept
+}
+
+/// Replaces the ids of runs, but for those that a test made up.
+fn without_runs(text: &str) -> String {
+    let mut parts = text.split("run_");
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let id: String = part.chars().take_while(char::is_ascii_alphanumeric).collect();
+        if id.len() == 26 && !id.contains("aaaaaa") {
+            kept.push_str("[RUN]");
+            kept.push_str(&part[id.len()..]);
+        } else {
+            kept.push_str("run_");
+            kept.push_str(part);
+        }
+    }
+    kept
 }
 
 /// A port that nobody listens on, most probably.
@@ -257,6 +307,30 @@ pub fn signal(pid: u32, name: &str) {
         .status()
         .expect("kill(1)");
     assert!(status.success(), "kill -{name} {pid}");
+}
+
+/// Sends a request to a server, as any program would, and returns the whole answer.
+pub fn request(server: &str, what: &str, headers: &[(&str, &str)], body: &str) -> String {
+    let host = server.strip_prefix("http://").expect("a server's address");
+    let mut stream = std::net::TcpStream::connect(host).expect("the server answers");
+    let mut text = format!("{what} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if headers.iter().all(|(name, _)| *name != "content-length") {
+        text.push_str(&format!("content-length: {}\r\n", body.len()));
+    }
+    stream.write_all(format!("{text}\r\n{body}").as_bytes()).expect("the request is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the answer is text");
+    answer
+}
+
+/// Sends JSON to a server, and returns its JSON.
+pub fn post(server: &str, path: &str, body: &str) -> Value {
+    let answer = request(server, &format!("POST {path}"), &[("content-type", "application/json")], body);
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}\n{head}\n{body}"))
 }
 
 /// The repository's own files.

@@ -1,0 +1,141 @@
+//! kill -9, at the worst moments: nothing recorded is lost, nothing recorded is done again.
+
+use serde_json::Value;
+
+use crate::support::{House, signal, until};
+
+/// One wait between two calls.
+const FLOW: &str = "\
+version: v1
+type: flow
+steps:
+  - {type: task, name: First, resourceArn: shop/first}
+  - {type: wait, name: Nap, duration: 3}
+  - {type: task, name: Second, resourceArn: shop/second}
+";
+
+fn house() -> House {
+    let house = House::new();
+    house.write("flow.yaml", FLOW);
+    house.function("shop/first", "return {'first': 1}");
+    house.function("shop/second", "return {'second': event['first'] + 1}");
+    house
+}
+
+fn start(house: &House, server: &str) -> String {
+    house.run(&["deploy", "flow.yaml", "--name", "nap", "--server", server]).expect(0);
+    let body = r#"{"definition": "nap", "input": {}}"#;
+    crate::support::post(server, "/v1/runs", body)["run_id"].as_str().expect("a run id").to_owned()
+}
+
+fn waiting_for(house: &House, server: &str, run: &str, kind: &str) -> Option<Value> {
+    let waiting = house.show(server, run)["waiting"].clone();
+    (waiting["kind"] == kind).then_some(waiting)
+}
+
+/// Waits for the run's end, and returns its output.
+fn output(house: &House, server: &str, run: &str) -> Value {
+    house.run(&["runs", "attach", run, "--server", server]).expect(0).json()
+}
+
+#[test]
+fn a_flow_goes_on_after_its_server_is_killed_while_it_waits() {
+    let house = house();
+    let server = house.server(&[]);
+    let _worker = house.spawn(&["worker", "functions", "--server", &server.url]);
+    let run = start(&house, &server.url);
+    let before = until("the flow waits", || waiting_for(&house, &server.url, &run, "timer"));
+    assert_eq!(before["name"], "Nap");
+    server.process.kill();
+
+    let server = house.server_at(&server.url, &[]);
+    assert_eq!(house.show(&server.url, &run)["waiting"]["name"], "Nap");
+    assert_eq!(output(&house, &server.url, &run), serde_json::json!({"first": 1, "second": 2}));
+    assert_eq!((house.calls("shop/first"), house.calls("shop/second")), (1, 1));
+}
+
+#[test]
+fn a_function_that_outlives_its_server_is_not_called_again() {
+    let house = House::new();
+    house.write("flow.yaml", "version: v1\ntype: flow\nsteps:\n  - {type: task, name: Slow, resourceArn: shop/slow}\n");
+    house.function(
+        "shop/slow",
+        "while not os.path.exists(event['gate']):\n    time.sleep(0.02)\nnote('returned')\nreturn {'slow': True}",
+    );
+    let server = house.server(&[]);
+    let _worker = house.spawn(&["worker", "functions", "--server", &server.url]);
+    house.run(&["deploy", "flow.yaml", "--name", "slow", "--server", &server.url]).expect(0);
+    let gate = house.path("gate");
+    let body = serde_json::json!({"definition": "slow", "input": {"gate": gate}}).to_string();
+    let run = crate::support::post(&server.url, "/v1/runs", &body)["run_id"].as_str().expect("an id").to_owned();
+    until("the function is called", || (house.calls("shop/slow") == 1).then_some(()));
+    server.process.kill();
+    house.write("gate", "");
+    until("the function returns to nobody", || (house.calls("returned") == 1).then_some(()));
+
+    let server = house.server_at(&server.url, &[]);
+    assert_eq!(output(&house, &server.url, &run), serde_json::json!({"slow": true}));
+    assert_eq!(house.calls("shop/slow"), 1);
+}
+
+#[test]
+fn a_start_that_was_answered_is_kept() {
+    let house = house();
+    let server = house.server(&[]);
+    let run = start(&house, &server.url);
+    server.process.kill();
+
+    let server = house.server_at(&server.url, &[]);
+    assert_eq!(house.show(&server.url, &run)["waiting"]["kind"], "worker");
+    let _worker = house.spawn(&["worker", "functions", "--server", &server.url]);
+    assert_eq!(output(&house, &server.url, &run)["second"], 2);
+    assert_eq!((house.calls("shop/first"), house.calls("shop/second")), (1, 1));
+}
+
+#[test]
+fn a_child_that_is_killed_is_replaced_and_its_call_made_again() {
+    let house = House::new();
+    house.write("flow.yaml", "version: v1\ntype: flow\nsteps:\n  - {type: task, name: Die, resourceArn: shop/die}\n");
+    house.function(
+        "shop/die",
+        "import signal\nif not os.path.exists(event['mark']):\n    open(event['mark'], 'w').close()\n    \
+         os.kill(os.getpid(), signal.SIGKILL)\nreturn {'alive': True}",
+    );
+    let input = serde_json::json!({"mark": house.path("mark")}).to_string();
+    let done = house.run(&["run", "flow.yaml", "--input", &input]).expect(0);
+    assert_eq!(done.json(), serde_json::json!({"alive": true}));
+    assert_eq!(house.calls("shop/die"), 2);
+}
+
+#[test]
+fn attempts_of_a_killed_supervisor_go_on_elsewhere_after_the_lease() {
+    let house = House::new();
+    house.write("flow.yaml", "version: v1\ntype: flow\nsteps:\n  - {type: task, name: Hang, resourceArn: shop/hang}\n");
+    house.function(
+        "shop/hang",
+        "if not os.path.exists(event['mark']):\n    open(event['mark'], 'w').close()\n    time.sleep(600)\nreturn {'ok': True}",
+    );
+    let server = house.server(&["--lease", "1s"]);
+    let mut first = house.spawn(&["worker", "functions", "--server", &server.url]);
+    house.run(&["deploy", "flow.yaml", "--name", "hang", "--server", &server.url]).expect(0);
+    let body = serde_json::json!({"definition": "hang", "input": {"mark": house.path("mark")}}).to_string();
+    let run = crate::support::post(&server.url, "/v1/runs", &body)["run_id"].as_str().expect("an id").to_owned();
+    until("the function is called", || (house.calls("shop/hang") == 1).then_some(()));
+    signal(first.id(), "KILL");
+    let _second = house.spawn(&["worker", "functions", "--server", &server.url]);
+    assert_eq!(output(&house, &server.url, &run), serde_json::json!({"ok": true}));
+    assert_eq!(house.calls("shop/hang"), 2);
+}
+
+#[test]
+fn sigterm_drains_a_server_and_ends_it_with_zero() {
+    let house = house();
+    let mut server = house.server(&[]);
+    let run = start(&house, &server.url);
+    server.process.signal("TERM");
+    let done = server.process.wait().expect(0);
+    assert!(done.stderr.contains("stops"), "{}", done.stderr);
+    assert!(!house.data().join("server.json").exists());
+    let shown = house.run(&["runs", "show", &run, "--json"]).expect(0).json();
+    assert_eq!(shown["state"], "queued", "{shown}");
+}
