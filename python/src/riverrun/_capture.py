@@ -82,9 +82,7 @@ class Capture:
 
     def _stream(self, name: str) -> io.TextIOWrapper:
         raw = _Sink(self, name)
-        return io.TextIOWrapper(
-            io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
-        )
+        return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 class _Sink(io.RawIOBase):

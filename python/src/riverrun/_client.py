@@ -33,7 +33,9 @@ class Client:
         self._retry_for = retry_for
         self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue(maxsize=16)
 
-    def start(self, name: str, input: Any = None, *, kind: str | None = None, run_id: str | None = None, **options: Any) -> Handle:
+    def start(
+        self, name: str, input: Any = None, *, kind: str | None = None, run_id: str | None = None, **options: Any
+    ) -> Handle:
         """Starts a run, or finds the one that its ``continue_id`` stands for, and returns a handle at once.
 
         Args:
@@ -80,8 +82,8 @@ class Client:
         cursor: str | None = filters.pop("cursor", None)
         while True:
             page = self._call(requests.list_runs({**filters, "cursor": cursor}))
-            yield from page["runs"]
-            cursor = page.get("cursor")
+            yield from page["items"]
+            cursor = page.get("next_cursor")
             if not cursor:
                 return
 
@@ -231,11 +233,11 @@ class Handle:
         after = 0
         while True:
             path = f"{requests.get_run(self.id).path}/journal?after={after}&limit=500"
-            entries = self._client._call(Request("GET", path))["entries"]
-            if not entries:
+            page = self._client._call(Request("GET", path))
+            yield from page["items"]
+            if not page["items"]:
                 return
-            yield from entries
-            after = entries[-1]["seq"]
+            after = page["next_after"]
 
     def __await__(self) -> Generator[Any, None, Any]:
         """``await handle`` is :meth:`result`, on a thread of its own."""

@@ -22,7 +22,7 @@ __all__ = [
 class RiverrunError(Exception):
     """The base of every error that this package raises."""
 
-    code: str = "Error"
+    code: str = "error"
     """A stable name for what went wrong."""
 
 
@@ -32,13 +32,13 @@ class Cancelled(BaseException):
     Like :class:`asyncio.CancelledError` it is no :class:`Exception`, so that ``except Exception`` does not swallow it.
     """
 
-    code = "Cancelled"
+    code = "cancelled"
 
 
 class InvalidJson(RiverrunError, ValueError):
     """A text that has no canonical form, or a value that is not JSON."""
 
-    code = "InvalidJson"
+    code = "invalid_json"
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -52,7 +52,7 @@ class Unreachable(RiverrunError, ConnectionError):
     Whether the request was carried out is not known. Starts carry an id or a key, so that asking again is safe.
     """
 
-    code = "Unreachable"
+    code = "unreachable"
 
 
 class ApiError(RiverrunError):
@@ -70,13 +70,13 @@ class ApiError(RiverrunError):
 class ResultTimeout(RiverrunError, TimeoutError):
     """The run had not ended within the time that the caller was ready to wait. It goes on."""
 
-    code = "ResultTimeout"
+    code = "result_timeout"
 
 
 class RunError(RiverrunError):
     """A run has ended without a result. The base of the four ways."""
 
-    code = "RunFailed"
+    code = "run_failed"
 
     def __init__(self, run: dict[str, Any]) -> None:
         error = run.get("error") or {}
@@ -94,22 +94,22 @@ class RunError(RiverrunError):
 class RunFailed(RunError):
     """The run has failed. ``riverrun runs resume`` reopens it, finished steps kept."""
 
-    code = "RunFailed"
+    code = "run_failed"
 
 
 class RunTimedOut(RunError):
     """The run was ended by its time limit."""
 
-    code = "RunTimedOut"
+    code = "run_timed_out"
 
 
 class RunCancelled(RunError):
     """The run was cancelled."""
 
-    code = "RunCancelled"
+    code = "run_cancelled"
 
 
 class RunExpired(RunError):
     """The run was not started within its time to live."""
 
-    code = "RunExpired"
+    code = "run_expired"

@@ -98,7 +98,8 @@ class Catalogue:
         if name in self.broken:
             broken = self.broken[name]
             raise Failure(broken.error, broken.message, broken.traceback_text)
-        raise Failure("UnknownFunction", f"this worker has no function {name!r}; it has {', '.join(sorted(self.callees)) or 'none'}")
+        known = ", ".join(sorted(self.callees)) or "none"
+        raise Failure("UnknownFunction", f"this worker has no function {name!r}; it has {known}")
 
     def add(self, callee: Callee) -> None:
         """Takes a function in; of two with one name the first stays."""
@@ -149,9 +150,12 @@ def _files(folder: Path) -> Iterator[Path]:
             continue
         if entry.is_dir():
             yield from _files(entry)
-        elif entry.suffix == ".py" and entry.stem not in ("__init__", "__main__", "conftest", "setup"):
-            if not entry.stem.startswith("test_"):
-                yield entry
+        elif entry.suffix == ".py" and not _is_no_function(entry.stem):
+            yield entry
+
+
+def _is_no_function(stem: str) -> bool:
+    return stem in ("__init__", "__main__", "conftest", "setup") or stem.startswith("test_")
 
 
 def _skipped(entry: Path) -> bool:
@@ -189,7 +193,10 @@ def _origin(task: Task[..., Any]) -> str:
 
 def _note_broken(catalogue: Catalogue, file: Path, relative: Path, name: str | None, error: BaseException) -> None:
     place, message = _where(file, error)
-    text = "".join(traceback.format_exception(error))
+    # The way through the import machinery says nothing about a file that cannot even be compiled.
+    text = "".join(
+        traceback.format_exception_only(error) if isinstance(error, SyntaxError) else traceback.format_exception(error)
+    )
     failure = Failure(type(error).__name__, f"{place}: {message}", text)
     catalogue.warnings.append(f"{place}: {type(error).__name__}: {message}")
     names = set(_tasks_named_in(file))

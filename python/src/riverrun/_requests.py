@@ -26,7 +26,22 @@ from ._errors import (
 from ._ids import new_run_id
 from ._version import __version__
 
-__all__ = ["Address", "Answer", "Request", "Retry"]
+__all__ = [
+    "CLOSED",
+    "SOCKET_TIMEOUT",
+    "Address",
+    "Answer",
+    "Request",
+    "Retry",
+    "act_on_run",
+    "get_run",
+    "list_runs",
+    "new_run_id",
+    "next_wait",
+    "not_ended",
+    "result_of",
+    "start_run",
+]
 
 LONG_POLL = 20.0
 """How long one request may wait for a run's end, in seconds; a longer wait is made of several."""
@@ -43,11 +58,12 @@ _ENDED: dict[str, type[RunError]] = {
 CLOSED = frozenset({"succeeded", *_ENDED})
 """States in which a run has ended."""
 
-_OPTIONS = frozenset(
-    """version namespace continue_id on_success on_failure on_running on_input allow_new_input rerun_purged force
-    ttl max_generations fingerprint_paths scope_version labels timeout delay run_at queue priority retries backoff queue_ttl
-    max_crashes at_most_once""".split()
-)
+_OPTIONS = {
+    *("version", "namespace", "queue", "priority", "labels", "timeout", "delay", "run_at", "queue_ttl"),
+    *("retries", "max_crashes", "at_most_once"),
+    *("continue_id", "scope_version", "fingerprint_paths", "on_success", "on_failure", "on_running", "on_input"),
+    *("allow_new_input", "rerun_purged", "force", "ttl", "max_generations"),
+}
 
 
 @dataclass(frozen=True)
@@ -122,12 +138,12 @@ class Answer:
         except ValueError:
             value = None
             if self.status < 400:
-                raise ApiError(self.status, "NotRiverrun", "the answer is not JSON: is this a Riverrun server?") from None
+                raise ApiError(self.status, "not_riverrun", "the answer is not JSON: is this a Riverrun server?") from None
         if self.status < 400:
             return value
         problem = value if isinstance(value, dict) else {}
         message = problem.get("detail") or problem.get("title") or f"the server answered with HTTP status {self.status}"
-        raise ApiError(self.status, problem.get("code") or f"Http{self.status}", message, problem)
+        raise ApiError(self.status, problem.get("code") or f"http_{self.status}", message, problem)
 
     def retry_after(self) -> float | None:
         """What it says about when to come back, in seconds."""
@@ -169,7 +185,9 @@ class Retry:
         return delay if time.monotonic() + delay < self._end else None
 
 
-def start_run(name: str, value: Any, kind: str | None, run_id: str | None, wait: float | None, options: Mapping[str, Any]) -> Request:
+def start_run(
+    name: str, value: Any, kind: str | None, run_id: str | None, wait: float | None, options: Mapping[str, Any]
+) -> Request:
     """The start of a run."""
     unknown = sorted(set(options) - _OPTIONS)
     if unknown:

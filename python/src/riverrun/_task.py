@@ -19,6 +19,8 @@ R = TypeVar("R")
 class Task(Generic[P, R]):
     """A function with a name and options. Called plainly it runs, here and now; :meth:`submit` queues it."""
 
+    __name__: str
+
     def __init__(self, function: Callable[P, R], name: str, options: Mapping[str, Any]) -> None:
         functools.update_wrapper(self, function)
         self.function = function
@@ -76,9 +78,7 @@ class Task(Generic[P, R]):
             if kind is inspect.Parameter.VAR_KEYWORD:
                 value.update(argument)
             elif kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY):
-                raise TypeError(
-                    f"task {self.name}: the parameter {name} cannot be passed by name, as inputs are objects with a key per parameter"
-                )
+                raise TypeError(f"task {self.name}: {name} cannot be passed by name, and an input has a key per parameter")
             else:
                 value[name] = argument
         return value
@@ -93,7 +93,7 @@ def task(function: Callable[P, R] | None = None, /, *, name: str | None = None, 
 
     Args:
         name: what workers serve it as; the function's own name unless given.
-        options: ``queue``, ``retries``, ``backoff``, ``timeout``, ``priority``, ``delay``, ``labels``: the options of
+        options: ``queue``, ``retries``, ``timeout``, ``priority``, ``delay``, ``labels``: the options of
             :func:`riverrun.start`, for each run that :meth:`Task.submit` starts.
     """
 

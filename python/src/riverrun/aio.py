@@ -1,7 +1,7 @@
 """The client for ``async`` code: the same calls as in :mod:`riverrun`, on asyncio streams.
 
-    client = riverrun.aio.AsyncClient()
-    output = await client.run("polling", {"delay": 20}, continue_id="nightly")
+client = riverrun.aio.AsyncClient()
+output = await client.run("polling", {"delay": 20}, continue_id="nightly")
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class AsyncClient:
         cursor: str | None = filters.pop("cursor", None)
         while True:
             page = await self._call(requests.list_runs({**filters, "cursor": cursor}))
-            for run in page["runs"]:
+            for run in page["items"]:
                 yield run
-            cursor = page.get("cursor")
+            cursor = page.get("next_cursor")
             if not cursor:
                 return
 
@@ -84,7 +84,7 @@ class AsyncClient:
                     connection = await _Connection.open(self._address)
                 sent = True
                 answer = await self._exchange(connection, request)
-            except (OSError, EOFError, asyncio.TimeoutError, asyncio.LimitOverrunError, ValueError) as error:
+            except (OSError, EOFError, asyncio.LimitOverrunError, ValueError) as error:
                 if connection is not None:
                     connection.close()
                 if used and not isinstance(error, TimeoutError):

@@ -107,7 +107,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise InvalidJson("duplicate_key", f"the key {ascii(key)} occurs twice in one object")
+                raise InvalidJson("duplicate_key", f"the key {key!a} occurs twice in one object")
             seen.add(key)
     return value
 

@@ -9,8 +9,8 @@ pipeline (starting it, finding its last task, confirming what is stored), 0 says
 tells how the task stands.
 
 ``result`` has the keys ``task_id``, ``pipeline_id``, ``status``, ``continue_id``, ``reused``, ``attached``, ``generation``,
-``created_at``, ``started_at``, ``ended_at``, and ``output`` or ``error`` (``type``, ``message``, ``details``). Where there is no task
-to speak of, ``result`` has only ``status`` and ``error``. No call raises for what a server or a network does.
+``created_at``, ``started_at``, ``ended_at``, and ``output`` or ``error`` (``type``, ``message``, ``details``). Where there is
+no task to speak of, ``result`` has only ``status`` and ``error``. No call raises for what a server or a network does.
 """
 
 from __future__ import annotations
@@ -108,8 +108,9 @@ async def pipeline_last_task(pipeline_id: str) -> tuple[int, dict[str, Any]]:
 
     async def work() -> tuple[int, dict[str, Any]]:
         async for run in aio.default_client().runs(definition=pipeline_id, limit=1):
-            return Ret.OK, _result(run)
-        return _trouble(Ret.NO_TASK, "NO_TASK", "NoTask", f"pipeline {pipeline_id!r} has no task yet")
+            # Lists leave out what may be large.
+            return Ret.OK, _result((await aio.get(run["run_id"])).info)
+        return _trouble(Ret.NO_TASK, "NO_TASK", "no_task", f"pipeline {pipeline_id!r} has no task yet")
 
     return await _guarded(work)
 
@@ -177,7 +178,7 @@ async def _guarded(work: Callable[[], Awaitable[tuple[int, dict[str, Any]]]]) ->
         ret = {404: Ret.REFUSED, 409: Ret.CONFLICT, 410: Ret.PURGED, 422: Ret.CONFLICT, 503: Ret.UNREACHABLE}.get(
             error.status, Ret.REFUSED
         )
-        if error.code == "UnknownRun":
+        if error.code == "unknown_run":
             ret = Ret.NO_TASK
         return _trouble(ret, ret.name, error.code, str(error))
     except RiverrunError as error:
