@@ -21,6 +21,8 @@ use crate::pool::Pool;
 const MIN_RETRY: Duration = Duration::from_millis(50);
 const MAX_RETRY: Duration = Duration::from_secs(2);
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
+/// The one error of a server that does not pass by itself.
+const WRONG_PROTOCOL: &str = "protocol";
 /// How long the last frame may take to leave.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Frames that wait for the socket. With a few, what comes up meanwhile gathers into the next one.
@@ -282,12 +284,11 @@ impl Work {
     }
 
     fn on_error(&mut self, code: String, message: String) -> Result<(), WorkerError> {
-        let welcomed = matches!(&self.link, Link::Open(Open { beat: Some(_), .. }));
-        if welcomed {
-            self.disconnected(&format!("{message} ({code})"));
-            return Ok(());
+        if code == WRONG_PROTOCOL {
+            return Err(WorkerError::Refused { server: self.address.url.clone(), code, message });
         }
-        Err(WorkerError::Refused { server: self.address.url.clone(), code, message })
+        self.disconnected(&format!("{message} ({code})"));
+        Ok(())
     }
 
     fn drain(&mut self, now: Instant) {

@@ -1,1 +1,3 @@
 //! Tests of this crate through its boundary.
+
+mod frames;

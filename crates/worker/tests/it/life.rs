@@ -146,7 +146,7 @@ async fn a_refusal_that_will_not_pass_ends_the_worker_and_says_why() {
     fake.start();
     let mut peer = fake.accept().await;
     peer.hello().await;
-    peer.send(&[ToWorker::Error { code: "ProtocolVersion".to_owned(), message: "update the worker".to_owned() }]).await;
+    peer.send(&[ToWorker::Error { code: "protocol".to_owned(), message: "update the worker".to_owned() }]).await;
     let error = fake.ended().await.expect_err("refused").to_string();
     assert!(error.contains("update the worker"), "{error}");
 }

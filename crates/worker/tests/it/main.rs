@@ -3,3 +3,4 @@
 mod attempts;
 mod fake;
 mod life;
+mod transcript;
