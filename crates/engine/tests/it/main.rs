@@ -1,1 +1,7 @@
-//! Tests of this crate through its boundary.
+//! Tests of the engine: the real one over real stores, and the simulation of the whole.
+
+mod lists;
+mod node;
+mod simulation;
+mod support;
+mod timers;
