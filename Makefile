@@ -5,6 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/debug/riverrun
 VENV := .venv
 VENV_READY := $(VENV)/.ready
+RUFF := $(VENV)/bin/ruff --config python/pyproject.toml
 
 # Bytecode beside the sources would end up in the folders that the binary is built from.
 export PYTHONDONTWRITEBYTECODE := 1
@@ -25,8 +26,8 @@ check: ## A fast look: does it compile, is it formatted
 
 fmt: $(VENV_READY)
 	cargo fmt
-	$(VENV)/bin/ruff format python examples
-	$(VENV)/bin/ruff check --fix python examples
+	$(RUFF) format python examples
+	$(RUFF) check --fix python examples
 
 clean:
 	cargo clean
@@ -36,18 +37,21 @@ test-rust:
 	cargo test --locked --workspace
 
 test-python: build $(VENV_READY)
-	RIVERRUN_BINARY=$(abspath $(BIN)) PYTHONPATH=python/src $(VENV)/bin/pytest -q python/tests
+	cd python && RIVERRUN_BINARY=$(abspath $(BIN)) ../$(VENV)/bin/pytest -q -p no:cacheprovider
 
 lint-rust:
 	cargo fmt --check
 	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 
 lint-python: $(VENV_READY)
-	$(VENV)/bin/mypy --config-file python/pyproject.toml python/src/riverrun
-	$(VENV)/bin/ruff check python examples
-	$(VENV)/bin/ruff format --check python examples
+	cd python && ../$(VENV)/bin/mypy
+	$(RUFF) check python examples
+	$(RUFF) format --check python examples
 
-$(VENV_READY): python/requirements-dev.txt
-	$(PYTHON) -m venv $(VENV) || (echo "python3-venv is needed: apt-get install python3-venv" >&2; exit 1)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r python/requirements-dev.txt
+# The tools are named once, in the package's own manifest.
+DEV_TOOLS = import tomllib; print(*tomllib.load(open("python/pyproject.toml", "rb"))["dependency-groups"]["dev"])
+
+$(VENV_READY): python/pyproject.toml
+	$(PYTHON) -m venv $(VENV) || (echo "Python's venv is needed; on Debian: apt-get install python3-venv" >&2; exit 1)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check $$($(PYTHON) -c '$(DEV_TOOLS)')
 	@touch $@
