@@ -107,3 +107,44 @@ def test_a_child_ends_with_its_supervisor_even_while_it_executes(tmp_path: Path)
     assert child.read()["log"]["text"] == "begun\n"
     child.socket.close()
     assert child.process.wait(60) == -signal.SIGKILL
+
+
+ASYNC = """
+import asyncio
+import riverrun
+
+@riverrun.task
+async def where():
+    asyncio.current_task().set_name("x")
+    return [riverrun.current_context().attempt, id(asyncio.get_running_loop())]
+
+@riverrun.task
+async def litter():
+    litter.task = asyncio.create_task(asyncio.sleep(1000))
+    return None
+
+@riverrun.task
+async def fails():
+    raise LookupError("nothing")
+"""
+
+
+def test_async_calls_share_a_loop_until_one_leaves_something_behind(tmp_path: Path) -> None:
+    (tmp_path / "tasks.py").write_text(ASYNC)
+    child = Child(tmp_path)
+    while "ready" not in child.read():
+        pass
+
+    def call(function: str, attempt: int) -> Any:
+        common = {"input": "{}", "definition": "d", "path": "p", "idempotency_key": "k"}
+        child.send([{"call": {"attempt": f"run_1.1.{attempt}", "function": function, **common}}])
+        return child.read()
+
+    first, second = call("where", 1)["done"]["output"], call("where", 2)["done"]["output"]
+    assert (first[0], second[0]) == (1, 2)
+    assert first[1] == second[1]
+    assert "done" in call("litter", 3)
+    assert call("fails", 4)["failed"]["failure"]["error"] == "LookupError"
+    assert call("where", 5)["done"]["output"][0] == 5
+    child.send([{"exit": {}}])
+    assert child.process.wait(60) == 0

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import threading
+from typing import BinaryIO, cast
 
 from ._channel import Channel
 
@@ -81,8 +82,9 @@ class Capture:
                 self._channel.send({"log": {"attempt": self._attempt, "stream": name, "text": text}})
 
     def _stream(self, name: str) -> io.TextIOWrapper:
-        raw = _Sink(self, name)
-        return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        # Without a buffered writer between: a stop that is raised while it writes would make it write the same again.
+        sink = cast("BinaryIO", _Sink(self, name))
+        return io.TextIOWrapper(sink, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 class _Sink(io.RawIOBase):
