@@ -1,6 +1,6 @@
 //! The attributes of one mapping, read with their types checked.
 
-use crate::diagnostic::{Report, did_you_mean, quoted};
+use crate::diagnostic::{Report, did_you_mean};
 use crate::yaml::{Node, Plain, Span, Value};
 
 /// Every attribute that some step has.
@@ -195,9 +195,11 @@ impl<'n> Fields<'n> {
                 self.wrong(key, node, "a whole number", advice, report);
                 None
             }
-            Plain::Float(_) => {
-                let advice = Some("write whole seconds".to_owned()).filter(|_| key.ends_with("Seconds"));
-                self.wrong(key, node, "a whole number", advice, report);
+            Plain::Float(number) => {
+                let message = format!("`{key}` of {} must be a whole number, but is {number}", self.what);
+                let advice =
+                    (key.ends_with("Seconds") || key == "duration").then(|| "write whole seconds".to_owned());
+                report.error(node.span, message, advice);
                 None
             }
             _ => {
@@ -245,7 +247,7 @@ impl<'n> Fields<'n> {
         let found = words.iter().find(|word| **word == text).copied();
         if found.is_none() {
             let advice = did_you_mean(text, words, "it may be");
-            let message = format!("`{text}` is no `{key}` of {}: it may be {}", self.what, quoted(words));
+            let message = format!("`{text}` is no `{key}` of {}", self.what);
             report.error(self.get(key).map_or(self.mark, Node::mark), message, advice);
         }
         found

@@ -1,1 +1,34 @@
-//! corpus
+//! Real flows, written by others, where the folder with them is at hand.
+
+use std::fs;
+use std::path::Path;
+
+use riverrun_plan::Flow;
+
+use crate::harness::shown;
+
+#[test]
+fn real_flows_parse() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus/fdl");
+    let Ok(files) = fs::read_dir(&folder) else {
+        eprintln!("skipped: {} is not there", folder.display());
+        return;
+    };
+    for file in files {
+        let path = file.expect("a readable folder").path();
+        if path.extension().is_none_or(|end| end != "yaml") {
+            continue;
+        }
+        let source = fs::read_to_string(&path).expect("a readable file");
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match Flow::parse(&source) {
+            Ok((flow, warnings)) => {
+                assert!(!flow.functions().is_empty() || !flow.children().is_empty(), "{name}");
+                assert!(warnings.is_empty(), "{name}:\n{}", shown(&warnings));
+            }
+            // It calls a cloud service by `action`, which is not served.
+            Err(mistakes) if name == "id-card.yaml" => assert_eq!(mistakes.len(), 1, "{}", shown(&mistakes)),
+            Err(mistakes) => panic!("{name}:\n{}", shown(&mistakes)),
+        }
+    }
+}

@@ -69,6 +69,8 @@ pub struct Run {
     pub written: usize,
     /// Parse the source anew and copy the cells as text before every turn.
     pub crash_always: bool,
+    keep_text: bool,
+    pub last_output: Option<String>,
 }
 
 impl Run {
@@ -96,7 +98,20 @@ impl Run {
             transitions: 0,
             written: 0,
             crash_always: false,
+            keep_text: false,
+            last_output: None,
         }
+    }
+
+    /// Another input, as it is written.
+    pub fn set_input(&mut self, text: &str) {
+        self.input = Json::parse(text).expect("it is JSON");
+    }
+
+    /// Consumes one wake, of a run that ends with it, and keeps the output as it is written.
+    pub fn turn_text(&mut self) {
+        self.keep_text = true;
+        self.turn();
     }
 
     /// Consumes one wake.
@@ -135,6 +150,8 @@ impl Run {
                 assert!(!self.open.is_empty() || !self.wakes.is_empty(), "the run waits for nothing")
             }
             Then::Continue => self.wakes.push_front(Wake::Continued),
+            // What the test wants to see as text may be no value that this process can hold.
+            Then::End(Ok(output)) if self.keep_text => self.last_output = Some(output.get().to_owned()),
             Then::End(outcome) => {
                 self.outcome = Some(outcome.map(|output| output.to_value()));
                 self.open.clear();

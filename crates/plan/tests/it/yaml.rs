@@ -1,1 +1,112 @@
-//! yaml
+//! YAML itself: what is read, what is refused, and that nothing breaks the reader.
+
+use proptest::prelude::*;
+use riverrun_plan::Flow;
+use serde_json::json;
+
+use crate::harness::{flow, mistakes, output, parse, warnings};
+use crate::seed::POLLING;
+
+#[test]
+fn json_is_yaml() {
+    let source = r#"{"version": "v1", "type": "flow", "steps": [{"type": "pass", "name": "A"}]}"#;
+    assert_eq!(output(source, &json!({})), json!({}));
+}
+
+#[test]
+fn byte_order_marks_and_windows_line_ends_are_read() {
+    let source = format!("\u{feff}{}", POLLING.replace('\n', "\r\n"));
+    assert_eq!(parse(&source).functions().len(), 2);
+    let wrong = source.replace("type: succeed", "type: suceed");
+    assert_eq!(
+        mistakes(&wrong),
+        "39:11 error: `suceed` is no `type` of step `JobSucceeded`\n      did you mean `succeed`?"
+    );
+}
+
+#[test]
+fn a_key_that_stands_twice_is_refused() {
+    let found = mistakes("version: v1\ntype: flow\nsteps:\n  - type: pass\n    name: A\n    name: B\n");
+    assert_eq!(found, "6:5 error: the key `name` stands here twice\n      remove one of them");
+}
+
+#[test]
+fn tabs_are_pointed_at() {
+    let found = mistakes("version: v1\ntype: flow\nsteps:\n\t- type: pass\n");
+    assert_eq!(
+        found,
+        "4:1 error: a tab in the indentation\n      indent with spaces: YAML allows no tabs there"
+    );
+}
+
+#[test]
+fn a_second_document_an_empty_file_and_a_list_are_refused() {
+    assert!(mistakes("version: v1\n---\ntype: flow\n").starts_with("2:1 error: a second document"));
+    assert!(mistakes("").contains("the file is empty"));
+    assert!(mistakes("# only a comment\n").contains("the file is empty"));
+    assert!(mistakes("- a\n").contains("the flow must be a mapping of attributes, but is a list"));
+    assert!(mistakes("hello\n").contains("but is text"));
+}
+
+#[test]
+fn aliases_work_within_bounds() {
+    let source = flow(
+        "  - {type: pass, name: A, outputMappings: &m [{target: x, source: 1}]}\n  - {type: pass, name: B, outputMappings: *m}\n",
+    );
+    assert_eq!(output(&source, &json!({})), json!({"x": 1}));
+    let bomb: String = (1..12)
+        .map(|n| format!("    l{n}: &l{n} [{}]\n", vec![format!("*l{}", n - 1); 10].join(", ")))
+        .collect();
+    let source = format!("version: v1\ntype: flow\nextra:\n    l0: &l0 [x, x]\n{bomb}steps: []\n");
+    assert!(mistakes(&source).contains("aliases written out"), "{}", mistakes(&source));
+    assert!(mistakes("a: &a [*a]\n").contains("inside what it refers to"));
+}
+
+#[test]
+fn a_repeated_step_by_alias_is_a_repeated_name() {
+    let source = "version: v1\ntype: flow\nsteps: [&a {type: pass, name: A}, *a]\n";
+    assert!(mistakes(source).contains("an alias repeats the step `A`"));
+}
+
+#[test]
+fn depth_and_size_have_limits_with_names() {
+    let deep = format!("a: {}{}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(mistakes(&deep).contains("nested more than 100 deep"), "{}", mistakes(&deep));
+    let large = format!("version: v1\n# {}\n", "x".repeat(1024 * 1024));
+    assert!(mistakes(&large).contains("a flow may have 1048576"));
+}
+
+#[test]
+fn merge_keys_and_numbers_with_zeros_are_explained() {
+    let merged = mistakes(&flow("  - {type: pass, name: A, <<: {end: true}}\n"));
+    assert!(merged.contains("merge keys are not part of the language"), "{merged}");
+    let zeros = warnings(&flow("  - {type: pass, name: A, outputMappings: [{target: a, source: 007}]}\n"));
+    assert!(zeros.contains("write '007' for text, 7 for the number"), "{zeros}");
+    let infinite =
+        mistakes(&flow("  - {type: pass, name: A, outputMappings: [{target: a, source: .inf}]}\n"));
+    assert!(infinite.contains("a number that JSON cannot hold"), "{infinite}");
+}
+
+#[test]
+fn wide_characters_count_once() {
+    let found = mistakes(&flow("  - {type: pass, name: 步骤一, unknown: 1}\n"));
+    assert!(found.starts_with("4:29 error: step `步骤一` has no attribute `unknown`"), "{found}");
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in any::<String>()) {
+        let _ = Flow::parse(&text);
+    }
+
+    #[test]
+    fn no_damaged_flow_panics(at in 0..POLLING.len(), length in 0..40_usize, with in ".{0,6}") {
+        let mut text = POLLING.to_owned();
+        text.replace_range(at..(at + length).min(POLLING.len()), &with);
+        if let Err(found) = Flow::parse(&text) {
+            for diagnostic in found {
+                prop_assert!(text.get(diagnostic.span.0..diagnostic.span.1).is_some(), "{diagnostic:?}");
+            }
+        }
+    }
+}
