@@ -74,16 +74,14 @@ pub(crate) fn encode_batch(now: Now, records: &[Record], large: &mut Vec<Large>)
 /// Decodes what [`encode`] made.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], fetch: &Fetch<'_>) -> Result<T, StoreError> {
     let encoded = unwrap(bytes, fetch)?;
-    rmp_serde::from_slice(&encoded).map_err(|error| StoreError::Corrupt(format!("a value does not decode: {error}")))
+    rmp_serde::from_slice(&encoded)
+        .map_err(|error| StoreError::Corrupt(format!("a value does not decode: {error}")))
 }
 
 /// Decodes what [`encode_batch`] made.
 pub(crate) fn decode_batch(bytes: &[u8], fetch: &Fetch<'_>) -> Result<(Now, Vec<Record>), StoreError> {
     let (wall, ticks, records) = decode::<(i64, u64, Vec<Record>)>(bytes, fetch)?;
-    let now = Now {
-        wall: Wall(wall),
-        ticks: Ticks(ticks),
-    };
+    let now = Now { wall: Wall(wall), ticks: Ticks(ticks) };
     Ok((now, records))
 }
 

@@ -75,19 +75,14 @@ pub struct FaultStore<S> {
 
 impl<S: fmt::Debug> fmt::Debug for FaultStore<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FaultStore")
-            .field("inner", &self.inner)
-            .finish_non_exhaustive()
+        f.debug_struct("FaultStore").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
 impl<S: Store> FaultStore<S> {
     /// Puts the decider before the store.
     pub fn new(inner: S, faults: impl Faults + 'static) -> Self {
-        FaultStore {
-            inner,
-            faults: Mutex::new(Box::new(faults)),
-        }
+        FaultStore { inner, faults: Mutex::new(Box::new(faults)) }
     }
 
     /// The store behind.

@@ -49,11 +49,7 @@ struct Log {
 impl MemoryStore {
     /// An empty store of so many partitions (at least one), with the deployment's secret.
     pub fn new(partitions: u16, secret: [u8; 32]) -> Self {
-        MemoryStore {
-            secret,
-            partitions: partitions.max(1),
-            kept: Arc::default(),
-        }
+        MemoryStore { secret, partitions: partitions.max(1), kept: Arc::default() }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -76,10 +72,7 @@ impl Default for MemoryStore {
 }
 
 pub(crate) fn no_such_partition(partition: PartitionId, count: u16) -> String {
-    format!(
-        "there is no partition {}: this store has {count}, counted from 0",
-        partition.0
-    )
+    format!("there is no partition {}: this store has {count}, counted from 0", partition.0)
 }
 
 impl Log {
@@ -90,19 +83,12 @@ impl Log {
 
 impl Kept {
     fn log(&mut self, partition: PartitionId) -> &mut Log {
-        self.logs.entry(partition).or_insert_with(|| Log {
-            next_record: 1,
-            ..Log::default()
-        })
+        self.logs.entry(partition).or_insert_with(|| Log { next_record: 1, ..Log::default() })
     }
 
     fn owned(&mut self, partition: PartitionId, epoch: Epoch) -> Result<&mut Log, StoreError> {
         let log = self.log(partition);
-        if log.is_owner(epoch) {
-            Ok(log)
-        } else {
-            Err(StoreError::Fenced)
-        }
+        if log.is_owner(epoch) { Ok(log) } else { Err(StoreError::Fenced) }
     }
 
     /// Checks all batches before the first is written, so that all or none are.
@@ -113,9 +99,7 @@ impl Kept {
             if !log.is_owner(batch.epoch) {
                 return Err(AppendError::Fenced);
             }
-            let (last, next) = heads
-                .entry(batch.partition)
-                .or_insert((log.last, log.next_record));
+            let (last, next) = heads.entry(batch.partition).or_insert((log.last, log.next_record));
             follows(batch, *last, *next)?;
             *last += 1;
             *next += batch.records.len() as u64;
@@ -238,8 +222,7 @@ impl Store for MemoryStore {
             kept.keys.insert(row.key.id.clone(), (partition, row.clone()));
         }
         for definition in &rows.definitions {
-            kept.definitions
-                .insert(definition.reference.clone(), definition.clone());
+            kept.definitions.insert(definition.reference.clone(), definition.clone());
         }
         let own = kept.rows.entry(partition).or_default();
         own.1 = checkpoint.now;
@@ -283,10 +266,7 @@ impl Store for MemoryStore {
         let kept = self.kept();
         let run = |id: &RunId| (*id, kept.runs.get(id).map(|(_, row)| row.clone()));
         let key = |id: &KeyId| (id.clone(), kept.keys.get(id).map(|(_, row)| row.clone()));
-        Ok(LoadedRows {
-            runs: runs.iter().map(run).collect(),
-            keys: keys.iter().map(key).collect(),
-        })
+        Ok(LoadedRows { runs: runs.iter().map(run).collect(), keys: keys.iter().map(key).collect() })
     }
 
     fn journal(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<JournalRow>, StoreError> {
@@ -318,24 +298,15 @@ impl Store for MemoryStore {
         found.sort_by_key(|run| std::cmp::Reverse((run.created, run.id)));
         let more = found.len() > limit;
         found.truncate(limit);
-        let last = found.last().map(|run| Cursor {
-            created: run.created,
-            id: run.id,
-        });
-        Ok(Page {
-            items: found.into_iter().cloned().collect(),
-            next: last.filter(|_| more),
-        })
+        let last = found.last().map(|run| Cursor { created: run.created, id: run.id });
+        Ok(Page { items: found.into_iter().cloned().collect(), next: last.filter(|_| more) })
     }
 
     fn count(&self, filter: &RunFilter, cap: u64) -> Result<Count, StoreError> {
         let kept = self.kept();
         let runs = kept.runs.values();
         let count = runs.filter(|(_, row)| filter.matches(&row.summary)).count() as u64;
-        Ok(Count {
-            count: count.min(cap),
-            capped: count > cap,
-        })
+        Ok(Count { count: count.min(cap), capped: count > cap })
     }
 
     fn keys(&self, filter: &KeyFilter, after: Option<&KeyId>, limit: usize) -> Result<Vec<Key>, StoreError> {

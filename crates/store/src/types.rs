@@ -147,22 +147,15 @@ impl RunFilter {
             && self
                 .waiting
                 .is_none_or(|kind| run.waiting.as_ref().is_some_and(|waiting| waiting.kind == kind))
-            && self
-                .labels
-                .iter()
-                .all(|(name, value)| run.labels.get(name) == Some(value))
+            && self.labels.iter().all(|(name, value)| run.labels.get(name) == Some(value))
             && self
                 .continue_id
                 .as_deref()
                 .is_none_or(|id| run.key.as_ref().is_some_and(|key| *key.id.continue_id == *id))
-            && self
-                .parent
-                .is_none_or(|parent| run.parent.is_some_and(|found| found.run == parent))
+            && self.parent.is_none_or(|parent| run.parent.is_some_and(|found| found.run == parent))
             && self.created_from.is_none_or(|from| run.created >= from)
             && self.created_before.is_none_or(|before| run.created < before)
-            && self
-                .ended_before
-                .is_none_or(|before| run.ended.is_some_and(|ended| ended < before))
+            && self.ended_before.is_none_or(|before| run.ended.is_some_and(|ended| ended < before))
     }
 }
 
@@ -170,9 +163,6 @@ impl KeyFilter {
     /// Whether a key belongs to the list.
     pub fn matches(&self, key: &riverrun_kernel::Key) -> bool {
         *key.id.namespace == *self.namespace
-            && self
-                .definition
-                .as_deref()
-                .is_none_or(|asked| *key.id.definition == *asked)
+            && self.definition.as_deref().is_none_or(|asked| *key.id.definition == *asked)
     }
 }

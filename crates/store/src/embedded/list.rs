@@ -28,21 +28,13 @@ impl Query {
     }
 
     fn text(&self, columns: &str, end: &str) -> String {
-        format!(
-            "SELECT {columns} FROM {} WHERE {} {end}",
-            self.source,
-            self.conditions.join(" AND ")
-        )
+        format!("SELECT {columns} FROM {} WHERE {} {end}", self.source, self.conditions.join(" AND "))
     }
 }
 
 /// The query for a filter, and whether its order comes from the table of labels.
 fn query(filter: &RunFilter) -> (Query, &'static str) {
-    let mut query = Query {
-        source: String::new(),
-        conditions: Vec::new(),
-        values: Vec::new(),
-    };
+    let mut query = Query { source: String::new(), conditions: Vec::new(), values: Vec::new() };
     let by_label = filter.continue_id.is_none() && filter.parent.is_none() && !filter.labels.is_empty();
     let mut labels = filter.labels.iter();
     let order = if by_label { "l" } else { "r" };
@@ -136,10 +128,7 @@ fn list_query(filter: &RunFilter, after: Option<Cursor>) -> (String, Vec<Value>)
             [seen.created.0.into(), seen.id.to_bytes().to_vec().into()],
         );
     }
-    let text = query.text(
-        "r.run, r.summary",
-        &format!("ORDER BY {order}.created DESC, {order}.run DESC"),
-    );
+    let text = query.text("r.run, r.summary", &format!("ORDER BY {order}.created DESC, {order}.run DESC"));
     (text, query.values)
 }
 
@@ -161,10 +150,7 @@ pub(super) fn list(
             continue;
         }
         if items.len() == limit {
-            let next = items.last().map(|run| Cursor {
-                created: run.created,
-                id: run.id,
-            });
+            let next = items.last().map(|run| Cursor { created: run.created, id: run.id });
             return Ok(Page { items, next });
         }
         let sealed: Vec<u8> = row.get(1).map_err(sql)?;
@@ -190,20 +176,13 @@ pub(super) fn count(connection: &Connection, filter: &RunFilter, cap: u64) -> Re
         .and_then(|mut statement| statement.query_row(rusqlite::params_from_iter(values), |row| row.get(0)))
         .map_err(sql)?;
     let found = found as u64;
-    Ok(Count {
-        count: found.min(cap),
-        capped: found > cap,
-    })
+    Ok(Count { count: found.min(cap), capped: found > cap })
 }
 
 /// The steps of SQLite's plan for a list.
 pub(super) fn explain(connection: &Connection, filter: &RunFilter) -> Result<Vec<String>, StoreError> {
     let (text, values) = list_query(filter, None);
-    let mut statement = connection
-        .prepare(&format!("EXPLAIN QUERY PLAN {text}"))
-        .map_err(sql)?;
-    let steps = statement
-        .query_map(rusqlite::params_from_iter(values), |row| row.get(3))
-        .map_err(sql)?;
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {text}")).map_err(sql)?;
+    let steps = statement.query_map(rusqlite::params_from_iter(values), |row| row.get(3)).map_err(sql)?;
     steps.collect::<rusqlite::Result<_>>().map_err(sql)
 }

@@ -50,19 +50,12 @@ struct Row {
 
 impl Base {
     pub(super) fn new() -> Self {
-        Base {
-            next_record: 1,
-            ..Base::default()
-        }
+        Base { next_record: 1, ..Base::default() }
     }
 
     /// The end of a log of which nothing is kept.
     pub(super) fn head(&self) -> Head {
-        Head {
-            batch: self.trimmed,
-            next_record: self.next_record,
-            chain: self.chain,
-        }
+        Head { batch: self.trimmed, next_record: self.next_record, chain: self.chain }
     }
 
     pub(super) fn read(connection: &Connection, partition: PartitionId) -> Result<Self, StoreError> {
@@ -73,8 +66,9 @@ impl Base {
         let Some(sealed) = sealed else {
             return Err(damaged(format!("the row of partition {} is missing", partition.0)));
         };
-        let value = codec::unseal(&[b"partition", &partition.0.to_le_bytes()], &sealed)
-            .ok_or_else(|| damaged(format!("the row of partition {} does not match its checksum", partition.0)))?;
+        let value = codec::unseal(&[b"partition", &partition.0.to_le_bytes()], &sealed).ok_or_else(|| {
+            damaged(format!("the row of partition {} does not match its checksum", partition.0))
+        })?;
         codec::decode(value, &super::no_blobs)
     }
 
@@ -131,11 +125,7 @@ pub(super) fn append(writer: &mut Writer, batches: &[Batch]) -> rusqlite::Result
         insert(&transaction, batch.partition, &row)?;
         heads.push((
             batch.partition,
-            Head {
-                batch: row.batch,
-                next_record: row.first + row.records,
-                chain: row.chain,
-            },
+            Head { batch: row.batch, next_record: row.first + row.records, chain: row.chain },
         ));
     }
     transaction.commit()?;
@@ -144,7 +134,9 @@ pub(super) fn append(writer: &mut Writer, batches: &[Batch]) -> rusqlite::Result
 
 fn insert(transaction: &Transaction<'_>, partition: PartitionId, row: &Row) -> rusqlite::Result<()> {
     transaction
-        .prepare_cached("INSERT INTO log (place, epoch, first, records, chain, value) VALUES (?, ?, ?, ?, ?, ?)")?
+        .prepare_cached(
+            "INSERT INTO log (place, epoch, first, records, chain, value) VALUES (?, ?, ?, ?, ?, ?)",
+        )?
         .execute(params![
             place(partition, row.batch),
             row.epoch as i64,
@@ -157,7 +149,11 @@ fn insert(transaction: &Transaction<'_>, partition: PartitionId, row: &Row) -> r
 }
 
 /// Keeps large values once each, and those that were about to go.
-pub(super) fn keep_blobs(connection: &Connection, home: PartitionId, large: &[Large]) -> rusqlite::Result<()> {
+pub(super) fn keep_blobs(
+    connection: &Connection,
+    home: PartitionId,
+    large: &[Large],
+) -> rusqlite::Result<()> {
     for (run, hash, value) in large {
         let mut bytes = Vec::new();
         let owner: [&[u8]; 3] = [b"blob", &run.to_bytes(), hash];
@@ -183,9 +179,8 @@ pub(super) fn read(
     let mut statement = connection
         .prepare_cached("SELECT place, epoch, first, records, chain, value FROM log WHERE place BETWEEN ? AND ? ORDER BY place")
         .map_err(sql)?;
-    let mut rows = statement
-        .query([place(partition, 0), place(partition, (1 << NUMBER_BITS) - 1)])
-        .map_err(sql)?;
+    let mut rows =
+        statement.query([place(partition, 0), place(partition, (1 << NUMBER_BITS) - 1)]).map_err(sql)?;
     while let Some(row) = rows.next().map_err(sql)? {
         let row = row_of(row).map_err(sql)?;
         head = check(partition, head, &row)?;
@@ -240,11 +235,7 @@ fn check(partition: PartitionId, head: Head, row: &Row) -> Result<Head, StoreErr
     if row.sum(head.chain, partition) != row.chain {
         return Err(damaged(format!("batch {} of partition {of} does not match its checksum", row.batch)));
     }
-    Ok(Head {
-        batch: row.batch,
-        next_record: row.first + row.records,
-        chain: row.chain,
-    })
+    Ok(Head { batch: row.batch, next_record: row.first + row.records, chain: row.chain })
 }
 
 /// Where the log ends, without reading all of it: what stands before its last batch is checked when it is read.
@@ -274,14 +265,21 @@ pub(super) fn find(
     connection
         .prepare_cached("SELECT chain, epoch FROM log WHERE place = ?")
         .and_then(|mut statement| {
-            let found = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)? as u32, Epoch(row.get::<_, i64>(1)? as u64)));
+            let found = |row: &rusqlite::Row<'_>| {
+                Ok((row.get::<_, i64>(0)? as u32, Epoch(row.get::<_, i64>(1)? as u64)))
+            };
             statement.query_row([place(partition, batch)], found).optional()
         })
         .map_err(sql)
 }
 
 /// Removes batches all of whose records have numbers below `below`, and notes in `base` where the log begins now.
-pub(super) fn trim(connection: &Connection, partition: PartitionId, base: &mut Base, below: u64) -> rusqlite::Result<()> {
+pub(super) fn trim(
+    connection: &Connection,
+    partition: PartitionId,
+    base: &mut Base,
+    below: u64,
+) -> rusqlite::Result<()> {
     let range = (place(partition, 0), place(partition, (1 << NUMBER_BITS) - 1));
     let last = connection
         .prepare_cached(
@@ -312,10 +310,7 @@ pub(super) fn readable(
         Ok((number(row.get(0)?), row.get::<_, Vec<u8>>(1)?))
     })?;
     let records = |value: &[u8]| codec::decode_batch(value, &fetch(connection)).map(|(_, records)| records);
-    Ok(rows
-        .into_iter()
-        .map(|(batch, value)| (batch, records(&value).unwrap_or_default()))
-        .collect())
+    Ok(rows.into_iter().map(|(batch, value)| (batch, records(&value).unwrap_or_default())).collect())
 }
 
 /// Removes batches from `batch` on: only a repair does that.
@@ -328,11 +323,15 @@ pub(super) fn cut(connection: &Connection, partition: PartitionId, batch: u64) -
 
 /// How the caller of an append has to understand an error of the database.
 pub(super) fn append_error(error: &rusqlite::Error) -> AppendError {
-    use rusqlite::ErrorCode::{ConstraintViolation, DatabaseBusy, DatabaseLocked, DiskFull, OutOfMemory, TooBig};
+    use rusqlite::ErrorCode::{
+        ConstraintViolation, DatabaseBusy, DatabaseLocked, DiskFull, OutOfMemory, TooBig,
+    };
     let text = error.to_string();
     match error.sqlite_error_code() {
         Some(DiskFull) => AppendError::Refused(format!("{text}: make room on the disk that holds the store")),
-        Some(ConstraintViolation | DatabaseBusy | DatabaseLocked | OutOfMemory | TooBig) => AppendError::Refused(text),
+        Some(ConstraintViolation | DatabaseBusy | DatabaseLocked | OutOfMemory | TooBig) => {
+            AppendError::Refused(text)
+        }
         _ => AppendError::Broken(text),
     }
 }

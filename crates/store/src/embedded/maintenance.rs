@@ -44,10 +44,7 @@ impl Maintenance {
                 }
             })
             .map_err(|error| StoreError::Unavailable(format!("cannot start a thread: {error}")))?;
-        Ok(Maintenance {
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        Ok(Maintenance { stop: Some(stop), thread: Some(thread) })
     }
 }
 
@@ -96,10 +93,7 @@ impl Wal {
 fn transfer(connection: &Connection, mode: &str) -> Result<Wal, StoreError> {
     connection
         .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
-            Ok(Wal {
-                pages: row.get(1)?,
-                moved: row.get(2)?,
-            })
+            Ok(Wal { pages: row.get(1)?, moved: row.get(2)? })
         })
         .map_err(sql)
 }
@@ -119,10 +113,7 @@ pub(super) fn relaxed<T>(
     writer: &mut Writer,
     work: impl FnOnce(&mut Writer) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    writer
-        .connection
-        .pragma_update(None, "synchronous", "NORMAL")
-        .map_err(sql)?;
+    writer.connection.pragma_update(None, "synchronous", "NORMAL").map_err(sql)?;
     let answer = work(writer);
     if let Err(error) = writer.connection.pragma_update(None, "synchronous", "FULL") {
         writer.broken = Some(format!("appends could not be made durable again: {error}"));

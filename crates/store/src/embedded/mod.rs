@@ -91,22 +91,17 @@ impl EmbeddedStore {
         let partitions = (0..identity.partitions)
             .map(|id| Partition::read(&connection, PartitionId(id), &notes))
             .collect::<Result<Vec<_>, _>>()?;
+        for (id, known) in (0..).map(PartitionId).zip(&partitions) {
+            note(&notes, id, known.head);
+        }
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             identity,
-            writer: Mutex::new(Writer {
-                connection,
-                partitions,
-                broken: None,
-            }),
+            writer: Mutex::new(Writer { connection, partitions, broken: None }),
             readers: Mutex::default(),
             notes,
         });
-        Ok(EmbeddedStore {
-            _maintenance: Maintenance::start(Arc::clone(&shared))?,
-            shared,
-            _lock: lock,
-        })
+        Ok(EmbeddedStore { _maintenance: Maintenance::start(Arc::clone(&shared))?, shared, _lock: lock })
     }
 
     /// Says what is missing from the store in `dir`. With `accept_loss` it goes on without: each log ends before its first
@@ -146,14 +141,7 @@ impl EmbeddedStore {
     /// Makes sure that reads go through a connection of their own, which goes back afterwards.
     fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let pooled = self.shared.readers().pop();
-        let connection = match pooled {
-            Some(connection) => connection,
-            None => {
-                let connection = schema::connect(&self.shared.dir)?;
-                connection.pragma_update(None, "query_only", true).map_err(sql)?;
-                connection
-            }
-        };
+        let connection = pooled.map_or_else(|| schema::connect_to_read(&self.shared.dir), Ok)?;
         // One transaction, so that all parts of an answer are of one moment.
         let transaction = connection.unchecked_transaction().map_err(sql)?;
         let answer = read(&transaction);
@@ -178,26 +166,8 @@ impl Partition {
     fn read(connection: &Connection, id: PartitionId, notes: &Notes) -> Result<Self, StoreError> {
         let base = Base::read(connection, id)?;
         let head = log::head(connection, id, &base)?;
-        let Some(note) = notes.read(id)? else {
-            return Ok(Partition { base, head, owned: false });
-        };
-        if head.batch < note.batch {
-            return Err(damaged(format!(
-                "the log of partition {} ends with batch {}, and batch {} was acknowledged: its end is lost. \
-                 `riverrun store repair` says what is missing; with --accept-loss it goes on without that",
-                id.0, head.batch, note.batch
-            )));
-        }
-        let found = if note.batch == base.trimmed {
-            Some(base.chain)
-        } else {
-            log::find(connection, id, note.batch)?.map(|(chain, _)| chain)
-        };
-        if found.is_some_and(|chain| chain != note.chain) {
-            return Err(damaged(format!(
-                "batch {} of partition {} is not the one that was acknowledged: the database was exchanged",
-                note.batch, id.0
-            )));
+        if let Some(note) = notes.read(id)? {
+            witness(connection, id, &base, head, note)?;
         }
         Ok(Partition { base, head, owned: false })
     }
@@ -205,6 +175,36 @@ impl Partition {
     fn is_owner(&self, epoch: Epoch) -> bool {
         self.owned && self.base.epoch == epoch.0
     }
+}
+
+/// Compares a log with what was noted to be acknowledged.
+fn witness(
+    connection: &Connection,
+    id: PartitionId,
+    base: &Base,
+    head: Head,
+    note: Note,
+) -> Result<(), StoreError> {
+    if head.batch < note.batch {
+        return Err(damaged(format!(
+            "the log of partition {} ends with batch {}, and batch {} was acknowledged: its end is lost. \
+             `riverrun store repair` says what is missing; with --accept-loss it goes on without that",
+            id.0, head.batch, note.batch
+        )));
+    }
+    let found = if note.batch == base.trimmed {
+        Some(base.chain)
+    } else {
+        log::find(connection, id, note.batch)?.map(|(chain, _)| chain)
+    };
+    if found.is_some_and(|chain| chain != note.chain) {
+        return Err(damaged(format!(
+            "batch {} of partition {} is not the one that was acknowledged: the database was exchanged. Put the right one \
+             back, or go on with this one by `riverrun store repair --accept-loss`",
+            note.batch, id.0
+        )));
+    }
+    Ok(())
 }
 
 impl Writer {
@@ -219,10 +219,8 @@ impl Writer {
         }
         let known = &mut self.partitions[usize::from(partition.0)];
         let mut base = known.base.clone();
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(sql)?;
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
         let answer = change(&transaction, &mut base, known.head)?;
         transaction.commit().map_err(sql)?;
         known.base = base;
@@ -230,11 +228,8 @@ impl Writer {
     }
 
     fn check_batches(&self, batches: &[Batch]) -> Result<(), AppendError> {
-        let mut ends: Vec<(u64, u64)> = self
-            .partitions
-            .iter()
-            .map(|known| (known.head.batch, known.head.next_record))
-            .collect();
+        let mut ends: Vec<(u64, u64)> =
+            self.partitions.iter().map(|known| (known.head.batch, known.head.next_record)).collect();
         for batch in batches {
             let place = usize::from(batch.partition.0);
             let known = self.partitions.get(place).filter(|known| known.is_owner(batch.epoch));
@@ -294,14 +289,7 @@ impl Store for EmbeddedStore {
         })?;
         for (partition, head) in heads {
             writer.partitions[usize::from(partition.0)].head = head;
-            let note = Note {
-                batch: head.batch,
-                chain: head.chain,
-            };
-            // The batch is durable whatever becomes of the note, which may lag.
-            if let Err(error) = self.shared.notes.write(partition, note) {
-                tracing::warn!(%error, "what was acknowledged could not be noted");
-            }
+            note(&self.shared.notes, partition, head);
         }
         Ok(())
     }
@@ -375,6 +363,14 @@ impl Store for EmbeddedStore {
     }
 }
 
+/// Notes where a durable log ends. It is durable whatever becomes of the note, which may lag.
+fn note(notes: &Notes, partition: PartitionId, head: Head) {
+    let note = Note { batch: head.batch, chain: head.chain };
+    if let Err(error) = notes.write(partition, note) {
+        tracing::warn!(%error, "what was acknowledged could not be noted");
+    }
+}
+
 /// Says where the damage is.
 fn damaged(text: impl Into<String>) -> StoreError {
     StoreError::Corrupt(text.into())
@@ -406,9 +402,7 @@ fn sql(error: rusqlite::Error) -> StoreError {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     use rusqlite::ffi::SQLITE_IOERR_SHORT_READ;
     let text = error.to_string();
-    let short = error
-        .sqlite_error()
-        .is_some_and(|error| error.extended_code == SQLITE_IOERR_SHORT_READ);
+    let short = error.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_IOERR_SHORT_READ);
     match (&error, error.sqlite_error_code()) {
         (_, Some(DatabaseCorrupt | NotADatabase)) => damaged(text),
         _ if short => damaged(text),

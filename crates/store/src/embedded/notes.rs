@@ -101,10 +101,7 @@ impl Notes {
         };
         let (batch, rest) = value.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
         let chain = rest.first_chunk::<4>().unwrap_or(&[0; 4]);
-        Ok(Some(Note {
-            batch: u64::from_le_bytes(*batch),
-            chain: u32::from_le_bytes(*chain),
-        }))
+        Ok(Some(Note { batch: u64::from_le_bytes(*batch), chain: u32::from_le_bytes(*chain) }))
     }
 
     fn incarnation(&self) -> Result<Option<[u8; 16]>, StoreError> {

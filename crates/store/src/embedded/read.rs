@@ -101,11 +101,7 @@ fn run_value<'a>(id: RunId, column: &[u8], sealed: &'a [u8]) -> Result<&'a [u8],
 /// The summary of a run from its sealed value.
 pub(super) fn summary(id: RunId, sealed: &[u8]) -> Result<RunSummary, StoreError> {
     let summary: RunSummary = codec::decode(run_value(id, b"summary", sealed)?, &no_blobs)?;
-    if summary.id == id {
-        Ok(summary)
-    } else {
-        Err(damaged(format!("the row of {id} holds {}", summary.id)))
-    }
+    if summary.id == id { Ok(summary) } else { Err(damaged(format!("the row of {id} holds {}", summary.id))) }
 }
 
 /// The stub of a run from its sealed value.
@@ -141,7 +137,10 @@ pub(super) fn run(connection: &Connection, id: RunId) -> Result<Option<RunRow>, 
 pub(super) fn key_row(id: &KeyId, sealed: &[u8]) -> Result<KeyRow, StoreError> {
     let value = codec::unseal(&rows::key_owner(id), sealed);
     let value = value.ok_or_else(|| {
-        damaged(format!("the row of key `{}` of {} does not match its checksum", id.continue_id, id.definition))
+        damaged(format!(
+            "the row of key `{}` of {} does not match its checksum",
+            id.continue_id, id.definition
+        ))
     })?;
     codec::decode(value, &no_blobs)
 }
@@ -157,7 +156,11 @@ fn key(connection: &Connection, id: &KeyId) -> Result<Option<KeyRow>, StoreError
     sealed.map(|sealed| key_row(id, &sealed)).transpose()
 }
 
-pub(super) fn load(connection: &Connection, runs: &[RunId], keys: &[KeyId]) -> Result<LoadedRows, StoreError> {
+pub(super) fn load(
+    connection: &Connection,
+    runs: &[RunId],
+    keys: &[KeyId],
+) -> Result<LoadedRows, StoreError> {
     let runs = runs.iter().map(|id| Ok((*id, run(connection, *id)?)));
     let keys = keys.iter().map(|id| Ok((id.clone(), key(connection, id)?)));
     Ok(LoadedRows {
@@ -183,7 +186,8 @@ pub(super) fn keys(
     after: Option<&KeyId>,
     limit: usize,
 ) -> Result<Vec<Key>, StoreError> {
-    let mut query = "SELECT namespace, definition, version, continue_id, value FROM keys WHERE namespace = ?".to_owned();
+    let mut query =
+        "SELECT namespace, definition, version, continue_id, value FROM keys WHERE namespace = ?".to_owned();
     let mut values: Vec<&dyn ToSql> = vec![&filter.namespace];
     if let Some(definition) = &filter.definition {
         query.push_str(" AND definition = ?");
@@ -215,7 +219,8 @@ pub(super) fn blob(connection: &Connection, run: RunId, hash: [u8; 32]) -> Resul
 /// A large value from its sealed value.
 pub(super) fn blob_text(run: RunId, hash: [u8; 32], sealed: &[u8]) -> Result<String, StoreError> {
     let value = codec::unseal(&[b"blob", &run.to_bytes(), &hash], sealed);
-    let value = value.ok_or_else(|| damaged(format!("a large value of {run} does not match its checksum")))?;
+    let value =
+        value.ok_or_else(|| damaged(format!("a large value of {run} does not match its checksum")))?;
     codec::decode(value, &no_blobs)
 }
 
@@ -229,7 +234,8 @@ pub(super) fn definitions(connection: &Connection) -> Result<Vec<Definition>, St
     )?;
     let definitions = found.iter().map(|(sealed, name)| {
         let value = codec::unseal(&[b"definition"], sealed);
-        let value = value.ok_or_else(|| damaged(format!("definition `{name}` does not match its checksum")))?;
+        let value =
+            value.ok_or_else(|| damaged(format!("definition `{name}` does not match its checksum")))?;
         codec::decode(value, &no_blobs)
     });
     definitions.collect()

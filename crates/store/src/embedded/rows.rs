@@ -82,7 +82,9 @@ fn put_run(connection: &Connection, home: PartitionId, row: &RunRow) -> Result<b
         drop_labels(connection, labelled).map_err(super::sql)?;
     }
     log::keep_blobs(connection, home, &large)
-        .and_then(|()| upsert_run(connection, home, &Columns::of(&row.summary), &run, params![summary, stub, rest]))
+        .and_then(|()| {
+            upsert_run(connection, home, &Columns::of(&row.summary), &run, params![summary, stub, rest])
+        })
         .and_then(|()| put_labels(connection, &row.summary))
         .map_err(super::sql)?;
     Ok(before.is_some_and(|(_, open)| open))
@@ -174,7 +176,9 @@ fn put_labels(connection: &Connection, run: &RunSummary) -> rusqlite::Result<()>
     let namespace = &run.definition.namespace;
     for (name, value) in &run.labels {
         connection
-            .prepare_cached("INSERT OR REPLACE INTO labels (namespace, name, value, created, run) VALUES (?, ?, ?, ?, ?)")?
+            .prepare_cached(
+                "INSERT OR REPLACE INTO labels (namespace, name, value, created, run) VALUES (?, ?, ?, ?, ?)",
+            )?
             .execute(params![namespace, name, value, run.created.0, run.id.to_bytes()])?;
     }
     Ok(())
@@ -249,7 +253,8 @@ fn put_chunk(connection: &Connection, home: PartitionId, run: RunId, lines: &[Li
     let mut large = Vec::new();
     let value = codec::encode(Some(run), &lines, &mut large);
     log::keep_blobs(connection, home, &large)?;
-    let value = codec::seal(&chunk_owner(&run.to_bytes(), &first.0.to_le_bytes(), &last.0.to_le_bytes()), value);
+    let value =
+        codec::seal(&chunk_owner(&run.to_bytes(), &first.0.to_le_bytes(), &last.0.to_le_bytes()), value);
     connection
         .prepare_cached("INSERT INTO journal (run, first, last, value) VALUES (?, ?, ?, ?)")?
         .execute(params![run.to_bytes(), first.0 as i64, last.0 as i64, value])
@@ -278,7 +283,9 @@ pub(super) fn key_owner(id: &KeyId) -> [&[u8]; 5] {
 
 fn delete_key(connection: &Connection, id: &KeyId) -> rusqlite::Result<()> {
     connection
-        .prepare_cached("DELETE FROM keys WHERE namespace = ? AND definition = ? AND version = ? AND continue_id = ?")?
+        .prepare_cached(
+            "DELETE FROM keys WHERE namespace = ? AND definition = ? AND version = ? AND continue_id = ?",
+        )?
         .execute(params![id.namespace, id.definition, id.version, id.continue_id])
         .map(|_| ())
 }

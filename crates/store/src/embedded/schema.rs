@@ -77,11 +77,7 @@ pub(super) struct Identity {
 /// Makes the directory and an empty database file, both readable by their owner only, and makes their names durable.
 pub(super) fn prepare(dir: &Path) -> Result<(), StoreError> {
     let mut builder = DirBuilder::new();
-    builder
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|error| unavailable("create", dir, &error))?;
+    builder.recursive(true).mode(0o700).create(dir).map_err(|error| unavailable("create", dir, &error))?;
     let path = database(dir);
     OpenOptions::new()
         .write(true)
@@ -92,16 +88,11 @@ pub(super) fn prepare(dir: &Path) -> Result<(), StoreError> {
         .and_then(|file| file.sync_all())
         .map_err(|error| unavailable("create", &path, &error))?;
     sync_dir(dir)?;
-    dir.canonicalize()
-        .map_err(|error| unavailable("find", dir, &error))?
-        .parent()
-        .map_or(Ok(()), sync_dir)
+    dir.canonicalize().map_err(|error| unavailable("find", dir, &error))?.parent().map_or(Ok(()), sync_dir)
 }
 
 fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|error| unavailable("sync", dir, &error))
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| unavailable("sync", dir, &error))
 }
 
 /// The database file of a store's directory.
@@ -130,18 +121,26 @@ pub(super) fn connect(dir: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// Opens a connection that cannot write.
+pub(super) fn connect_to_read(dir: &Path) -> Result<Connection, StoreError> {
+    let connection = connect(dir)?;
+    connection.pragma_update(None, "query_only", true).map_err(sql)?;
+    Ok(connection)
+}
+
 /// Makes the tables of a new database, or checks those of an existing one. `partitions` counts for a new one only.
 pub(super) fn identify(connection: &mut Connection, partitions: u16) -> Result<Identity, StoreError> {
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(sql)?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(sql)?;
     if tables == 0 {
         return create(connection, partitions);
     }
     let format: i64 = connection
         .query_row("SELECT value FROM meta WHERE name = 'format'", [], |row| row.get(0))
         .map_err(|error| match sql(error) {
-            StoreError::Unavailable(text) => StoreError::Corrupt(format!("this is not a Riverrun store: {text}")),
+            StoreError::Unavailable(text) => {
+                StoreError::Corrupt(format!("this is not a Riverrun store: {text}"))
+            }
             other => other,
         })?;
     if format > FORMAT {
@@ -161,21 +160,13 @@ pub(super) fn identify(connection: &mut Connection, partitions: u16) -> Result<I
 }
 
 fn create(connection: &mut Connection, partitions: u16) -> Result<Identity, StoreError> {
-    let identity = Identity {
-        incarnation: random()?,
-        secret: random()?,
-        partitions: partitions.max(1),
-    };
+    let identity = Identity { incarnation: random()?, secret: random()?, partitions: partitions.max(1) };
     let transaction = connection.transaction().map_err(sql)?;
     transaction.execute_batch(TABLES).map_err(sql)?;
-    transaction
-        .execute("INSERT INTO meta VALUES ('format', ?)", [FORMAT])
-        .map_err(sql)?;
+    transaction.execute("INSERT INTO meta VALUES ('format', ?)", [FORMAT]).map_err(sql)?;
     write_identity(&transaction, &identity)?;
     for partition in 0..identity.partitions {
-        Base::new()
-            .write(&transaction, PartitionId(partition))
-            .map_err(sql)?;
+        Base::new().write(&transaction, PartitionId(partition)).map_err(sql)?;
     }
     transaction.commit().map_err(sql)?;
     Ok(identity)
@@ -183,9 +174,7 @@ fn create(connection: &mut Connection, partitions: u16) -> Result<Identity, Stor
 
 pub(super) fn write_identity(connection: &Connection, identity: &Identity) -> Result<(), StoreError> {
     let value = codec::seal(&[b"identity"], codec::encode(None, identity, &mut Vec::new()));
-    connection
-        .execute("INSERT OR REPLACE INTO meta VALUES ('identity', ?)", params![value])
-        .map_err(sql)?;
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('identity', ?)", params![value]).map_err(sql)?;
     Ok(())
 }
 

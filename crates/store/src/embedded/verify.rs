@@ -40,7 +40,11 @@ impl Repaired {
 }
 
 /// Reads everything and checks it.
-pub(super) fn verify(connection: &Connection, identity: &Identity, notes: &Notes) -> Result<Verified, StoreError> {
+pub(super) fn verify(
+    connection: &Connection,
+    identity: &Identity,
+    notes: &Notes,
+) -> Result<Verified, StoreError> {
     integrity(connection)?;
     let mut found = Verified::default();
     for id in (0..identity.partitions).map(PartitionId) {
@@ -52,18 +56,15 @@ pub(super) fn verify(connection: &Connection, identity: &Identity, notes: &Notes
     }
     found.runs = runs(connection)?;
     found.journal = journals(connection)?;
-    found.keys = each(
-        connection,
-        "SELECT namespace, definition, version, continue_id, value FROM keys",
-        |row| {
+    found.keys =
+        each(connection, "SELECT namespace, definition, version, continue_id, value FROM keys", |row| {
             let id = read::key_id(row).map_err(sql)?;
             let key = read::key_row(&id, &bytes(row, 4)?)?.key;
             if key.id != id {
                 return Err(damaged("the row of a key holds another one"));
             }
             Ok(1)
-        },
-    )?;
+        })?;
     found.blobs = each(connection, "SELECT run, hash, value, doomed FROM blobs", |row| {
         let run = RunId::from_bytes(row.get(0).map_err(sql)?);
         let hash = row.get(1).map_err(sql)?;
@@ -110,7 +111,8 @@ fn runs(connection: &Connection) -> Result<u64, StoreError> {
     let mut labels = 0;
     let count = each(connection, query, |row| {
         let id = RunId::from_bytes(row.get(0).map_err(sql)?);
-        let run = read::run(connection, id)?.ok_or_else(|| damaged(format!("the row of {id} is in no index")))?;
+        let run =
+            read::run(connection, id)?.ok_or_else(|| damaged(format!("the row of {id} is in no index")))?;
         if columns(row).map_err(sql)? != Columns::of(&run.summary) {
             return Err(damaged(format!("the columns of {id} do not say what its row says")));
         }
@@ -128,9 +130,7 @@ fn runs(connection: &Connection) -> Result<u64, StoreError> {
         }
         Ok(1)
     })?;
-    let kept: i64 = connection
-        .query_row("SELECT count(*) FROM labels", [], |row| row.get(0))
-        .map_err(sql)?;
+    let kept: i64 = connection.query_row("SELECT count(*) FROM labels", [], |row| row.get(0)).map_err(sql)?;
     if kept != labels {
         return Err(damaged(format!("{kept} labels are indexed, {labels} of them rightly")));
     }
@@ -178,7 +178,12 @@ pub(super) fn repair(dir: &Path, accept_loss: bool) -> Result<Vec<Repaired>, Sto
     for id in (0..identity.partitions).map(PartitionId) {
         found.push(examine(&connection, id, notes.as_ref())?);
     }
-    if !accept_loss || (notes.is_some() && found.iter().all(Repaired::is_whole)) {
+    let is_trusted = |notes: &Notes| {
+        let mut partitions = (0..identity.partitions).map(PartitionId);
+        partitions.all(|id| super::Partition::read(&connection, id, notes).is_ok())
+    };
+    let in_order = found.iter().all(Repaired::is_whole) && notes.as_ref().is_some_and(is_trusted);
+    if !accept_loss || in_order {
         return Ok(found);
     }
     identity.incarnation = schema::random()?;
@@ -195,7 +200,11 @@ pub(super) fn repair(dir: &Path, accept_loss: bool) -> Result<Vec<Repaired>, Sto
 }
 
 /// How far a partition's log can be read, and what stands behind that.
-fn examine(connection: &Connection, partition: PartitionId, notes: Option<&Notes>) -> Result<Repaired, StoreError> {
+fn examine(
+    connection: &Connection,
+    partition: PartitionId,
+    notes: Option<&Notes>,
+) -> Result<Repaired, StoreError> {
     let base = Base::read(connection, partition)?;
     let mut good = base.head();
     match log::read(connection, partition, &base, &mut |_, head| {

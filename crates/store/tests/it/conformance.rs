@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use riverrun_kernel::{Record, RunId, Rows, State, Wall};
+use riverrun_kernel::{Record, Rows, RunId, State, Wall};
 use riverrun_store::{
-    AppendError, Batch, BatchId, Checkpoint, Cursor, Epoch, KeyFilter, Recovered, RunFilter, Store, StoreError,
+    AppendError, Batch, BatchId, Checkpoint, Cursor, Epoch, KeyFilter, Recovered, RunFilter, Store,
+    StoreError,
 };
 
 use crate::Home;
@@ -56,11 +57,7 @@ fn records(numbers: std::ops::Range<u64>) -> Vec<Record> {
 }
 
 fn checkpoint(rows: Rows, trim_below: u64) -> Checkpoint {
-    Checkpoint {
-        rows,
-        now: now(77),
-        trim_below,
-    }
+    Checkpoint { rows, now: now(77), trim_below }
 }
 
 fn all(store: &dyn Store, filter: &RunFilter) -> Vec<RunId> {
@@ -69,10 +66,7 @@ fn all(store: &dyn Store, filter: &RunFilter) -> Vec<RunId> {
 }
 
 fn in_default() -> RunFilter {
-    RunFilter {
-        namespace: "default".into(),
-        ..RunFilter::default()
-    }
+    RunFilter { namespace: "default".into(), ..RunFilter::default() }
 }
 
 pub fn an_append_is_all_or_nothing(home: &dyn Home) {
@@ -157,9 +151,7 @@ pub fn a_batch_is_found_under_its_own_epoch_only(home: &dyn Home) {
     assert!(!has(old, 0));
     let new = store.acquire(P0, "b").expect("acquired");
     assert!(!has(new, 1));
-    store
-        .checkpoint(P0, new, &checkpoint(Rows::default(), 3))
-        .expect("checkpointed");
+    store.checkpoint(P0, new, &checkpoint(Rows::default(), 3)).expect("checkpointed");
     assert!(has(new, 1), "what was trimmed was written");
     assert!(!has(new, 2));
 }
@@ -175,7 +167,10 @@ pub fn partitions_do_not_see_each_other(home: &dyn Home) {
         ..Rows::default()
     };
     store.checkpoint(P1, b, &checkpoint(rows, 3)).expect("checkpointed");
-    assert_eq!(recovered(&*store, P0), [Recovered::Partition(None, riverrun_kernel::Now::default()), Recovered::Batch(first)]);
+    assert_eq!(
+        recovered(&*store, P0),
+        [Recovered::Partition(None, riverrun_kernel::Now::default()), Recovered::Batch(first)]
+    );
     assert_eq!(batches(&*store, P1), [second]);
 }
 
@@ -253,10 +248,7 @@ pub fn a_fenced_checkpoint_changes_nothing(home: &dyn Home) {
     let old = store.acquire(P0, "a").expect("acquired");
     store.append(&[batch(P0, old, 1, 1, records(0..2))]).expect("appended");
     store.acquire(P0, "b").expect("acquired");
-    let rows = Rows {
-        runs: vec![samples::row(0, 1, look(0))],
-        ..Rows::default()
-    };
+    let rows = Rows { runs: vec![samples::row(0, 1, look(0))], ..Rows::default() };
     assert_eq!(store.checkpoint(P0, old, &checkpoint(rows, 3)), Err(StoreError::Fenced));
     assert_eq!(batches(&*store, P0).len(), 1);
     assert_eq!(store.load(P0, &[run_id(0)], &[]).expect("loaded").runs, [(run_id(0), None)]);
@@ -284,7 +276,10 @@ pub fn rows_are_replaced_and_removed(home: &dyn Home) {
         .load(P0, &[run_id(0), run_id(2)], &[samples::key_id(0, 1), samples::key_id(0, 2)])
         .expect("loaded");
     assert_eq!(found.runs, [(run_id(0), Some(samples::row(0, 2, closed))), (run_id(2), None)]);
-    assert_eq!(found.keys, [(samples::key_id(0, 1), Some(samples::key(0, 1, 2))), (samples::key_id(0, 2), None)]);
+    assert_eq!(
+        found.keys,
+        [(samples::key_id(0, 1), Some(samples::key(0, 1, 2))), (samples::key_id(0, 2), None)]
+    );
     let labelled = |name: &str, value: &str| {
         let labels = vec![(name.to_owned(), value.to_owned())];
         all(&*store, &RunFilter { labels, ..in_default() })
@@ -311,10 +306,7 @@ pub fn a_journal_is_read_in_pieces(home: &dyn Home) {
     let epoch = store.acquire(P0, "a").expect("acquired");
     let lines: Vec<_> = (1..=700).map(|seq| samples::line(6, seq * 7 + 1)).collect();
     for part in lines.chunks(300) {
-        let rows = Rows {
-            journal: part.to_vec(),
-            ..Rows::default()
-        };
+        let rows = Rows { journal: part.to_vec(), ..Rows::default() };
         store.checkpoint(P0, epoch, &checkpoint(rows, 0)).expect("checkpointed");
     }
     let mut after = 0;
@@ -335,10 +327,7 @@ pub fn a_journal_line_written_twice_is_there_once(home: &dyn Home) {
     let store = home.open();
     let epoch = store.acquire(P0, "a").expect("acquired");
     for range in [1..10, 5..13, 12..14] {
-        let rows = Rows {
-            journal: range.map(|seq| samples::line(0, seq)).collect(),
-            ..Rows::default()
-        };
+        let rows = Rows { journal: range.map(|seq| samples::line(0, seq)).collect(), ..Rows::default() };
         store.checkpoint(P0, epoch, &checkpoint(rows, 0)).expect("checkpointed");
     }
     let expected: Vec<_> = (1..14).map(|seq| samples::line(0, seq)).collect();
@@ -364,14 +353,24 @@ pub fn filters() -> Vec<RunFilter> {
         RunFilter { waiting: Some(WaitKind::Timer), states: vec![State::Suspended], ..some() },
         RunFilter { labels: vec![label("team", "red")], ..some() },
         RunFilter { labels: vec![label("team", "red"), label("host", "h1")], ..some() },
-        RunFilter { labels: vec![label("team", "red")], states: vec![State::Failed], created_from: Some(Wall(5)), ..some() },
+        RunFilter {
+            labels: vec![label("team", "red")],
+            states: vec![State::Failed],
+            created_from: Some(Wall(5)),
+            ..some()
+        },
         RunFilter { continue_id: Some("key1".into()), ..some() },
         RunFilter { continue_id: Some("key1".into()), labels: vec![label("team", "red")], ..some() },
         RunFilter { parent: Some(run_id(1)), ..some() },
         RunFilter { parent: Some(run_id(1)), created_before: Some(Wall(9)), ..some() },
         RunFilter { created_from: Some(Wall(4)), created_before: Some(Wall(12)), ..some() },
         RunFilter { ended_before: Some(Wall(10)), ..some() },
-        RunFilter { ended_before: Some(Wall(10)), definition: Some("flow1".into()), kind: Some(DefinitionKind::Flow), ..some() },
+        RunFilter {
+            ended_before: Some(Wall(10)),
+            definition: Some("flow1".into()),
+            kind: Some(DefinitionKind::Flow),
+            ..some()
+        },
     ]
 }
 
@@ -379,10 +378,8 @@ pub fn lists_are_newest_first_and_filtered(home: &dyn Home) {
     let store = home.open();
     let epoch = store.acquire(P0, "a").expect("acquired");
     let looks: Vec<_> = (0..300).map(|n| samples::Look { large: false, ..look(n) }).collect();
-    let rows = Rows {
-        runs: (0..300).map(|n| samples::row(n, n, looks[n as usize])).collect(),
-        ..Rows::default()
-    };
+    let rows =
+        Rows { runs: (0..300).map(|n| samples::row(n, n, looks[n as usize])).collect(), ..Rows::default() };
     store.checkpoint(P0, epoch, &checkpoint(rows, 0)).expect("checkpointed");
     let mut used = HashSet::new();
     for filter in filters() {
@@ -410,10 +407,7 @@ pub fn a_cursor_survives_new_runs(home: &dyn Home) {
     let epoch = store.acquire(P0, "a").expect("acquired");
     let write = |numbers: std::ops::Range<u64>, created: u64| {
         let look = |n| samples::Look { created: created + n % 3, ..samples::Look::default() };
-        let rows = Rows {
-            runs: numbers.map(|n| samples::row(n, n, look(n))).collect(),
-            ..Rows::default()
-        };
+        let rows = Rows { runs: numbers.map(|n| samples::row(n, n, look(n))).collect(), ..Rows::default() };
         store.checkpoint(P0, epoch, &checkpoint(rows, 0)).expect("checkpointed");
     };
     write(0..40, 100);
@@ -450,10 +444,7 @@ pub fn counts_stop_at_their_cap(home: &dyn Home) {
 pub fn keys_are_listed_in_order(home: &dyn Home) {
     let store = home.open();
     let epoch = store.acquire(P0, "a").expect("acquired");
-    let rows = Rows {
-        keys: (0..20).rev().map(|n| samples::key(n % 2, n, n)).collect(),
-        ..Rows::default()
-    };
+    let rows = Rows { keys: (0..20).rev().map(|n| samples::key(n % 2, n, n)).collect(), ..Rows::default() };
     store.checkpoint(P0, epoch, &checkpoint(rows, 0)).expect("checkpointed");
     for definition in [None, Some("flow0".to_owned()), Some("flow1".to_owned())] {
         let filter = KeyFilter { namespace: "default".into(), definition };
@@ -482,7 +473,13 @@ fn blob_of(store: &dyn Store, run: RunId, n: u64) -> Option<riverrun_kernel::Jso
 pub fn large_values_come_back_whole(home: &dyn Home) {
     let store = home.open();
     let epoch = store.acquire(P0, "a").expect("acquired");
-    let written = batch(P0, epoch, 1, 1, vec![Record::Run(run_id(0), samples::entry(7)), Record::Run(run_id(2), samples::entry(2))]);
+    let written = batch(
+        P0,
+        epoch,
+        1,
+        1,
+        vec![Record::Run(run_id(0), samples::entry(7)), Record::Run(run_id(2), samples::entry(2))],
+    );
     store.append(std::slice::from_ref(&written)).expect("appended");
     assert_eq!(batches(&*store, P0), [written]);
     assert_eq!(blob_of(&*store, run_id(0), 1), Some(samples::large(1)));
@@ -494,7 +491,10 @@ pub fn large_values_come_back_whole(home: &dyn Home) {
         ..Rows::default()
     };
     store.checkpoint(P0, epoch, &checkpoint(rows.clone(), 3)).expect("checkpointed");
-    assert_eq!(store.load(P0, &[run_id(4)], &[]).expect("loaded").runs, [(run_id(4), Some(rows.runs[0].clone()))]);
+    assert_eq!(
+        store.load(P0, &[run_id(4)], &[]).expect("loaded").runs,
+        [(run_id(4), Some(rows.runs[0].clone()))]
+    );
     assert_eq!(store.journal(run_id(0), 0, 10).expect("a journal"), rows.journal);
     assert_eq!(blob_of(&*store, run_id(4), 4), Some(samples::large(4)));
     assert_eq!(store.verify().expect("in order").blobs, 2);
@@ -510,10 +510,7 @@ pub fn large_values_go_with_their_run(home: &dyn Home) {
         ..Rows::default()
     };
     store.checkpoint(P0, epoch, &checkpoint(rows, 1)).expect("checkpointed");
-    let rows = Rows {
-        deleted_runs: vec![run_id(0)],
-        ..Rows::default()
-    };
+    let rows = Rows { deleted_runs: vec![run_id(0)], ..Rows::default() };
     store.checkpoint(P0, epoch, &checkpoint(rows, 1)).expect("checkpointed");
     assert_eq!(blob_of(&*store, run_id(0), 0), None);
     assert_eq!(blob_of(&*store, run_id(2), 2), Some(samples::large(2)));
@@ -524,12 +521,15 @@ pub fn large_values_go_with_their_run(home: &dyn Home) {
 pub fn the_log_keeps_large_values_of_deleted_runs(home: &dyn Home) {
     let store = home.open();
     let epoch = store.acquire(P0, "a").expect("acquired");
-    let written = batch(P0, epoch, 1, 1, vec![Record::Run(run_id(0), samples::entry(7)), Record::RunDeleted(run_id(0))]);
+    let written = batch(
+        P0,
+        epoch,
+        1,
+        1,
+        vec![Record::Run(run_id(0), samples::entry(7)), Record::RunDeleted(run_id(0))],
+    );
     store.append(std::slice::from_ref(&written)).expect("appended");
-    let rows = Rows {
-        deleted_runs: vec![run_id(0)],
-        ..Rows::default()
-    };
+    let rows = Rows { deleted_runs: vec![run_id(0)], ..Rows::default() };
     store.checkpoint(P0, epoch, &checkpoint(rows, 1)).expect("checkpointed");
     assert_eq!(blob_of(&*store, run_id(0), 1), None);
     assert_eq!(batches(&*store, P0), [written]);
@@ -541,7 +541,9 @@ pub fn the_log_keeps_large_values_of_deleted_runs(home: &dyn Home) {
 pub fn verification_counts_everything(home: &dyn Home) {
     let store = home.open();
     let epoch = store.acquire(P0, "a").expect("acquired");
-    store.append(&[batch(P0, epoch, 1, 1, records(1..3)), batch(P0, epoch, 2, 3, records(3..5))]).expect("appended");
+    store
+        .append(&[batch(P0, epoch, 1, 1, records(1..3)), batch(P0, epoch, 2, 3, records(3..5))])
+        .expect("appended");
     let rows = Rows {
         runs: (0..3).map(|n| samples::row(2 * n, 1, samples::Look::default())).collect(),
         journal: vec![samples::line(0, 1), samples::line(0, 3), samples::line(2, 1)],

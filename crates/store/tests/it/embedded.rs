@@ -113,9 +113,7 @@ fn a_second_open_is_locked_and_says_by_whom() {
 fn a_newer_version_is_refused() {
     let dir = filled();
     let database = rusqlite::Connection::open(dir.path().join("riverrun.db")).expect("opens");
-    database
-        .execute("UPDATE meta SET value = 99 WHERE name = 'format'", [])
-        .expect("changed");
+    database.execute("UPDATE meta SET value = 99 WHERE name = 'format'", []).expect("changed");
     drop(database);
     let Err(StoreError::NewerVersion(text)) = EmbeddedStore::open(dir.path()) else {
         panic!("format 99 is not known");
@@ -172,7 +170,8 @@ fn a_truncated_database_is_refused() {
     let size = fs::metadata(dir.path().join("riverrun.db")).expect("exists").len();
     for part in 1..8 {
         let damaged = copy(dir.path());
-        let file = fs::OpenOptions::new().write(true).open(damaged.path().join("riverrun.db")).expect("opens");
+        let file =
+            fs::OpenOptions::new().write(true).open(damaged.path().join("riverrun.db")).expect("opens");
         file.set_len(size * part / 8).expect("truncated");
         corrupt(read_all(damaged.path()));
     }
@@ -194,7 +193,8 @@ fn a_truncated_tail_is_refused() {
     drop(store);
     for cut in [1, 100, 5_000, 40_000, size / 2, size] {
         let damaged = copy(crashed.path());
-        let file = fs::OpenOptions::new().write(true).open(damaged.path().join("riverrun.db-wal")).expect("opens");
+        let file =
+            fs::OpenOptions::new().write(true).open(damaged.path().join("riverrun.db-wal")).expect("opens");
         file.set_len(size - cut).expect("truncated");
         corrupt(read_all(damaged.path()));
     }
@@ -376,7 +376,9 @@ fn lists_over_many_runs_use_an_index() {
     for part in 0..10_u64 {
         let numbers = part * 10_000..(part + 1) * 10_000;
         let rows = Rows {
-            runs: numbers.map(|n| samples::row_with(samples::summary(n, look(n)), n, state.clone())).collect(),
+            runs: numbers
+                .map(|n| samples::row_with(samples::summary(n, look(n)), n, state.clone()))
+                .collect(),
             ..Rows::default()
         };
         let one = Checkpoint { rows, ..Checkpoint::default() };
@@ -385,15 +387,22 @@ fn lists_over_many_runs_use_an_index() {
     let nothing = std::collections::HashSet::new();
     for filter in filters() {
         let plan = store.explain(&filter).expect("a plan").join("\n");
-        assert!(plan.contains("SEARCH") && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{filter:?}: {plan}");
+        assert!(
+            plan.contains("SEARCH") && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"),
+            "{filter:?}: {plan}"
+        );
         let page = store.list(&filter, None, 50, &nothing).expect("a page");
         assert!(page.items.iter().all(|run| filter.matches(run)));
         let count = store.count(&filter, 10_000).expect("a count");
         assert_eq!(page.next.is_some(), count.count > 50, "{filter:?}");
     }
-    let newest = store.list(&RunFilter { namespace: "default".into(), ..RunFilter::default() }, None, 1, &nothing);
+    let newest =
+        store.list(&RunFilter { namespace: "default".into(), ..RunFilter::default() }, None, 1, &nothing);
     assert_eq!(newest.expect("a page").items.len(), 1);
-    assert_eq!(recovered(&store, P0).iter().filter(|piece| matches!(piece, Recovered::Stub(_))).count(), open_runs());
+    assert_eq!(
+        recovered(&store, P0).iter().filter(|piece| matches!(piece, Recovered::Stub(_))).count(),
+        open_runs()
+    );
 }
 
 fn open_runs() -> usize {

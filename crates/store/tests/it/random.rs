@@ -1,11 +1,14 @@
 //! Random operations: every store must give the answers that the one in memory gives.
 
 use std::collections::HashSet;
+use std::fmt::Write;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use riverrun_kernel::{Entry, Json, PartitionId, Record, Rows};
-use riverrun_store::{AppendError, BatchId, Checkpoint, Cursor, Epoch, KeyFilter, MemoryStore, Store, StoreError};
+use riverrun_store::{
+    AppendError, BatchId, Checkpoint, Cursor, Epoch, KeyFilter, MemoryStore, Store, StoreError,
+};
 use sha2::Digest;
 
 use crate::samples::{self, batch, key_id, look, now, recovered, run_id};
@@ -14,13 +17,39 @@ use crate::{Home, conformance, in_directory};
 #[derive(Debug, Clone)]
 enum Op {
     Acquire(u16),
-    Append { partition: u16, numbers: Vec<u64>, stale: bool, skip: u64 },
-    Checkpoint { partition: u16, runs: Vec<u64>, lines: Vec<(u64, u64)>, deleted: Vec<u64>, keys: Vec<u64>, back: u64, stale: bool },
-    List { filter: usize, limit: usize },
+    Append {
+        partition: u16,
+        numbers: Vec<u64>,
+        stale: bool,
+        skip: u64,
+    },
+    Checkpoint {
+        partition: u16,
+        runs: Vec<u64>,
+        lines: Vec<(u64, u64)>,
+        deleted: Vec<u64>,
+        keys: Vec<u64>,
+        back: u64,
+        stale: bool,
+    },
+    List {
+        filter: usize,
+        limit: usize,
+    },
     Load(Vec<u64>),
-    Journal { run: u64, after: u64, limit: usize },
-    Keys { after: Option<u64>, limit: usize },
-    Blob { run: u64, number: u64 },
+    Journal {
+        run: u64,
+        after: u64,
+        limit: usize,
+    },
+    Keys {
+        after: Option<u64>,
+        limit: usize,
+    },
+    Blob {
+        run: u64,
+        number: u64,
+    },
     Recover(u16),
     Reopen,
 }
@@ -66,7 +95,8 @@ fn answer(store: &dyn Store, op: &Op, places: &[Place; 2]) -> String {
         Op::Acquire(partition) => format!("{:?}", store.acquire(PartitionId(*partition), "n")),
         Op::Append { partition, numbers, stale, skip } => {
             let place = places[usize::from(*partition)];
-            let records: Vec<Record> = numbers.iter().map(|n| samples::record_of(PartitionId(*partition), *n)).collect();
+            let records: Vec<Record> =
+                numbers.iter().map(|n| samples::record_of(PartitionId(*partition), *n)).collect();
             let epoch = Epoch(place.epoch - u64::from(*stale && place.epoch > 0));
             let one = batch(PartitionId(*partition), epoch, place.batch + 1 + skip, place.next + 1, records);
             let has = store.has_batch(one.partition, epoch, BatchId(place.batch));
@@ -77,14 +107,19 @@ fn answer(store: &dyn Store, op: &Op, places: &[Place; 2]) -> String {
             let home = |n: &u64| n % 2 == u64::from(*partition);
             let rows = Rows {
                 runs: runs.iter().filter(|n| home(n)).map(|n| samples::row(n % 6, *n, look(*n))).collect(),
-                journal: lines.iter().filter(|(n, _)| home(n)).map(|(n, seq)| samples::line(*n, *seq)).collect(),
+                journal: lines
+                    .iter()
+                    .filter(|(n, _)| home(n))
+                    .map(|(n, seq)| samples::line(*n, *seq))
+                    .collect(),
                 deleted_runs: deleted.iter().filter(|n| home(n)).map(|n| run_id(*n)).collect(),
                 keys: keys.iter().map(|n| samples::key(n % 2, n % 3, *n)).collect(),
                 deleted_keys: keys.iter().skip(1).map(|n| key_id(n % 2, (n + 1) % 3)).collect(),
                 definitions: keys.iter().map(|n| samples::definition(*n)).collect(),
                 partition: keys.first().map(|n| samples::partition_row(*n)),
             };
-            let one = Checkpoint { rows, now: now(*back), trim_below: (place.next + 1).saturating_sub(*back) };
+            let one =
+                Checkpoint { rows, now: now(*back), trim_below: (place.next + 1).saturating_sub(*back) };
             let epoch = Epoch(place.epoch - u64::from(*stale && place.epoch > 0));
             format!("{:?}", store.checkpoint(PartitionId(*partition), epoch, &one))
         }
@@ -95,7 +130,7 @@ fn answer(store: &dyn Store, op: &Op, places: &[Place; 2]) -> String {
             let mut text = format!("{:?}", store.count(filter, 3));
             for _ in 0..3 {
                 let page = store.list(filter, after, *limit, &without);
-                text.push_str(&format!("{page:?}"));
+                write!(text, "{page:?}").expect("a String takes everything");
                 after = page.ok().and_then(|page| page.next);
             }
             text

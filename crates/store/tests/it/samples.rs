@@ -6,8 +6,8 @@ use std::sync::Arc;
 use riverrun_kernel::{
     Command, Config, Definition, DefinitionKind, DefinitionRef, Driver, Drivers, Due, Entry, Fingerprint,
     JournalRow, Json, Key, KeyId, KeyRow, KeyStatus, KeyUse, Message, Now, Parent, Partition, PartitionId,
-    PartitionRow, Record, RunId, RunOptions, RunRow, RunState, RunSummary, Slot, StartRun, State, StepId, Stub,
-    Ticks, Ttl, WaitKind, Waiting, Wall, task::TaskDriver,
+    PartitionRow, Record, RunId, RunOptions, RunRow, RunState, RunSummary, Slot, StartRun, State, StepId,
+    Stub, Ticks, Ttl, WaitKind, Waiting, Wall, task::TaskDriver,
 };
 use riverrun_store::{Batch, BatchId, Epoch, Recovered, Store};
 
@@ -21,10 +21,7 @@ pub fn run_id(n: u64) -> RunId {
 }
 
 pub fn now(n: u64) -> Now {
-    Now {
-        wall: Wall(5_000 + n as i64),
-        ticks: Ticks(n),
-    }
+    Now { wall: Wall(5_000 + n as i64), ticks: Ticks(n) }
 }
 
 /// A JSON text of more than 64 KiB.
@@ -39,44 +36,23 @@ pub fn small(n: u64) -> Json {
 /// A record of a run's journal; every seventh carries a large value.
 pub fn entry(n: u64) -> Entry {
     match n % 7 {
-        0 => Entry::StepSucceeded {
-            step: StepId(n as u32),
-            attempt: 1,
-            output: large(n % 3),
-        },
+        0 => Entry::StepSucceeded { step: StepId(n as u32), attempt: 1, output: large(n % 3) },
         1 => Entry::RunStarted,
-        2 => Entry::RunSuspended {
-            reason: "x".repeat(70_000),
-        },
+        2 => Entry::RunSuspended { reason: "x".repeat(70_000) },
         3 => Entry::Advanced {
             cells: vec![(1, Some("[1, 2]".into())), (2, None)],
             transitions: 3,
             unfinished: false,
         },
         4 => Entry::StatusPublished { status: small(n) },
-        5 => Entry::AttemptStarted {
-            step: StepId(n as u32),
-            attempt: 2,
-            worker: "w1".into(),
-        },
-        _ => Entry::SignalReceived {
-            name: "go".into(),
-            payload: small(n),
-            id: None,
-        },
+        5 => Entry::AttemptStarted { step: StepId(n as u32), attempt: 2, worker: "w1".into() },
+        _ => Entry::SignalReceived { name: "go".into(), payload: small(n), id: None },
     }
 }
 
 /// A batch that follows what the caller says.
 pub fn batch(partition: PartitionId, epoch: Epoch, id: u64, first: u64, records: Vec<Record>) -> Batch {
-    Batch {
-        partition,
-        epoch,
-        id: BatchId(id),
-        now: now(id),
-        first,
-        records,
-    }
+    Batch { partition, epoch, id: BatchId(id), now: now(id), first, records }
 }
 
 /// One record of the first partition, of the kind that `n` says.
@@ -142,9 +118,7 @@ pub fn state(run: RunId, input: Json) -> RunState {
         parent: None,
         options: RunOptions::default(),
     };
-    partition
-        .apply(now(1), Command::Start(Box::new(start)), &Tasks)
-        .expect("a task starts");
+    partition.apply(now(1), Command::Start(Box::new(start)), &Tasks).expect("a task starts");
     partition.take_decided();
     partition.checkpoint_slice(1).runs.remove(0).state
 }
@@ -222,15 +196,8 @@ pub fn summary(n: u64, look: Look) -> RunSummary {
         started: None,
         ended: state.is_closed().then_some(Wall(look.created as i64 + 3)),
         labels,
-        key: (look.key > 0).then(|| KeyUse {
-            id: key_id(look.namespace, look.key),
-            generation: 1,
-        }),
-        parent: (look.parent > 0).then(|| Parent {
-            run: run_id(look.parent),
-            step: StepId(1),
-            waits: true,
-        }),
+        key: (look.key > 0).then(|| KeyUse { id: key_id(look.namespace, look.key), generation: 1 }),
+        parent: (look.parent > 0).then(|| Parent { run: run_id(look.parent), step: StepId(1), waits: true }),
         error: None,
     }
 }
@@ -251,21 +218,11 @@ pub fn row_with(summary: RunSummary, last: u64, state: RunState) -> RunRow {
         queued: Vec::new(),
         active: true,
     });
-    RunRow {
-        summary,
-        stub,
-        state,
-        last,
-    }
+    RunRow { summary, stub, state, last }
 }
 
 pub fn line(n: u64, seq: u64) -> JournalRow {
-    JournalRow {
-        run: run_id(n),
-        seq,
-        at: Wall(seq as i64),
-        entry: entry(n + seq),
-    }
+    JournalRow { run: run_id(n), seq, at: Wall(seq as i64), entry: entry(n + seq) }
 }
 
 pub fn key(namespace_of: u64, n: u64, last: u64) -> KeyRow {
@@ -287,12 +244,7 @@ pub fn key(namespace_of: u64, n: u64, last: u64) -> KeyRow {
 }
 
 pub fn partition_row(n: u64) -> PartitionRow {
-    PartitionRow {
-        last: n,
-        sent: vec![(P1, n)],
-        outbox: Vec::new(),
-        received: vec![(P1, n)],
-    }
+    PartitionRow { last: n, sent: vec![(P1, n)], outbox: Vec::new(), received: vec![(P1, n)] }
 }
 
 /// Everything that a recovery streams.
