@@ -57,7 +57,7 @@ pub(crate) enum ChildEvent {
     Message(FromChild),
     /// It, or something it started, wrote to a descriptor.
     Raw { stream: &'static str, bytes: Vec<u8> },
-    /// It has ended, and everything it said before has been delivered.
+    /// It has ended, and everything it said before has been delivered. `how` is a predicate: `ended with exit status 3`.
     Exited { how: String },
 }
 
@@ -295,8 +295,8 @@ impl<R: AsyncRead + Unpin> Pipe<R> {
 fn describe(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
         (Some(signal), _) => match signal_name(signal) {
-            Some(name) => format!("killed by signal {signal} ({name})"),
-            None => format!("killed by signal {signal}"),
+            Some(name) => format!("was killed by signal {signal} ({name})"),
+            None => format!("was killed by signal {signal}"),
         },
         (None, Some(code)) => format!("ended with exit status {code}"),
         (None, None) => "ended".to_owned(),

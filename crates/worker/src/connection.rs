@@ -80,10 +80,7 @@ pub(crate) struct Upgraded {
 pub(crate) async fn connect(address: &Address, token: Option<&str>) -> Result<Upgraded, ConnectError> {
     match tokio::time::timeout(CONNECT_TIMEOUT, upgrade(address, token)).await {
         Ok(result) => result,
-        Err(_) => Err(ConnectError::Passing(format!(
-            "no answer within {} s",
-            CONNECT_TIMEOUT.as_secs()
-        ))),
+        Err(_) => Err(ConnectError::Passing(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))),
     }
 }
 
@@ -217,7 +214,9 @@ mod tests {
         assert_eq!(address.authority(), "127.0.0.1:7733");
         assert_eq!(Address::parse("http://[::1]:80").expect("IPv6").authority(), "[::1]:80");
         assert_eq!(Address::parse("http://river").expect("a name").authority(), "river:80");
-        for wrong in ["river:80", "https://river", "http://", "http://river/x", "http://river:port", "http://a\r\nb"] {
+        for wrong in
+            ["river:80", "https://river", "http://", "http://river/x", "http://river:port", "http://a\r\nb"]
+        {
             let error = Address::parse(wrong).expect_err(wrong).to_string();
             assert!(error.contains("http://HOST:PORT"), "{error}");
         }

@@ -24,10 +24,14 @@ pub enum WorkerError {
         message: String,
     },
     /// There is no such folder.
-    #[error("there is no folder of functions at {0}: give the folder that holds SERVICE/FUNCTION.py or files with @riverrun.task")]
+    #[error(
+        "there is no folder of functions at {0}: give the folder that holds SERVICE/FUNCTION.py or files with @riverrun.task"
+    )]
     NoFunctions(PathBuf),
     /// The interpreter does not start.
-    #[error("cannot start the Python interpreter `{python}`: {error}. Name another one with --python or RIVERRUN_PYTHON")]
+    #[error(
+        "cannot start the Python interpreter `{python}`: {error}. Name another one with --python or RIVERRUN_PYTHON"
+    )]
     Python {
         /// Which.
         python: PathBuf,

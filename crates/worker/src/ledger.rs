@@ -78,8 +78,13 @@ impl Ledger {
     /// The reports that have not gone out on this connection, numbered. They count as sent.
     pub fn unsent(&mut self) -> Vec<FromWorker> {
         let first = self.acknowledged + self.sent as u64 + 1;
-        let messages =
-            self.reports.iter().skip(self.sent).zip(first..).map(|(report, seq)| message(report, seq)).collect();
+        let messages = self
+            .reports
+            .iter()
+            .skip(self.sent)
+            .zip(first..)
+            .map(|(report, seq)| message(report, seq))
+            .collect();
         self.sent = self.reports.len();
         messages
     }
@@ -122,5 +127,84 @@ fn message(report: &Report, seq: u64) -> FromWorker {
         Outcome::Failed(failure) => FromWorker::Failed { seq, attempt, token, failure },
         Outcome::Lost(reason) => FromWorker::Lost { seq, attempt, token, reason },
         Outcome::Stopped => FromWorker::Stopped { seq, attempt, token },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use riverrun_kernel::{RunId, Slot, StepId};
+
+    use super::*;
+
+    fn attempt(number: u64) -> AttemptId {
+        AttemptId { run: RunId::new(1, Slot(0), number), step: StepId(1), attempt: 1 }
+    }
+
+    fn token(number: u64) -> Token {
+        Token([number as u8; 16])
+    }
+
+    fn ended(numbers: &[u64]) -> Ledger {
+        let mut ledger = Ledger::default();
+        for &number in numbers {
+            assert!(ledger.accept(attempt(number), token(number)));
+            ledger.finish(attempt(number), Outcome::Stopped);
+        }
+        ledger
+    }
+
+    fn numbers(messages: &[FromWorker]) -> Vec<(u64, AttemptId)> {
+        messages
+            .iter()
+            .map(|message| match message {
+                FromWorker::Stopped { seq, attempt, .. } => (*seq, *attempt),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn reports_are_numbered_without_gaps_and_sent_once() {
+        let mut ledger = ended(&[1, 2]);
+        assert_eq!(numbers(&ledger.unsent()), [(1, attempt(1)), (2, attempt(2))]);
+        assert_eq!(ledger.unsent(), []);
+        ledger.acknowledge(1);
+        ledger.accept(attempt(3), token(3));
+        ledger.finish(attempt(3), Outcome::Stopped);
+        assert_eq!(ledger.reported(2), Some(attempt(2)));
+        assert_eq!(numbers(&ledger.unsent()), [(3, attempt(3))]);
+    }
+
+    #[test]
+    fn a_new_connection_sends_what_is_not_acknowledged_with_numbers_from_1() {
+        let mut ledger = ended(&[1, 2, 3]);
+        ledger.unsent();
+        ledger.acknowledge(2);
+        ledger.reconnect();
+        assert_eq!(ledger.claims(), [Claim { attempt: attempt(3), token: token(3) }]);
+        assert_eq!(numbers(&ledger.unsent()), [(1, attempt(3))]);
+        ledger.acknowledge(1);
+        assert!(ledger.is_settled());
+    }
+
+    #[test]
+    fn acknowledgements_of_what_was_never_sent_are_ignored() {
+        let mut ledger = ended(&[1]);
+        ledger.acknowledge(u64::MAX);
+        assert!(ledger.has_unsent());
+        assert_eq!((ledger.reported(0), ledger.reported(7)), (None, None));
+    }
+
+    #[test]
+    fn an_offer_is_taken_once_and_a_dropped_one_is_not_reported() {
+        let mut ledger = ended(&[1]);
+        assert!(!ledger.accept(attempt(1), token(1)), "its report is under way");
+        assert!(ledger.accept(attempt(2), token(2)));
+        assert!(!ledger.accept(attempt(2), token(2)), "it is executing");
+        ledger.reconnect();
+        ledger.forget(attempt(1));
+        ledger.forget(attempt(2));
+        ledger.finish(attempt(2), Outcome::Stopped);
+        assert!(ledger.is_settled());
     }
 }

@@ -12,6 +12,7 @@ mod config;
 mod connection;
 mod error;
 mod ledger;
+mod member;
 mod output;
 mod pool;
 mod supervisor;

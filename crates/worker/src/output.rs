@@ -1,5 +1,7 @@
 //! What attempts print: decoded, cut at the limit, and the cut announced.
 
+use std::fmt::Write;
+
 /// How much of an attempt's output may still be kept.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -27,10 +29,11 @@ impl Budget {
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
-        text.push_str(&format!(
-            "[output cut here: the limit max_output_bytes is {} bytes for one attempt]\n",
+        let _ = writeln!(
+            text,
+            "[output cut here: the limit max_output_bytes is {} bytes for one attempt]",
             self.limit
-        ));
+        );
         Some(text)
     }
 }

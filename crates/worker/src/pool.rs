@@ -11,17 +11,17 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use riverrun_kernel::{AttemptId, Failure, Lost};
-use riverrun_wire::child::{Call, FromChild, ToChild};
+use riverrun_wire::child::{FromChild, ToChild};
 use riverrun_wire::worker::{FromWorker, Function, Offer};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::children::{self, ChildEvent, ChildHandle, ChildId};
+use crate::children::{self, ChildEvent, ChildId};
 use crate::config::{Config, OutputLine};
 use crate::error::WorkerError;
 use crate::ledger::{Ledger, Outcome};
-use crate::output::{Budget, Decoder};
+use crate::member::{Ending, Member, Output, Phase};
 
 /// After so many failed starts in a row the attempts that wait for a child fail instead of waiting on.
 const START_FAILURES: u32 = 3;
@@ -43,44 +43,6 @@ pub(crate) struct Pool {
     pub functions: Option<Vec<Function>>,
     events: mpsc::Sender<(ChildId, ChildEvent)>,
     tasks: JoinSet<()>,
-}
-
-struct Member {
-    handle: ChildHandle,
-    phase: Phase,
-    /// Of the attempt it executes or executed last.
-    output: Option<Output>,
-    decoders: [Decoder; 2],
-}
-
-enum Phase {
-    Starting { since: Instant, loading: Option<String>, said: String },
-    Idle,
-    Busy(Busy),
-}
-
-struct Busy {
-    attempt: AttemptId,
-    limit: Option<(Instant, Duration)>,
-    ending: Option<Ending>,
-    kill_at: Option<Instant>,
-}
-
-/// Why an attempt is being ended from here.
-#[derive(Clone, Copy, PartialEq)]
-enum Ending {
-    Stop,
-    Timeout(Duration),
-    /// Given back, because the supervisor shuts down.
-    Shutdown,
-    /// Its right was lost: whatever becomes of it is nobody's business.
-    Dropped,
-}
-
-struct Output {
-    attempt: AttemptId,
-    function: String,
-    budget: Budget,
 }
 
 impl Pool {
@@ -149,7 +111,7 @@ impl Pool {
         if self.functions.is_none() {
             return;
         }
-        for (_, member) in &mut self.children {
+        for member in self.children.values_mut() {
             if self.waiting.is_empty() {
                 break;
             }
@@ -235,7 +197,10 @@ impl Pool {
         tracing::warn!(failures = self.start_failures, "a child did not start: {why}");
         if self.start_failures >= START_FAILURES {
             for offer in std::mem::take(&mut self.waiting) {
-                let failure = Failure::new("WorkerStartFailed", format!("the worker's child process does not start: {why}"));
+                let failure = Failure::new(
+                    "WorkerStartFailed",
+                    format!("the worker's child process does not start: {why}"),
+                );
                 self.ledger.finish(offer.attempt, Outcome::Failed(failure));
             }
         }
@@ -248,19 +213,8 @@ impl Pool {
     }
 
     fn end(&mut self, attempt: AttemptId, why: Ending, kill_at: Instant) {
-        let busy = self.children.values_mut().find_map(|member| match &mut member.phase {
-            Phase::Busy(busy) if busy.attempt == attempt => Some((&member.handle, busy)),
-            _ => None,
-        });
-        if let Some((handle, busy)) = busy {
-            if busy.ending.is_none() {
-                handle.send(ToChild::Stop { attempt });
-            }
-            // A time limit that has struck stays the reason.
-            if !matches!(busy.ending, Some(Ending::Timeout(_))) || why == Ending::Dropped {
-                busy.ending = Some(why);
-            }
-            busy.kill_at = Some(busy.kill_at.map_or(kill_at, |before| before.min(kill_at)));
+        for member in self.children.values_mut() {
+            member.end(attempt, why, kill_at);
         }
     }
 
@@ -302,13 +256,7 @@ impl Pool {
         };
         match &member.phase {
             Phase::Busy(busy) if busy.attempt == attempt => {
-                let outcome = match busy.ending {
-                    // In time or not, what came before the stop reached it is the truth.
-                    None | Some(Ending::Stop) => outcome,
-                    Some(Ending::Timeout(limit)) => timed_out(limit, false),
-                    Some(Ending::Shutdown) if outcome == Outcome::Stopped => Outcome::Lost(Lost::Returned),
-                    Some(Ending::Shutdown | Ending::Dropped) => outcome,
-                };
+                let outcome = busy.answered(outcome);
                 member.phase = Phase::Idle;
                 self.ledger.finish(attempt, outcome);
             }
@@ -324,7 +272,7 @@ impl Pool {
             return Ok(());
         };
         match member.phase {
-            Phase::Idle => tracing::info!(pid = member.handle.pid, "an idle child has gone: {how}"),
+            Phase::Idle => tracing::info!(pid = member.handle.pid, "an idle child {how}"),
             Phase::Starting { loading, said, .. } => {
                 let why = start_failure(how, loading.as_deref(), &said);
                 if self.functions.is_none() {
@@ -333,20 +281,14 @@ impl Pool {
                 self.start_failed(&why, now);
             }
             Phase::Busy(busy) => {
-                let outcome = match busy.ending {
-                    None => Outcome::Lost(Lost::Crashed),
-                    Some(Ending::Stop | Ending::Dropped) => Outcome::Stopped,
-                    Some(Ending::Timeout(limit)) => timed_out(limit, true),
-                    Some(Ending::Shutdown) => Outcome::Lost(Lost::Returned),
-                };
                 if busy.ending.is_none() {
-                    tracing::warn!(attempt = %busy.attempt, pid = member.handle.pid, "a child died while executing: {how}");
+                    tracing::warn!(attempt = %busy.attempt, pid = member.handle.pid, "a child {how} while it executed an attempt");
                 }
                 if let Some(output) = &mut member.output {
-                    let text = format!("[the process that executed this attempt was {how}]\n").replace("was ended", "ended");
+                    let text = format!("[the process that executed this attempt {how}]\n");
                     emit(&self.config, &mut self.logs, output, "log", text);
                 }
-                self.ledger.finish(busy.attempt, outcome);
+                self.ledger.finish(busy.attempt, busy.died());
             }
         }
         Ok(())
@@ -377,91 +319,15 @@ impl Pool {
     }
 }
 
-impl Member {
-    fn is_starting(&self) -> bool {
-        matches!(self.phase, Phase::Starting { .. })
-    }
-
-    fn begin(&mut self, offer: Offer, now: Instant, max_output_bytes: usize) {
-        self.output = Some(Output {
-            attempt: offer.attempt,
-            function: offer.function.clone(),
-            budget: Budget::new(max_output_bytes),
-        });
-        let limit = offer.timeout_ms.map(Duration::from_millis);
-        self.phase = Phase::Busy(Busy {
-            attempt: offer.attempt,
-            limit: limit.and_then(|limit| Some((now.checked_add(limit)?, limit))),
-            ending: None,
-            kill_at: None,
-        });
-        self.handle.send(ToChild::Call(Box::new(Call {
-            attempt: offer.attempt,
-            function: offer.function,
-            input: offer.input.get().to_owned(),
-            definition: offer.definition,
-            path: offer.path,
-            timeout_ms: offer.timeout_ms,
-            idempotency_key: offer.idempotency_key,
-            callback: offer.callback,
-        })));
-    }
-
-    fn deadline(&self, config: &Config) -> Option<Instant> {
-        match &self.phase {
-            Phase::Starting { since, .. } => since.checked_add(config.start_timeout),
-            Phase::Idle => None,
-            Phase::Busy(busy) => {
-                let limit = busy.limit.filter(|_| !matches!(busy.ending, Some(Ending::Timeout(_))));
-                busy.kill_at.into_iter().chain(limit.map(|(moment, _)| moment)).min()
-            }
-        }
-    }
-
-    fn enforce(&mut self, now: Instant, config: &Config) {
-        match &mut self.phase {
-            Phase::Starting { said, since, .. } => {
-                *since = now;
-                said.push_str(&format!("\nnot ready within start_timeout, {} s", config.start_timeout.as_secs()));
-                self.handle.kill();
-            }
-            Phase::Idle => {}
-            Phase::Busy(busy) => {
-                if busy.kill_at.is_some_and(|moment| moment <= now) {
-                    busy.kill_at = None;
-                    busy.limit = None;
-                    self.handle.kill();
-                } else if let Some((_, limit)) = busy.limit.take() {
-                    if busy.ending.is_none() {
-                        busy.ending = Some(Ending::Timeout(limit));
-                        self.handle.send(ToChild::Stop { attempt: busy.attempt });
-                    }
-                    let kill_at = now + config.timeout_grace;
-                    busy.kill_at = Some(busy.kill_at.map_or(kill_at, |before| before.min(kill_at)));
-                }
-            }
-        }
-    }
-}
-
-fn timed_out(limit: Duration, killed: bool) -> Outcome {
-    let seconds = limit.as_secs_f64();
-    let end = if killed { "its process was killed" } else { "it was stopped" };
-    Outcome::Failed(Failure::new(
-        Failure::TIMEOUT,
-        format!("the attempt was not done within its time limit of {seconds} s; {end}"),
-    ))
-}
-
 fn start_failure(how: &str, loading: Option<&str>, said: &str) -> String {
     let said = said.trim();
     let place = loading.map_or_else(String::new, |file| format!(" while it loaded {file}"));
     if said.is_empty() {
-        format!("it {how}{place}").replace("it killed", "it was killed")
+        format!("it {how}{place}")
     } else if loading.is_none() {
         said.to_owned()
     } else {
-        format!("it {how}{place}: {said}").replace("it killed", "it was killed")
+        format!("it {how}{place}: {said}")
     }
 }
 

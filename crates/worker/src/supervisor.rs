@@ -305,9 +305,11 @@ impl Work {
             Link::Open(open) => Some(open.last_sent + open.beat.unwrap_or(WELCOME_TIMEOUT)),
             _ => None,
         };
-        let drain = self.draining.map(|deadline| {
-            if Instant::now() < deadline { deadline } else { deadline + FAREWELL }
-        });
+        let drain = self.draining.map(
+            |deadline| {
+                if Instant::now() < deadline { deadline } else { deadline + FAREWELL }
+            },
+        );
         let idle = Instant::now() + Duration::from_hours(1);
         [beat, drain, self.pool.next_deadline()].into_iter().flatten().min().unwrap_or(idle)
     }

@@ -13,8 +13,8 @@ def greet(name):
 
 @riverrun.task
 def wait():
-    print("waiting")
     try:
+        print("waiting")
         time.sleep(1000)
     finally:
         print("cleaned up")

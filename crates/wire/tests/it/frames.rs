@@ -119,13 +119,20 @@ where
         } else {
             serde_json::from_str(&messages).and_then(|known: Vec<B>| serde_json::to_value(known))
         };
-        assert_eq!(again.unwrap_or_else(|error| panic!("line {number}: {error}")), line["messages"], "line {number}");
+        assert_eq!(
+            again.unwrap_or_else(|error| panic!("line {number}: {error}")),
+            line["messages"],
+            "line {number}"
+        );
     }
 }
 
 #[test]
 fn the_transcripts_are_understood_and_spoken() {
     replay::<FromWorker, ToWorker>(include_str!("../../../../docs/worker-protocol/session.jsonl"), "worker");
-    replay::<FromWorker, ToWorker>(include_str!("../../../../docs/worker-protocol/reconnect.jsonl"), "worker");
+    replay::<FromWorker, ToWorker>(
+        include_str!("../../../../docs/worker-protocol/reconnect.jsonl"),
+        "worker",
+    );
     replay::<FromChild, ToChild>(include_str!("../../../../docs/worker-protocol/child.jsonl"), "child");
 }

@@ -60,29 +60,33 @@ def misbehave(how):
 
 @riverrun.task
 def forever(how):
+    if how == "clean":
+        try:
+            print("begun", flush=True); time.sleep(1000)
+        finally: print("cleaned")
+    if how == "stubborn":
+        while True:
+            try:
+                print("begun", flush=True)
+                while True: time.sleep(1000)
+            except riverrun.Cancelled: pass
     print("begun", flush=True)
     if how == "sleep":
         time.sleep(1000)
     if how == "loop":
         while True: pass
-    if how == "stubborn":
-        while True:
-            try: time.sleep(1000)
-            except riverrun.Cancelled: pass
     if how == "gil":
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         ctypes.PyDLL(None).sleep(1000)
-    if how == "clean":
-        try: time.sleep(1000)
-        finally: print("cleaned")
     if how == "subprocess":
         import subprocess; subprocess.run(["sleep", "1000"])
 
 @riverrun.task
 async def waits():
     import asyncio
-    print("begun", flush=True)
-    try: await asyncio.sleep(1000)
+    try:
+        print("begun", flush=True)
+        await asyncio.sleep(1000)
     finally: print("cleaned")
 "#;
 
@@ -173,7 +177,10 @@ async fn output_is_captured_whatever_way_it_takes() {
         assert!(peer.logs.contains(printed), "{how}: {:?}", peer.logs);
     }
     let shown = fake.shown.lock().expect("no panic").join("\n");
-    assert!(shown.contains("misbehave|stdout|raw out") && shown.contains("misbehave|log|INFO shop: sold 3"), "{shown}");
+    assert!(
+        shown.contains("misbehave|stdout|raw out") && shown.contains("misbehave|log|INFO shop: sold 3"),
+        "{shown}"
+    );
     let report = peer.call(50, "misbehave", r#"{"how": "big integer"}"#).await;
     assert_eq!(output(&report).len(), 5001);
 }
@@ -183,7 +190,9 @@ async fn ten_megabytes_of_output_are_cut_at_the_limit_and_that_is_said() {
     let (_fake, mut peer) = worker().await;
     assert_eq!(output(&peer.call(1, "misbehave", r#"{"how": "flood"}"#).await), r#""done""#);
     assert!(peer.logs.len() < 4096 + 200, "{} bytes", peer.logs.len());
-    assert!(peer.logs.ends_with("[output cut here: the limit max_output_bytes is 4096 bytes for one attempt]\n"));
+    assert!(
+        peer.logs.ends_with("[output cut here: the limit max_output_bytes is 4096 bytes for one attempt]\n")
+    );
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use riverrun_wire::worker::{FromWorker, Function, ToWorker};
 
 use crate::fake::{Fake, attempt, failure, offer, output, seq, within};
 
-const TASKS: &str = r#"
+const TASKS: &str = r"
 import riverrun, time, pathlib
 @riverrun.task
 def add(a, b=2): return a + b
@@ -13,7 +13,7 @@ def add(a, b=2): return a + b
 def until(file, value=None):
     while not pathlib.Path(file).exists(): time.sleep(0.01)
     return value
-"#;
+";
 
 #[tokio::test]
 async fn a_broken_file_is_announced_and_the_others_work() {
@@ -28,7 +28,8 @@ async fn a_broken_file_is_announced_and_the_others_work() {
     let mut peer = fake.accept().await;
     let FromWorker::Hello { functions, slots, protocol, .. } = peer.hello().await else { unreachable!() };
     assert_eq!((slots, protocol), (2, 1));
-    let broken = |name: &str| functions.iter().find(|f: &&Function| f.name == name).and_then(|f| f.broken.clone());
+    let broken =
+        |name: &str| functions.iter().find(|f: &&Function| f.name == name).and_then(|f| f.broken.clone());
     assert_eq!(broken("shop/good"), None);
     assert!(broken("shop/syntax").expect("broken").contains("syntax.py:1"), "{functions:?}");
     assert!(broken("shop/missing").expect("broken").starts_with("ModuleNotFoundError"), "{functions:?}");
@@ -91,12 +92,15 @@ async fn a_shutdown_lets_attempts_finish_and_returns_what_has_not_begun() {
     assert_eq!(output(&peer.call(9, "add", r#"{"a": 1}"#).await), "3");
     peer.send(&[offer(1, "until", &input, None), offer(2, "until", &input, None)]).await;
     // A stop that names nobody: once something else is answered, both offers have been taken in.
-    peer.send(&[offer(3, "add", r#"{"a": 1}"#, None), ToWorker::Stop { attempt: attempt(3), grace_ms: 1 }]).await;
+    peer.send(&[offer(3, "add", r#"{"a": 1}"#, None), ToWorker::Stop { attempt: attempt(3), grace_ms: 1 }])
+        .await;
     assert!(matches!(peer.outcome().await, FromWorker::Stopped { .. }));
     fake.shut_down();
     assert_eq!(peer.next().await, FromWorker::Draining {});
     let returned = peer.outcome().await;
-    assert!(matches!(returned, FromWorker::Lost { reason: Lost::Returned, attempt: which, .. } if which == attempt(2)));
+    assert!(
+        matches!(returned, FromWorker::Lost { reason: Lost::Returned, attempt: which, .. } if which == attempt(2))
+    );
     std::fs::write(&gate, "").expect("a file");
     assert_eq!(output(&peer.outcome().await), "5");
     assert_eq!(peer.next().await, FromWorker::Bye {});
@@ -139,14 +143,16 @@ async fn a_refusal_that_will_not_pass_ends_the_worker_and_says_why() {
     let mut fake = Fake::new(&[("tasks.py", TASKS)]).await;
     fake.start();
     let problem = r#"{"code": "Unauthorized", "detail": "the access token is wrong"}"#;
-    fake.refuse(&format!("HTTP/1.1 401 Unauthorized\r\ncontent-length: {}\r\n\r\n{problem}", problem.len())).await;
+    fake.refuse(&format!("HTTP/1.1 401 Unauthorized\r\ncontent-length: {}\r\n\r\n{problem}", problem.len()))
+        .await;
     let error = fake.ended().await.expect_err("refused").to_string();
     assert!(error.contains("the access token is wrong (Unauthorized)"), "{error}");
 
     fake.start();
     let mut peer = fake.accept().await;
     peer.hello().await;
-    peer.send(&[ToWorker::Error { code: "protocol".to_owned(), message: "update the worker".to_owned() }]).await;
+    peer.send(&[ToWorker::Error { code: "protocol".to_owned(), message: "update the worker".to_owned() }])
+        .await;
     let error = fake.ended().await.expect_err("refused").to_string();
     assert!(error.contains("update the worker"), "{error}");
 }
@@ -156,7 +162,10 @@ async fn a_worker_that_cannot_start_says_why() {
     let mut fake = Fake::new(&[("dies.py", "import os\nos.write(2, b'out of luck')\nos._exit(9)\n")]).await;
     fake.start();
     let error = fake.ended().await.expect_err("no start").to_string();
-    assert!(error.contains("dies.py") && error.contains("out of luck") && error.contains("status 9"), "{error}");
+    assert!(
+        error.contains("dies.py") && error.contains("out of luck") && error.contains("status 9"),
+        "{error}"
+    );
 
     fake.config.python = "/nonexistent/python".into();
     fake.start();
@@ -166,7 +175,8 @@ async fn a_worker_that_cannot_start_says_why() {
 
 #[tokio::test]
 async fn another_version_of_the_package_is_refused() {
-    let mut fake = Fake::new(&[("tasks.py", TASKS), ("other/riverrun/__init__.py", "__version__ = '9.9.9'\n")]).await;
+    let mut fake =
+        Fake::new(&[("tasks.py", TASKS), ("other/riverrun/__init__.py", "__version__ = '9.9.9'\n")]).await;
     fake.config.python_path = Some(fake.folder().join("other"));
     fake.start();
     let error = fake.ended().await.expect_err("refused").to_string();
@@ -191,4 +201,29 @@ async fn signs_of_life_go_on_while_a_function_holds_the_interpreter() {
     for _ in 0..5 {
         assert_eq!(within(peer.read()).await, Some(FromWorker::Beat {}));
     }
+}
+
+const STARTS_ONCE: &str = r#"
+import os, pathlib, riverrun, time
+mark = pathlib.Path(__file__).with_name("started")
+if mark.exists(): os._exit(3)
+mark.touch()
+@riverrun.task
+def until(file):
+    while not pathlib.Path(file).exists(): time.sleep(0.01)
+"#;
+
+#[tokio::test]
+async fn when_no_further_child_starts_what_waits_for_one_fails_and_the_rest_goes_on() {
+    let mut fake = Fake::new(&[("tasks.py", STARTS_ONCE)]).await;
+    let mut peer = fake.welcomed().await;
+    let gate = fake.folder().join("gate");
+    let input = format!(r#"{{"file": {:?}}}"#, gate.display().to_string());
+    peer.send(&[offer(1, "until", &input, None), offer(2, "until", &input, None)]).await;
+    let report = peer.outcome().await;
+    let (error, message) = failure(&report);
+    assert_eq!(error, "WorkerStartFailed");
+    assert!(message.contains("tasks.py") && message.contains("exit status 3"), "{message}");
+    std::fs::write(&gate, "").expect("a file");
+    assert_eq!(output(&peer.outcome().await), "null");
 }

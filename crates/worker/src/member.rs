@@ -1,0 +1,170 @@
+//! One child of the pool: what it does, until when, and what its end means for the attempt it executes.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use riverrun_kernel::{AttemptId, Failure, Lost};
+use riverrun_wire::child::{Call, ToChild};
+use riverrun_wire::worker::Offer;
+use tokio::time::Instant;
+
+use crate::children::ChildHandle;
+use crate::config::Config;
+use crate::ledger::Outcome;
+use crate::output::{Budget, Decoder};
+
+pub(crate) struct Member {
+    pub handle: ChildHandle,
+    pub phase: Phase,
+    /// Of the attempt it executes or executed last.
+    pub output: Option<Output>,
+    pub decoders: [Decoder; 2],
+}
+
+pub(crate) enum Phase {
+    Starting { since: Instant, loading: Option<String>, said: String },
+    Idle,
+    Busy(Busy),
+}
+
+pub(crate) struct Busy {
+    pub attempt: AttemptId,
+    pub limit: Option<(Instant, Duration)>,
+    pub ending: Option<Ending>,
+    pub kill_at: Option<Instant>,
+}
+
+/// Why an attempt is being ended from here.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Ending {
+    Stop,
+    Timeout(Duration),
+    /// Given back, because the supervisor shuts down.
+    Shutdown,
+    /// Its right was lost: whatever becomes of it is nobody's business.
+    Dropped,
+}
+
+pub(crate) struct Output {
+    pub attempt: AttemptId,
+    pub function: String,
+    pub budget: Budget,
+}
+
+impl Member {
+    pub fn is_starting(&self) -> bool {
+        matches!(self.phase, Phase::Starting { .. })
+    }
+
+    pub fn begin(&mut self, offer: Offer, now: Instant, max_output_bytes: usize) {
+        self.output = Some(Output {
+            attempt: offer.attempt,
+            function: offer.function.clone(),
+            budget: Budget::new(max_output_bytes),
+        });
+        let limit = offer.timeout_ms.map(Duration::from_millis);
+        self.phase = Phase::Busy(Busy {
+            attempt: offer.attempt,
+            limit: limit.and_then(|limit| Some((now.checked_add(limit)?, limit))),
+            ending: None,
+            kill_at: None,
+        });
+        self.handle.send(ToChild::Call(Box::new(Call {
+            attempt: offer.attempt,
+            function: offer.function,
+            input: offer.input.get().to_owned(),
+            definition: offer.definition,
+            path: offer.path,
+            timeout_ms: offer.timeout_ms,
+            idempotency_key: offer.idempotency_key,
+            callback: offer.callback,
+        })));
+    }
+
+    pub fn deadline(&self, config: &Config) -> Option<Instant> {
+        match &self.phase {
+            Phase::Starting { since, .. } => since.checked_add(config.start_timeout),
+            Phase::Idle => None,
+            Phase::Busy(busy) => {
+                let limit = busy.limit.filter(|_| !matches!(busy.ending, Some(Ending::Timeout(_))));
+                busy.kill_at.into_iter().chain(limit.map(|(moment, _)| moment)).min()
+            }
+        }
+    }
+
+    pub fn enforce(&mut self, now: Instant, config: &Config) {
+        match &mut self.phase {
+            Phase::Starting { said, since, .. } => {
+                *since = now;
+                let _ =
+                    write!(said, "\nnot ready within start_timeout, {} s", config.start_timeout.as_secs());
+                self.handle.kill();
+            }
+            Phase::Idle => {}
+            Phase::Busy(busy) => {
+                if busy.kill_at.is_some_and(|moment| moment <= now) {
+                    busy.kill_at = None;
+                    busy.limit = None;
+                    self.handle.kill();
+                } else if let Some((_, limit)) = busy.limit.take() {
+                    if busy.ending.is_none() {
+                        busy.ending = Some(Ending::Timeout(limit));
+                        self.handle.send(ToChild::Stop { attempt: busy.attempt });
+                    }
+                    let kill_at = now + config.timeout_grace;
+                    busy.kill_at = Some(busy.kill_at.map_or(kill_at, |before| before.min(kill_at)));
+                }
+            }
+        }
+    }
+
+    /// Asks for the end of the attempt it executes, and sets when it is killed for not heeding that.
+    pub fn end(&mut self, attempt: AttemptId, why: Ending, kill_at: Instant) {
+        let Phase::Busy(busy) = &mut self.phase else {
+            return;
+        };
+        if busy.attempt != attempt {
+            return;
+        }
+        if busy.ending.is_none() {
+            self.handle.send(ToChild::Stop { attempt });
+        }
+        // A time limit that has struck stays the reason.
+        if !matches!(busy.ending, Some(Ending::Timeout(_))) || why == Ending::Dropped {
+            busy.ending = Some(why);
+        }
+        busy.kill_at = Some(busy.kill_at.map_or(kill_at, |before| before.min(kill_at)));
+    }
+}
+
+impl Busy {
+    /// What it means that the child answered so.
+    pub fn answered(&self, outcome: Outcome) -> Outcome {
+        match self.ending {
+            // What came before the stop reached it is the truth.
+            None | Some(Ending::Stop | Ending::Dropped) => outcome,
+            Some(Ending::Timeout(limit)) => timed_out(limit, false),
+            Some(Ending::Shutdown) if outcome == Outcome::Stopped => Outcome::Lost(Lost::Returned),
+            Some(Ending::Shutdown) => outcome,
+        }
+    }
+
+    /// What it means that the child died.
+    pub fn died(&self) -> Outcome {
+        match self.ending {
+            None => Outcome::Lost(Lost::Crashed),
+            Some(Ending::Stop | Ending::Dropped) => Outcome::Stopped,
+            Some(Ending::Timeout(limit)) => timed_out(limit, true),
+            Some(Ending::Shutdown) => Outcome::Lost(Lost::Returned),
+        }
+    }
+}
+
+fn timed_out(limit: Duration, killed: bool) -> Outcome {
+    let seconds = limit.as_secs_f64();
+    let end = if killed { "its process was killed" } else { "it was stopped" };
+    Outcome::Failed(Failure::new(
+        Failure::TIMEOUT,
+        format!("the attempt was not done within its time limit of {seconds} s; {end}"),
+    ))
+}
