@@ -101,7 +101,7 @@ pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
 }
 
 /// Advice that names the nearest candidate, or all of them where none is near.
-pub(crate) fn did_you_mean<'c>(word: &str, candidates: &[&'c str], otherwise: &str) -> Option<String> {
+pub(crate) fn did_you_mean(word: &str, candidates: &[&str], otherwise: &str) -> Option<String> {
     match nearest(word, candidates.iter().copied()) {
         Some(candidate) => Some(format!("did you mean `{candidate}`?")),
         None if candidates.is_empty() => None,

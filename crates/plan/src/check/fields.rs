@@ -35,17 +35,12 @@ pub(super) struct Fields<'n> {
 impl<'n> Fields<'n> {
     /// Takes a node as a mapping; `what` names it in messages.
     pub(super) fn of(node: &'n Node, what: &'n str, report: &mut Report) -> Option<Self> {
-        match &node.value {
-            Value::Map(entries) => Some(Fields { what, mark: node.mark(), entries }),
-            _ => {
-                report.error(
-                    node.mark(),
-                    format!("{what} must be a mapping of attributes, but is {}", node.kind()),
-                    None,
-                );
-                None
-            }
+        if let Value::Map(entries) = &node.value {
+            return Some(Fields { what, mark: node.mark(), entries });
         }
+        let message = format!("{what} must be a mapping of attributes, but is {}", node.kind());
+        report.error(node.mark(), message, None);
+        None
     }
 
     pub(super) fn named(self, what: &'n str) -> Self {

@@ -116,7 +116,7 @@ fn check_root(node: &Node, path: (&str, Root, &[Segment]), place: Place, report:
                 );
             }
         }
-        ["execution", "name" | "id"] | ["flow", "name" | "id"] | ["step", "name" | "eventId"] => {}
+        ["execution" | "flow", "name" | "id"] | ["step", "name" | "eventId"] => {}
         _ => report.warn(
             node.span,
             format!("`{text}` is not known: the value will be null"),

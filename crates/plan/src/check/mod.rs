@@ -127,20 +127,15 @@ impl Checker<'_, '_> {
     /// Remembers a step's name, and refuses one that is taken.
     fn claim(&mut self, name: &str, step: StepIndex, span: Span) {
         if let Some((_, first)) = self.names.get(name) {
-            if *first != span {
-                let line = self.report.line(first.0);
-                self.report.error(
-                    span,
-                    format!("there is a step `{name}` already, in line {line}"),
-                    "give each step of the flow a name of its own, also inside branches".to_owned(),
-                );
+            let (message, advice) = if *first == span {
+                let message = format!("an alias repeats the step `{name}`");
+                (message, "each step has a name of its own: write the repeated step out")
             } else {
-                self.report.error(
-                    span,
-                    format!("an alias repeats the step `{name}`"),
-                    "each step has a name of its own: write the repeated step out".to_owned(),
-                );
-            }
+                let message =
+                    format!("there is a step `{name}` already, in line {}", self.report.line(first.0));
+                (message, "give each step of the flow a name of its own, also inside branches")
+            };
+            self.report.error(span, message, advice.to_owned());
             return;
         }
         self.names.insert(name.to_owned(), (step, span));

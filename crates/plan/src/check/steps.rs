@@ -176,7 +176,7 @@ impl Checker<'_, '_> {
     fn foreach(&mut self, fields: Fields, step: StepIndex) -> Kind {
         const EXAMPLE: &str = "write `iterationMapping: {collection: $.items, item: item}`";
         let mut collection = Vec::new();
-        let mut item = String::new();
+        let mut item = "";
         let mut index = None;
         let what = format!("`iterationMapping` of {}", fields.what());
         let mapping = fields.required("iterationMapping", EXAMPLE, self.report);
@@ -187,12 +187,12 @@ impl Checker<'_, '_> {
                 .and_then(|node| mapping::input_path(node, &format!("`collection` of {what}"), self.report));
             collection = path.unwrap_or_default();
             mapping.required("item", EXAMPLE, self.report);
-            item = mapping.text("item", self.report).unwrap_or_default().to_owned();
+            item = mapping.text("item", self.report).unwrap_or_default();
             index = mapping.text("index", self.report).map(str::to_owned);
         }
         fields.required("steps", "add the steps that run for each item", self.report);
         let steps = fields.list("steps", self.report).unwrap_or_default();
         let steps = self.list(steps, Owner::Foreach { step });
-        Kind::Foreach(Foreach { collection, item, index, steps })
+        Kind::Foreach(Foreach { collection, item: item.to_owned(), index, steps })
     }
 }

@@ -39,13 +39,14 @@ impl Machine<'_> {
             return;
         };
         let goto = branch.and_then(|branch| branches[branch].goto);
-        let mut detail = branch.map(|branch| format!(r#"{{"branch":{branch}"#));
-        if let (Some(detail), Some(place)) = (&mut detail, goto) {
-            let list = &self.graph.lists[self.graph.steps[step].list];
-            let target = &self.graph.steps[list.steps[place]].name;
-            detail.push_str(&format!(r#","goto":{}"#, json::quote(target)));
-        }
-        let detail = detail.map(|detail| Json::trusted(detail + "}"));
+        let detail = branch.map(|branch| match goto {
+            Some(place) => {
+                let list = &self.graph.lists[self.graph.steps[step].list];
+                let target = json::quote(&self.graph.steps[list.steps[place]].name);
+                Json::trusted(format!(r#"{{"branch":{branch},"goto":{target}}}"#))
+            }
+            None => Json::trusted(format!(r#"{{"branch":{branch}}}"#)),
+        });
         let output = self.step_output(cell, step, local);
         self.leave(cell, step, &output, goto, detail);
     }
@@ -70,32 +71,30 @@ impl Machine<'_> {
             self.fail(cell, step, Failure::new(errors::INVALID_INPUT, message).not_retryable());
             return Ok(());
         };
-        let first = self.next_cell;
-        for (number, item) in items.iter().enumerate() {
-            let cell = first + number as u32 * ITERATION_STRIDE;
-            self.written.insert(item_of(cell), Some((*item).into()));
+        let fork = self.reserve_fork(ITERATION_STRIDE, items.len())?;
+        for (number, item) in (0..fork.total).zip(&items) {
+            self.written.insert(item_of(fork.cell(number)), Some((*item).into()));
         }
-        self.fork(cell, step, ITERATION_STRIDE, items.len())
+        self.fork(cell, step, fork);
+        Ok(())
+    }
+
+    /// Takes the cells of the branches or iterations of a step.
+    pub(super) fn reserve_fork(&mut self, stride: u32, total: usize) -> Result<Fork, DriverFault> {
+        let size = u32::try_from(total).ok().and_then(|total| Some((total, total.checked_mul(stride)?)));
+        match size.filter(|(_, cells)| self.next_cell.checked_add(*cells).is_some()) {
+            Some((total, cells)) => Ok(Fork { base: self.reserve(cells), stride, total, begun: 0, done: 0 }),
+            None => {
+                Err(DriverFault("the flow has used up the numbers of its state: start it anew".to_owned()))
+            }
+        }
     }
 
     /// Begins the branches or iterations of a step.
-    pub(super) fn fork(
-        &mut self,
-        cell: u32,
-        step: StepIndex,
-        stride: u32,
-        total: usize,
-    ) -> Result<(), DriverFault> {
-        let size = u32::try_from(total).ok().and_then(|total| Some((total, total.checked_mul(stride)?)));
-        let fits = size.filter(|(_, cells)| self.next_cell.checked_add(*cells).is_some());
-        let Some((total, cells)) = fits else {
-            return Err(DriverFault(
-                "the flow has used up the numbers of its state: start it anew".to_owned(),
-            ));
-        };
+    pub(super) fn fork(&mut self, cell: u32, step: StepIndex, fork: Fork) {
         self.visit(cell, step);
-        let base = self.reserve(cells);
-        self.frame_mut(cell).control.open = Open::Fork(Fork { base, stride, total, begun: 0, done: 0 });
+        let total = fork.total;
+        self.frame_mut(cell).control.open = Open::Fork(fork);
         let at_once = match &self.graph.steps[step].kind {
             Kind::Foreach(_) => total.min(CONCURRENCY),
             _ => total,
@@ -104,7 +103,6 @@ impl Machine<'_> {
             self.begin_next(cell, step);
         }
         self.join(cell, step);
-        Ok(())
     }
 
     /// Begins the next branch or iteration, if there is one.
@@ -130,7 +128,7 @@ impl Machine<'_> {
     }
 
     /// A frame has come to the end of its list.
-    pub(super) fn finish(&mut self, cell: u32) -> Result<(), DriverFault> {
+    pub(super) fn finish(&mut self, cell: u32) {
         let control = &self.frame(cell).control;
         let (up, number) = (control.up, control.number);
         match self.graph.lists[control.list].owner {
@@ -147,7 +145,6 @@ impl Machine<'_> {
                 self.finish_one(cell, up, step, number, "IterationExited");
             }
         }
-        Ok(())
     }
 
     fn finish_one(&mut self, cell: u32, up: u32, step: StepIndex, number: u32, event: &str) {

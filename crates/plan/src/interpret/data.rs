@@ -220,30 +220,30 @@ impl Machine<'_> {
                 && is_last
             {
                 let target = mapping.target.replace('~', "~0").replace('/', "~1");
-                let rest: String = WAY[path.len()..].iter().map(|key| format!("/{key}")).collect();
-                paths.push(format!("/{target}{rest}"));
+                let way = [&[target.as_str()], &WAY[path.len()..]].concat();
+                paths.push(format!("/{}", way.join("/")));
             }
         }
         paths
     }
+}
 
-    /// A service parameter's value; `None` for a path that finds nothing.
-    pub(super) fn param(&self, param: &Param, input: &dyn Scope) -> Option<Json> {
-        match param {
-            Param::Constant(value) => Some(value.clone()),
-            Param::Path(path) => find(input, path),
-            Param::List(items) => {
-                let items: Vec<Json> =
-                    items.iter().map(|item| self.param(item, input).unwrap_or_else(Json::null)).collect();
-                Some(json::array(items.iter().map(Json::get)))
+/// A service parameter's value; `None` for a path that finds nothing.
+pub(super) fn param_value(param: &Param, input: &dyn Scope) -> Option<Json> {
+    match param {
+        Param::Constant(value) => Some(value.clone()),
+        Param::Path(path) => find(input, path),
+        Param::List(items) => {
+            let items: Vec<Json> =
+                items.iter().map(|item| param_value(item, input).unwrap_or_else(Json::null)).collect();
+            Some(json::array(items.iter().map(Json::get)))
+        }
+        Param::Object(entries) => {
+            let mut object = Object::default();
+            for (key, value) in entries {
+                object.0.insert(key.clone(), param_value(value, input).unwrap_or_else(Json::null));
             }
-            Param::Object(entries) => {
-                let mut object = Object::default();
-                for (key, value) in entries {
-                    object.0.insert(key.clone(), self.param(value, input).unwrap_or_else(Json::null));
-                }
-                Some(object.to_json())
-            }
+            Some(object.to_json())
         }
     }
 }

@@ -105,7 +105,7 @@ impl<'a> Machine<'a> {
             while self.ended.is_none() && self.is_ready(cell) {
                 let control = &self.frame(cell).control;
                 let Some(&step) = self.graph.lists[control.list].steps.get(control.at) else {
-                    self.finish(cell)?;
+                    self.finish(cell);
                     break;
                 };
                 if self.fuel == 0 {
@@ -150,8 +150,8 @@ impl<'a> Machine<'a> {
             Kind::Task(_) => self.begin_task(cell, step),
             Kind::Choice(branches) => self.choose(cell, step, branches),
             Kind::Parallel(branches) => {
-                let total = branches.len();
-                self.fork(cell, step, STRIDE, total)?;
+                let fork = self.reserve_fork(STRIDE, branches.len())?;
+                self.fork(cell, step, fork);
             }
             Kind::Foreach(foreach) => self.begin_foreach(cell, step, foreach)?,
         }

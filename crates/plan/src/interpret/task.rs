@@ -9,7 +9,7 @@ use riverrun_kernel::driver::{
 };
 use riverrun_kernel::{DefinitionKind, DefinitionRef, Due, Failure, Json, Wall};
 
-use super::data::StepInput;
+use super::data::{StepInput, param_value};
 use super::frame::{Open, Try};
 use super::{Machine, limit_tag_of, tag_of};
 use crate::check::moment;
@@ -162,7 +162,7 @@ impl Machine<'_> {
         let step_name = &self.graph.steps[step].name;
         let input = match input {
             Some(param) => {
-                let value = self.param(param, &own).unwrap_or_else(Json::null);
+                let value = param_value(param, &own).unwrap_or_else(Json::null);
                 let object = Object::parse(value.get()).or_else(|| object_in_text(value.get()));
                 object.ok_or_else(|| {
                     format!("`Input` of `{step_name}` must be an object for the flow `{name}`")
@@ -171,7 +171,7 @@ impl Machine<'_> {
             None => self.step_input(cell, step),
         };
         let execution = execution.map(|param| {
-            let value = self.param(param, &own).unwrap_or_else(Json::null);
+            let value = param_value(param, &own).unwrap_or_else(Json::null);
             serde_json::from_str::<String>(value.get())
                 .map_err(|_| format!("`ExecutionName` of `{step_name}` must be text, but is {value}"))
         });
@@ -239,18 +239,17 @@ impl Machine<'_> {
             self.actions.push(Action::Abort { tag: limit_tag_of(cell) });
         }
         match outcome {
-            Ok(result) => match Object::parse(result.get()).or_else(|| object_in_text(result.get())) {
-                Some(local) => {
+            Ok(result) => {
+                if let Some(local) = Object::parse(result.get()).or_else(|| object_in_text(result.get())) {
                     let output = self.step_output(cell, step, &local.to_json());
                     self.leave(cell, step, &output, None, None);
+                    return;
                 }
-                None => {
-                    let shown: String = result.get().chars().take(80).collect();
-                    let name = &self.graph.steps[step].name;
-                    let message = format!("the result of `{name}` must be a JSON object, but is {shown}");
-                    self.task_failed(cell, step, task, &Failure::new(errors::INVALID_LOCAL, message), false);
-                }
-            },
+                let shown: String = result.get().chars().take(80).collect();
+                let name = &self.graph.steps[step].name;
+                let message = format!("the result of `{name}` must be a JSON object, but is {shown}");
+                self.task_failed(cell, step, task, &Failure::new(errors::INVALID_LOCAL, message), false);
+            }
             Err(failure) => self.task_failed(cell, step, task, failure, is_child),
         }
     }

@@ -145,7 +145,7 @@ fn objects_are_equal_whatever_the_order_of_their_keys() {
 
 #[test]
 fn conditions_see_the_choice_s_own_input() {
-    let source = r#"
+    let source = r"
 version: v1
 type: flow
 steps:
@@ -163,7 +163,7 @@ steps:
     default: {goto: Wrong}
   - {type: fail, name: Wrong}
   - {type: succeed, name: Right}
-"#;
+";
     let mut run = Run::new(source, &json!({"given": 2}));
     run.settle();
     assert_eq!(run.outcome, Some(Ok(json!({"local": 1}))));

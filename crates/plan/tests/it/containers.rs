@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Run, flow, run};
 
-const EACH: &str = r#"
+const EACH: &str = r"
   - type: foreach
     name: Each
     iterationMapping: {collection: $.items, item: item, index: place}
@@ -14,7 +14,7 @@ const EACH: &str = r#"
       - type: task
         name: Work
         resourceArn: s/work
-"#;
+";
 
 fn work(_: &str, input: &Value, _: u32) -> Result<Value, Failure> {
     Ok(json!({"done": input["item"], "at": input["place"]}))
@@ -114,7 +114,7 @@ fn foreachs_nest_and_collect() {
 #[test]
 fn a_second_visit_has_paths_of_its_own() {
     let source = flow(
-        r#"
+        r"
   - type: pass
     name: Count
     inputMappings: [{target: n, source: $local.n}]
@@ -124,7 +124,7 @@ fn a_second_visit_has_paths_of_its_own() {
     iterationMapping: {collection: $.items, item: item}
     steps: [{type: wait, name: W, duration: 1}]
   - {type: choice, name: C, choices: [{condition: $.m == null, goto: Count}]}
-"#,
+",
     );
     assert_eq!(run(&source, &json!({"items": [0]}), &work).1, "sleep Each[0]/W 1000\nsleep Each#2[0]/W 1000");
 }

@@ -8,6 +8,7 @@ use riverrun_plan::Flow;
 use crate::harness::shown;
 
 #[test]
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn real_flows_parse() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus/fdl");
     let Ok(files) = fs::read_dir(&folder) else {

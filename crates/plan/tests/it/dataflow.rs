@@ -197,7 +197,7 @@ fn what_only_looks_like_a_path_is_a_constant_with_a_warning() {
 
 #[test]
 fn inside_a_branch_the_parent_is_the_innermost_container() {
-    let source = r#"
+    let source = r"
 version: v1
 type: flow
 steps:
@@ -211,7 +211,7 @@ steps:
           - {type: pass, name: B, outputMappings: [{target: b, source: 2}, {target: seen, source: $input}]}
           - {type: task, name: T, resourceArn: s/t}
     outputMappings: [{target: inner, source: $local}]
-"#;
+";
     let (outcome, log) = run(source, &json!({"given": 1}), &echo);
     assert_eq!(log, r#"call T s/t {"only":1,"b":2,"seen":{"only":1}}"#);
     let inner = json!({"b": 2, "seen": {"only": 1}, "echo": {"only": 1, "b": 2, "seen": {"only": 1}}});

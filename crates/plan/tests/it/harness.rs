@@ -147,7 +147,7 @@ impl Run {
         }
         match turn.then {
             Then::Wait => {
-                assert!(!self.open.is_empty() || !self.wakes.is_empty(), "the run waits for nothing")
+                assert!(!self.open.is_empty() || !self.wakes.is_empty(), "the run waits for nothing");
             }
             Then::Continue => self.wakes.push_front(Wake::Continued),
             // What the test wants to see as text may be no value that this process can hold.

@@ -103,7 +103,7 @@ call GetJobStatus#2 fnf-demo/GetJobStatus {"job_id":"J","delay":20,"try_count":1
 #[test]
 fn the_local_of_the_flow_grows_as_the_reference_says() {
     let mut run = Run::new(POLLING, &json!({"delay": 20}));
-    let local = |run: &Run| run.cells.get(&2).map(|text| text.to_string());
+    let local = |run: &Run| run.cells.get(&2).map(ToString::to_string);
     run.settle();
     assert_eq!(local(&run), None);
     run.end("StartJob", Ok(json!({"job_id": "J"})));
