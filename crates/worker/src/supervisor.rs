@@ -295,6 +295,9 @@ impl Work {
         tracing::info!("shutting down: no new attempts, {} to finish", self.pool.ledger.executing().len());
         self.draining = Some(now + self.config.drain_timeout);
         self.pool.return_waiting();
+        if self.config.drain_timeout.is_zero() {
+            self.pool.return_executing(now);
+        }
         if let Link::Open(open) = &mut self.link {
             open.pending.push(FromWorker::Draining {});
         }

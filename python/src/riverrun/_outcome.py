@@ -64,12 +64,13 @@ def encode_result(value: Any, parses_text: bool, max_bytes: int) -> str:
             text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
-        raise Failure("InvalidResult", _why_not_json(value, error)) from None
+        raise Failure("InvalidOutput", _why_not_json(value, error), retryable=False) from None
     if size > max_bytes:
         raise Failure(
             "ResultTooLarge",
             f"the function returned {size} bytes of JSON, over the limit max_result_bytes of {max_bytes}: "
             "return a reference to the data instead, or raise the limit",
+            retryable=False,
         )
     return text
 
@@ -79,7 +80,7 @@ def _parse_text(value: bytes | bytearray | str) -> Any:
         try:
             value = bytes(value).decode()
         except UnicodeDecodeError as error:
-            raise Failure("InvalidResult", f"the function returned bytes that are not UTF-8: {error}") from None
+            raise Failure("InvalidOutput", f"the function returned bytes that are not UTF-8: {error}", retryable=False) from None
     try:
         with _long_integers():
             return json.loads(value, parse_constant=_refuse_constant)

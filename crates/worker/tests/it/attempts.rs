@@ -137,12 +137,12 @@ async fn tasks_get_their_parameters_by_name() {
 async fn bad_behaviour_becomes_a_clear_failure_and_the_child_lives_on() {
     let (_fake, mut peer) = worker().await;
     let cases = [
-        ("object", "InvalidResult", "['items'][1]['x'] is of type object"),
-        ("nan", "InvalidResult", "['x'] is nan"),
-        ("surrogate", "InvalidResult", "[0] is a string with a lone surrogate"),
-        ("deep", "InvalidResult", "nested"),
-        ("cycle", "InvalidResult", "contains itself"),
-        ("bytes", "InvalidResult", "of type bytes"),
+        ("object", "InvalidOutput", "['items'][1]['x'] is of type object"),
+        ("nan", "InvalidOutput", "['x'] is nan"),
+        ("surrogate", "InvalidOutput", "[0] is a string with a lone surrogate"),
+        ("deep", "InvalidOutput", "nested"),
+        ("cycle", "InvalidOutput", "contains itself"),
+        ("bytes", "InvalidOutput", "of type bytes"),
         ("raise", "ValueError", "流程 broke"),
         ("unprintable", "Unprintable", "unprintable"),
         ("exit", "SystemExit", "sys.exit(3)"),

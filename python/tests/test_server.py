@@ -1,0 +1,176 @@
+"""The package against a real server and a real worker: the binary that ``RIVERRUN_BINARY`` names."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import riverrun
+from riverrun import aio
+from riverrun.pipeline import Ret, pipeline_last_task, pipeline_run_continue, pipeline_task_result_save
+
+BINARY = os.environ.get("RIVERRUN_BINARY")
+pytestmark = pytest.mark.skipif(not BINARY, reason="RIVERRUN_BINARY names no riverrun binary")
+
+TASKS = """
+import pathlib
+import time
+import riverrun
+
+@riverrun.task
+def count(folder):
+    path = pathlib.Path(folder) / "calls"
+    with path.open("a") as calls:
+        calls.write("x")
+    return {"calls": len(path.read_text()), "big": 9007199254740993}
+
+@riverrun.task
+async def fails(why):
+    raise LookupError(why)
+
+@riverrun.task
+def wait(folder):
+    (pathlib.Path(folder) / "begun").touch()
+    while not (pathlib.Path(folder) / "gate").exists():
+        time.sleep(0.01)
+    return riverrun.current_context().attempt
+"""
+
+
+class House:
+    """A server on a data folder and a worker on a folder of functions, both to be killed and started at will."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        functions = folder / "functions"
+        functions.mkdir()
+        (functions / "tasks.py").write_text(TASKS)
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.start_server()
+        self.start("worker", str(functions), "--server", self.url)
+
+    def start(self, *command: str) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RIVERRUN_")}
+        log = (self.folder / f"{command[0]}.log").open("ab")
+        self.processes[command[0]] = subprocess.Popen([str(BINARY), *command], env=environment, stdout=log, stderr=log)
+
+    def start_server(self) -> None:
+        self.start("server", "--data", str(self.folder / "data"), "--listen", self.url.removeprefix("http://"))
+        self.until(self.answers)
+
+    def answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(self.url + "/healthz", timeout=5):
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def kill(self, name: str) -> None:
+        self.processes[name].send_signal(signal.SIGKILL)
+        self.processes[name].wait()
+
+    def until(self, true: Any) -> None:
+        end = time.monotonic() + 60
+        while not true():
+            logs = "".join(log.read_text() for log in self.folder.glob("*.log"))
+            assert time.monotonic() < end, f"nothing happened for a minute\n{logs}"
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        for process in reversed(self.processes.values()):
+            process.terminate()
+        for process in self.processes.values():
+            process.wait(60)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path)
+    riverrun.connect(house.url)
+    aio.connect(house.url)
+    yield house
+    house.close()
+
+
+def test_a_task_runs_and_its_result_comes_back(house: House) -> None:
+    value = riverrun.run("count", {"folder": str(house.folder)}, kind="task", timeout=60)
+    assert value == {"calls": 1, "big": 9007199254740993}
+    handle = riverrun.start("fails", {"why": "流程"}, kind="task")
+    with pytest.raises(riverrun.RunFailed) as caught:
+        handle.result(timeout=60)
+    assert (caught.value.type, caught.value.message) == ("LookupError", "流程")
+    assert "in fails" in caught.value.details["traceback"]
+    assert handle.status() == "failed"
+    assert [run["definition"] for run in riverrun.connect(house.url).runs(definition="fails")] == ["fails"]
+    assert any(entry["type"].endswith("Failed") for entry in handle.journal())
+
+
+def test_a_thousand_callers_make_one_run(house: House) -> None:
+    def call(_: int) -> Any:
+        return riverrun.run("count", {"folder": str(house.folder)}, kind="task", continue_id="n-1", timeout=60)
+
+    with ThreadPoolExecutor(32) as pool:
+        assert list(pool.map(call, range(1000))) == [{"calls": 1, "big": 9007199254740993}] * 1000
+    again = riverrun.start("count", {"folder": str(house.folder)}, kind="task", continue_id="n-1")
+    assert again.reused
+    with pytest.raises(riverrun.ApiError) as caught:
+        riverrun.start("count", {"folder": "other"}, kind="task", continue_id="n-1")
+    assert (caught.value.status, caught.value.code) == (422, "key_mismatch")
+
+
+def test_a_server_killed_in_the_middle_is_not_noticed(house: House) -> None:
+    results: list[Any] = []
+    caller = threading.Thread(
+        target=lambda: results.append(riverrun.run("wait", {"folder": str(house.folder)}, kind="task", timeout=60))
+    )
+    caller.start()
+    house.until((house.folder / "begun").exists)
+    house.kill("server")
+    (house.folder / "gate").touch()
+    house.start_server()
+    caller.join(60)
+    # The first try: the worker kept the attempt over the crash and reported it to the new server.
+    assert [result.rpartition(".")[2] for result in results] == ["1"]
+
+
+def test_a_running_task_can_be_cancelled(house: House) -> None:
+    handle = riverrun.start("wait", {"folder": str(house.folder)}, kind="task")
+    house.until((house.folder / "begun").exists)
+    handle.cancel("enough")
+    with pytest.raises(riverrun.RunCancelled):
+        handle.result(timeout=60)
+
+
+def test_the_pipeline_calls(house: House) -> None:
+    async def story() -> None:
+        args = {"folder": str(house.folder)}
+        assert (await pipeline_last_task("nothing"))[0] == Ret.NO_TASK
+        ret, first = await pipeline_run_continue("count", args, "p-1", kind="task")
+        assert (ret, first["status"], first["reused"], first["output"]["calls"]) == (0, "SUCCESS", False, 1)
+        ret, second = await pipeline_run_continue("count", args, "p-1", kind="task")
+        assert (ret, second["task_id"], second["reused"], second["output"]) == (0, first["task_id"], True, first["output"])
+        ret, last = await pipeline_last_task("count")
+        assert (ret, last["task_id"]) == (0, first["task_id"])
+        assert await pipeline_task_result_save(first["task_id"], 0, first) == 0
+        ret, failed = await pipeline_run_continue("fails", {"why": "x"}, "p-2", kind="task")
+        assert (ret, failed["status"], failed["error"]["type"]) == (Ret.FAILED, "FAILED", "LookupError")
+        assert (await pipeline_run_continue("count", {"folder": ""}, "p-1", kind="task"))[0] == Ret.CONFLICT
+        await aio.default_client().close()
+
+    asyncio.run(story())
