@@ -59,12 +59,7 @@ pub struct Target {
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Namespace of definitions, keys and runs
-    #[arg(
-        long,
-        env = "RIVERRUN_NAMESPACE",
-        value_name = "NAME",
-        default_value = "default"
-    )]
+    #[arg(long, env = "RIVERRUN_NAMESPACE", value_name = "NAME", default_value = "default")]
     pub namespace: String,
 }
 
@@ -93,10 +88,7 @@ pub struct Node {
 impl Node {
     /// The defaults.
     pub fn standard() -> Self {
-        Node {
-            lease: Duration::from_secs(30),
-            retention: Retention::For(Duration::from_secs(30 * 86_400)),
-        }
+        Node { lease: Duration::from_secs(30), retention: Retention::For(Duration::from_secs(30 * 86_400)) }
     }
 }
 
@@ -536,6 +528,8 @@ pub struct Workers {
 pub enum StoreCommand {
     /// Read everything in a data directory and check every checksum
     Verify(StoreVerify),
+    /// Tell what a damaged data directory has lost, and go on without it if asked to
+    Repair(StoreRepair),
 }
 
 /// `riverrun store verify`.
@@ -544,6 +538,17 @@ pub struct StoreVerify {
     /// Data directory
     #[arg(long, env = "RIVERRUN_DATA", value_name = "DIR", default_value = ".riverrun")]
     pub data: PathBuf,
+}
+
+/// `riverrun store repair`.
+#[derive(Debug, Args)]
+pub struct StoreRepair {
+    /// Data directory
+    #[arg(long, env = "RIVERRUN_DATA", value_name = "DIR", default_value = ".riverrun")]
+    pub data: PathBuf,
+    /// Cut the log off before its first damage: what was acknowledged after that is gone
+    #[arg(long)]
+    pub accept_loss: bool,
 }
 
 /// How long something is kept.
@@ -567,9 +572,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3600.0,
         "d" => 86_400.0,
         _ => {
-            return Err(format!(
-                "`{unit}` is not a unit of time: write ms, s, m, h or d, as in 90s or 24h"
-            ));
+            return Err(format!("`{unit}` is not a unit of time: write ms, s, m, h or d, as in 90s or 24h"));
         }
     };
     let number: f64 = number.trim().parse().map_err(|_| {

@@ -38,9 +38,8 @@ impl Client {
                 "reach the server through a local port that ends TLS, such as an SSH tunnel or a reverse proxy",
             ));
         }
-        let parsed = reqwest::Url::parse(&url)
-            .ok()
-            .filter(|parsed| parsed.scheme() == "http" && parsed.has_host());
+        let parsed =
+            reqwest::Url::parse(&url).ok().filter(|parsed| parsed.scheme() == "http" && parsed.has_host());
         if parsed.is_none() {
             return Err(CliError::usage(
                 format!("`{url}` is not the address of a server"),
@@ -52,12 +51,7 @@ impl Client {
             .no_proxy()
             .build()
             .map_err(|error| CliError::failed(format!("no HTTP client: {error}"), "report this"))?;
-        Ok(Client {
-            url,
-            token,
-            namespace: namespace.to_owned(),
-            http,
-        })
+        Ok(Client { url, token, namespace: namespace.to_owned(), http })
     }
 
     /// The server's address.
@@ -77,9 +71,7 @@ impl Client {
 
     /// Whether a server answers there at all.
     pub async fn answers(&self) -> bool {
-        let request = self
-            .request(Method::GET, "/healthz")
-            .timeout(Duration::from_secs(2));
+        let request = self.request(Method::GET, "/healthz").timeout(Duration::from_secs(2));
         request.send().await.is_ok()
     }
 
@@ -90,8 +82,7 @@ impl Client {
 
     /// A run as it stands.
     pub async fn run(&self, run: RunId) -> Result<Run, CliError> {
-        self.json(self.request(Method::GET, &format!("/v1/runs/{run}")))
-            .await
+        self.json(self.request(Method::GET, &format!("/v1/runs/{run}"))).await
     }
 
     /// A page of runs.
@@ -102,14 +93,12 @@ impl Client {
     /// Part of a journal.
     pub async fn journal(&self, run: RunId, after: u64, internal: bool) -> Result<JournalView, CliError> {
         let query = [("after", after.to_string()), ("internal", internal.to_string())];
-        self.json(self.query(Method::GET, &format!("/v1/runs/{run}/journal"), &query))
-            .await
+        self.json(self.query(Method::GET, &format!("/v1/runs/{run}/journal"), &query)).await
     }
 
     /// What its attempts printed.
     pub async fn logs(&self, run: RunId) -> Result<Logs, CliError> {
-        self.json(self.request(Method::GET, &format!("/v1/runs/{run}/logs")))
-            .await
+        self.json(self.request(Method::GET, &format!("/v1/runs/{run}/logs"))).await
     }
 
     /// A stream of the run's journal from an entry on, as server-sent events.
@@ -124,18 +113,14 @@ impl Client {
 
     /// Asks a run to stop.
     pub async fn cancel(&self, run: RunId, reason: &str) -> Result<StateAnswer, CliError> {
-        let body = CancelBody {
-            reason: reason.to_owned(),
-        };
-        self.json(self.body(Method::POST, &format!("/v1/runs/{run}/cancel"), &body)?)
-            .await
+        let body = CancelBody { reason: reason.to_owned() };
+        self.json(self.body(Method::POST, &format!("/v1/runs/{run}/cancel"), &body)?).await
     }
 
     /// Pauses or resumes a run.
     pub async fn steer(&self, run: RunId, what: &str) -> Result<StateAnswer, CliError> {
         let path = format!("/v1/runs/{run}/{what}");
-        self.json(self.body(Method::POST, &path, &serde_json::json!({}))?)
-            .await
+        self.json(self.body(Method::POST, &path, &serde_json::json!({}))?).await
     }
 
     /// Sends a signal.
@@ -146,19 +131,13 @@ impl Client {
         payload: Json,
         id: Option<String>,
     ) -> Result<(), CliError> {
-        let body = SignalBody {
-            name: name.to_owned(),
-            payload: Some(payload),
-            id,
-        };
-        self.done(self.body(Method::POST, &format!("/v1/runs/{run}/signal"), &body)?)
-            .await
+        let body = SignalBody { name: name.to_owned(), payload: Some(payload), id };
+        self.done(self.body(Method::POST, &format!("/v1/runs/{run}/signal"), &body)?).await
     }
 
     /// Removes a closed run.
     pub async fn delete(&self, run: RunId) -> Result<(), CliError> {
-        self.done(self.request(Method::DELETE, &format!("/v1/runs/{run}")))
-            .await
+        self.done(self.request(Method::DELETE, &format!("/v1/runs/{run}"))).await
     }
 
     /// Keeps a flow.
@@ -168,14 +147,12 @@ impl Client {
             source: source.to_owned(),
             namespace: Some(self.namespace.clone()),
         };
-        self.json(self.body(Method::POST, "/v1/definitions", &body)?)
-            .await
+        self.json(self.body(Method::POST, "/v1/definitions", &body)?).await
     }
 
     /// A key.
     pub async fn key(&self, definition: &str, continue_id: &str) -> Result<KeyView, CliError> {
-        self.json(self.query(Method::GET, "/v1/keys", &self.key_query(definition, continue_id)))
-            .await
+        self.json(self.query(Method::GET, "/v1/keys", &self.key_query(definition, continue_id))).await
     }
 
     /// Keys.
@@ -209,10 +186,7 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self
-            .http
-            .request(method, format!("{}{path}", self.url))
-            .timeout(ANSWER);
+        let request = self.http.request(method, format!("{}{path}", self.url)).timeout(ANSWER);
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
@@ -225,15 +199,9 @@ impl Client {
 
     fn body(&self, method: Method, path: &str, body: &impl Serialize) -> Result<RequestBuilder, CliError> {
         let text = serde_json::to_string(body).map_err(|error| {
-            CliError::usage(
-                format!("the request cannot be written as JSON: {error}"),
-                "check the input",
-            )
+            CliError::usage(format!("the request cannot be written as JSON: {error}"), "check the input")
         })?;
-        Ok(self
-            .request(method, path)
-            .header("content-type", "application/json")
-            .body(text))
+        Ok(self.request(method, path).header("content-type", "application/json").body(text))
     }
 
     async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CliError> {
@@ -276,10 +244,7 @@ impl Client {
         } else if error.is_timeout() {
             (format!("{} took too long to answer", self.url), "try again")
         } else {
-            (
-                format!("the connection to {} broke: {}", self.url, root(error)),
-                "try again",
-            )
+            (format!("the connection to {} broke: {}", self.url, root(error)), "try again")
         };
         CliError::unavailable(what, next)
     }
@@ -296,29 +261,18 @@ fn root(error: &dyn std::error::Error) -> String {
 
 /// What the server refused, with the command that comes next.
 fn refused(problem: &Problem) -> CliError {
-    let run = problem
-        .more
-        .get("run_id")
-        .and_then(serde_json::Value::as_str)
-        .unwrap_or("RUN");
+    let run = problem.more.get("run_id").and_then(serde_json::Value::as_str).unwrap_or("RUN");
     let (exit, next) = match problem.code.as_str() {
-        "unauthorized" => (
-            Exit::Failed,
-            "give the server's token with --token-file or RIVERRUN_TOKEN".to_owned(),
-        ),
-        "unknown_run" => (
-            Exit::Failed,
-            "`riverrun runs list` shows the runs there are".to_owned(),
-        ),
+        "unauthorized" => {
+            (Exit::Failed, "give the server's token with --token-file or RIVERRUN_TOKEN".to_owned())
+        }
+        "unknown_run" => (Exit::Failed, "`riverrun runs list` shows the runs there are".to_owned()),
         "unknown_definition" => (
             Exit::Failed,
             "`riverrun deploy flow.yaml --name NAME` deploys one; `riverrun run FILE` does so by itself"
                 .to_owned(),
         ),
-        "unknown_key" => (
-            Exit::Failed,
-            "`riverrun keys list` shows the keys there are".to_owned(),
-        ),
+        "unknown_key" => (Exit::Failed, "`riverrun keys list` shows the keys there are".to_owned()),
         "key_mismatch" => (
             Exit::Failed,
             format!(
@@ -332,24 +286,16 @@ fn refused(problem: &Problem) -> CliError {
             Exit::Failed,
             format!("`riverrun runs show {run}` tells why; mend the cause, then start with --force"),
         ),
-        "key_purged" => (
-            Exit::Failed,
-            "start with --on-success rerun or --force to run it again".to_owned(),
-        ),
+        "key_purged" => (Exit::Failed, "start with --on-success rerun or --force to run it again".to_owned()),
         "invalid_request" | "over_limit" | "body_too_large" => {
             (Exit::Usage, "change the request as the message says".to_owned())
         }
-        "busy" | "unavailable" | "stopping" | "too_many_connections" => (
-            Exit::Unavailable,
-            "try again in a moment; nothing is done twice".to_owned(),
-        ),
+        "busy" | "unavailable" | "stopping" | "too_many_connections" => {
+            (Exit::Unavailable, "try again in a moment; nothing is done twice".to_owned())
+        }
         _ => (Exit::Failed, String::new()),
     };
-    CliError {
-        exit,
-        code: Some(problem.code.clone()),
-        ..CliError::failed(problem.detail.clone(), next)
-    }
+    CliError { exit, code: Some(problem.code.clone()), ..CliError::failed(problem.detail.clone(), next) }
 }
 
 /// Whether it is worth asking again after this error.

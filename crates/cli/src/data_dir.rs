@@ -64,9 +64,7 @@ pub struct Folders(BTreeMap<String, PathBuf>);
 impl Folders {
     /// The folder of a definition's functions.
     pub fn of(data: &Path, definition: &str) -> Option<PathBuf> {
-        read_json::<Folders>(&data.join("functions.json"))?
-            .0
-            .remove(definition)
+        read_json::<Folders>(&data.join("functions.json"))?.0.remove(definition)
     }
 
     /// Remembers one.

@@ -19,28 +19,17 @@ pub struct CliError {
 impl CliError {
     /// Something could not be done.
     pub fn failed(message: impl Into<String>, next: impl Into<String>) -> Self {
-        CliError {
-            message: message.into(),
-            next: next.into(),
-            exit: Exit::Failed,
-            code: None,
-        }
+        CliError { message: message.into(), next: next.into(), exit: Exit::Failed, code: None }
     }
 
     /// The command line or its input is wrong.
     pub fn usage(message: impl Into<String>, next: impl Into<String>) -> Self {
-        CliError {
-            exit: Exit::Usage,
-            ..CliError::failed(message, next)
-        }
+        CliError { exit: Exit::Usage, ..CliError::failed(message, next) }
     }
 
     /// The server does not answer.
     pub fn unavailable(message: impl Into<String>, next: impl Into<String>) -> Self {
-        CliError {
-            exit: Exit::Unavailable,
-            ..CliError::failed(message, next)
-        }
+        CliError { exit: Exit::Unavailable, ..CliError::failed(message, next) }
     }
 
     /// The storage is broken.

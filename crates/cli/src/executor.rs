@@ -43,11 +43,7 @@ impl Executor {
         let supervisor = Supervisor::new(config).map_err(describe)?;
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(supervisor.run(shutdown.clone()));
-        let mut executor = Executor {
-            functions: BTreeSet::new(),
-            shutdown,
-            task,
-        };
+        let mut executor = Executor { functions: BTreeSet::new(), shutdown, task };
         executor.functions = executor.announced(client, &name).await?;
         Ok(executor)
     }

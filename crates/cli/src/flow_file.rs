@@ -73,10 +73,7 @@ pub fn default_name(file: &Path) -> String {
     std::path::absolute(file)
         .ok()
         .and_then(|whole| {
-            whole
-                .parent()
-                .and_then(Path::file_name)
-                .map(|name| name.to_string_lossy().into_owned())
+            whole.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned())
         })
         .unwrap_or(own)
 }
@@ -122,10 +119,7 @@ pub fn read(file: &Path) -> Result<String, CliError> {
                 "save it as UTF-8",
             )
         }),
-        Err(error) => Err(CliError {
-            exit: crate::exit::Exit::Usage,
-            ..CliError::io("read", file, &error)
-        }),
+        Err(error) => Err(CliError { exit: crate::exit::Exit::Usage, ..CliError::io("read", file, &error) }),
     }
 }
 
@@ -146,11 +140,7 @@ pub fn excerpts(file: &Path, source: &str, diagnostics: &[Diagnostic]) -> Vec<St
     let one = |diagnostic: &Diagnostic| {
         let (start, end) = diagnostic.span;
         let mut shown = MietteDiagnostic::new(diagnostic.message.clone())
-            .with_severity(if diagnostic.is_error {
-                Severity::Error
-            } else {
-                Severity::Warning
-            })
+            .with_severity(if diagnostic.is_error { Severity::Error } else { Severity::Warning })
             .with_label(LabeledSpan::underline(start..end.max(start)));
         if let Some(advice) = &diagnostic.advice {
             shown = shown.with_help(advice.clone());

@@ -45,21 +45,12 @@ pub struct Follower {
 impl Follower {
     /// From the first entry on.
     pub fn new(client: &Client, run: RunId, internal: bool) -> Self {
-        Follower {
-            internal,
-            ..Follower::from(client, run, 0)
-        }
+        Follower { internal, ..Follower::from(client, run, 0) }
     }
 
     /// From after an entry on.
     pub fn from(client: &Client, run: RunId, after: u64) -> Self {
-        Follower {
-            client: client.clone(),
-            run,
-            after,
-            internal: false,
-            stream: None,
-        }
+        Follower { client: client.clone(), run, after, internal: false, stream: None }
     }
 
     /// What came since the last call; waits for it. A part that is `complete` is the last one.
@@ -122,11 +113,7 @@ async fn tell(printer: &Printer, client: &Client, run: RunId) -> Result<Followed
             Ok(part) => part,
             Err(error) if is_worth_another_try(&error) => {
                 let since = *gone_since.get_or_insert_with(|| {
-                    printer.note(&format!(
-                        "{}; trying again for {} s",
-                        error.message,
-                        PATIENCE.as_secs()
-                    ));
+                    printer.note(&format!("{}; trying again for {} s", error.message, PATIENCE.as_secs()));
                     Instant::now()
                 });
                 if since.elapsed() > PATIENCE {
@@ -160,12 +147,7 @@ async fn tell(printer: &Printer, client: &Client, run: RunId) -> Result<Followed
             if run.item.state.is_closed() {
                 return Ok(Followed::Closed(run));
             }
-            if run
-                .item
-                .waiting
-                .as_ref()
-                .is_some_and(|waiting| waiting.kind == WaitKind::Repair)
-            {
+            if run.item.waiting.as_ref().is_some_and(|waiting| waiting.kind == WaitKind::Repair) {
                 return Ok(Followed::Repair(run));
             }
         }
@@ -235,10 +217,7 @@ pub fn finish(printer: &Printer, followed: Followed, run: RunId, go_on: &str) ->
     match exit {
         Exit::Ok => Ok(exit),
         _ if printer.is_json() => Ok(exit),
-        _ => Err(CliError {
-            exit,
-            ..how_it_ended(&view)
-        }),
+        _ => Err(CliError { exit, ..how_it_ended(&view) }),
     }
 }
 

@@ -43,11 +43,7 @@ impl Session {
         if let Some(url) = &target.server {
             let token = token::for_client(target.token_file.as_deref(), None)?;
             let client = Client::new(url, token, &target.namespace)?;
-            return Ok(Session {
-                client,
-                data: None,
-                own: None,
-            });
+            return Ok(Session { client, data: None, own: None });
         }
         data_dir::create(&target.data)?;
         let begun = Instant::now();
@@ -84,11 +80,7 @@ impl Session {
         };
         let own = Node::start(setup).await?;
         let client = Client::new(own.url(), Some(secret), &target.namespace)?;
-        Ok(Session {
-            client,
-            data: Some(target.data.clone()),
-            own: Some(own),
-        })
+        Ok(Session { client, data: Some(target.data.clone()), own: Some(own) })
     }
 
     /// The server that holds the directory, if it answers.
@@ -102,17 +94,9 @@ impl Session {
             return Ok(None);
         }
         if file.version != env!("CARGO_PKG_VERSION") {
-            printer.note(&format!(
-                "{} is served by version {}",
-                target.data.display(),
-                file.version
-            ));
+            printer.note(&format!("{} is served by version {}", target.data.display(), file.version));
         }
-        Ok(Some(Session {
-            client,
-            data: Some(target.data.clone()),
-            own: None,
-        }))
+        Ok(Some(Session { client, data: Some(target.data.clone()), own: None }))
     }
 
     /// Whether the server is in this process: nobody else serves functions for it.

@@ -31,10 +31,7 @@ pub fn read(argument: &str) -> Result<Json, CliError> {
 fn stdin() -> Result<String, CliError> {
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).map_err(|error| {
-        CliError::usage(
-            format!("stdin is not text: {error}"),
-            "give the input as UTF-8 JSON",
-        )
+        CliError::usage(format!("stdin is not text: {error}"), "give the input as UTF-8 JSON")
     })?;
     Ok(text)
 }

@@ -77,9 +77,7 @@ impl Node {
         // The lock comes first: who has it may replace what the directory says about a server.
         let store = open_store(setup.data)?;
         let listener = listen(setup.listen).await?;
-        let address = listener
-            .local_addr()
-            .map_err(|error| cannot_listen(setup.listen, &error))?;
+        let address = listener.local_addr().map_err(|error| cannot_listen(setup.listen, &error))?;
         if !address.ip().is_loopback() && setup.token.is_none() {
             return Err(CliError::usage(
                 format!("{address} can be reached from other machines, and no access token is set"),
@@ -98,12 +96,7 @@ impl Node {
             limits: Limits::default(),
         };
         let shutdown = CancellationToken::new();
-        let server = tokio::spawn(riverrun_server::serve(
-            engine.clone(),
-            listener,
-            config,
-            shutdown.clone(),
-        ));
+        let server = tokio::spawn(riverrun_server::serve(engine.clone(), listener, config, shutdown.clone()));
         let shared_token = share_token(&setup)?;
         let url = url(address);
         let announced = ServerFile {
@@ -113,14 +106,7 @@ impl Node {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
         .announce(setup.data)?;
-        Ok(Node {
-            url,
-            engine,
-            shutdown,
-            server,
-            announced,
-            shared_token,
-        })
+        Ok(Node { url, engine, shutdown, server, announced, shared_token })
     }
 
     /// Its address.
@@ -135,14 +121,7 @@ impl Node {
 
     /// Takes no new work, answers what is open, writes a checkpoint, lets go of the directory.
     pub async fn stop(self) {
-        let Node {
-            engine,
-            shutdown,
-            server,
-            announced,
-            shared_token,
-            ..
-        } = self;
+        let Node { engine, shutdown, server, announced, shared_token, .. } = self;
         drop(announced);
         if let Some(path) = shared_token {
             let _ = std::fs::remove_file(path);
@@ -171,7 +150,7 @@ pub fn store_error(error: StoreError) -> NodeError {
         .into(),
         StoreError::Corrupt(_) => CliError::failed(
             error.to_string(),
-            "put a backup in its place; nothing was changed, and nothing is served from it until then",
+            "`riverrun store repair` tells what is missing; nothing was changed, and nothing is served from it until then",
         )
         .into(),
         StoreError::Fenced | StoreError::Unavailable(_) => {
@@ -192,9 +171,7 @@ fn open_error(error: OpenError) -> NodeError {
 }
 
 async fn listen(address: &str) -> Result<TcpListener, CliError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| cannot_listen(address, &error))
+    TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))
 }
 
 fn cannot_listen(address: &str, error: &std::io::Error) -> CliError {

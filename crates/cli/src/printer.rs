@@ -30,11 +30,7 @@ pub struct Printer {
 impl Printer {
     /// As the user asked for it.
     pub fn new(global: &Global) -> Self {
-        Printer {
-            json: global.json,
-            quiet: global.quiet,
-            colors: global.color,
-        }
+        Printer { json: global.json, quiet: global.quiet, colors: global.color }
     }
 
     /// Whether stdout is to carry JSON.
@@ -129,10 +125,7 @@ impl Printer {
 
 /// The width of stderr's terminal as its shell announced it, 80 where it did not.
 fn terminal_width() -> usize {
-    std::env::var("COLUMNS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(80)
+    std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(80)
 }
 
 /// A state in its colour.
@@ -177,11 +170,7 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     let lines = || std::iter::once(&heading).chain(rows);
     let widths: Vec<usize> = (0..heading.len())
         .map(|column| {
-            lines()
-                .filter_map(|row| row.get(column))
-                .map(|cell| shown_width(cell))
-                .max()
-                .unwrap_or(0)
+            lines().filter_map(|row| row.get(column)).map(|cell| shown_width(cell)).max().unwrap_or(0)
         })
         .collect();
     let mut text = String::new();
@@ -210,10 +199,7 @@ pub fn clip(text: &str, limit: usize) -> String {
     let line = text.lines().next().unwrap_or_default();
     let more = line.chars().count() > limit || text.lines().nth(1).is_some();
     match more {
-        true => format!(
-            "{}…",
-            line.chars().take(limit.saturating_sub(1)).collect::<String>()
-        ),
+        true => format!("{}…", line.chars().take(limit.saturating_sub(1)).collect::<String>()),
         false => line.to_owned(),
     }
 }

@@ -91,28 +91,22 @@ fn choose(asked: Option<&Path>) -> (PathBuf, &'static str) {
         return (path.into(), "RIVERRUN_PYTHON");
     }
     if let Some(folder) = std::env::var_os("VIRTUAL_ENV").filter(|path| !path.is_empty()) {
-        return (
-            Path::new(&folder).join("bin/python"),
-            "the active virtual environment, VIRTUAL_ENV",
-        );
+        return (Path::new(&folder).join("bin/python"), "the active virtual environment, VIRTUAL_ENV");
     }
     ("python3".into(), "the search path")
 }
 
 fn probe(program: &Path, origin: &str) -> Result<Probed, CliError> {
     let next = "install Python 3.11 or newer, or name one with --python or RIVERRUN_PYTHON";
-    let output = Command::new(program)
-        .args(["-c", PROBE])
-        .output()
-        .map_err(|error| {
-            CliError::failed(
-                format!(
-                    "the Python interpreter {} (from {origin}) cannot be started: {error}",
-                    program.display()
-                ),
-                next,
-            )
-        })?;
+    let output = Command::new(program).args(["-c", PROBE]).output().map_err(|error| {
+        CliError::failed(
+            format!(
+                "the Python interpreter {} (from {origin}) cannot be started: {error}",
+                program.display()
+            ),
+            next,
+        )
+    })?;
     serde_json::from_slice(&output.stdout).map_err(|_| {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.lines().last().unwrap_or("nothing").to_owned();
@@ -188,9 +182,5 @@ fn digest() -> String {
         hash.update((bytes.len() as u64).to_be_bytes());
         hash.update(bytes);
     }
-    hash.finalize()
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -20,17 +20,7 @@ pub fn runs(items: &[RunItem]) -> String {
         ]
     };
     let rows: Vec<_> = items.iter().map(row).collect();
-    table(
-        &[
-            "RUN",
-            "DEFINITION",
-            "STATE",
-            "CREATED",
-            "TOOK",
-            "WAITS FOR / ERROR",
-        ],
-        &rows,
-    )
+    table(&["RUN", "DEFINITION", "STATE", "CREATED", "TOOK", "WAITS FOR / ERROR"], &rows)
 }
 
 fn remark(run: &RunItem, now: Wall) -> String {
@@ -45,38 +35,22 @@ fn remark(run: &RunItem, now: Wall) -> String {
 pub fn run(run: &Run) -> String {
     let now = time::now();
     let item = &run.item;
-    let mut lines = vec![(
-        String::new(),
-        format!("{}  {}", bold(&item.run_id.to_string()), state(item.state)),
-    )];
+    let mut lines =
+        vec![(String::new(), format!("{}  {}", bold(&item.run_id.to_string()), state(item.state)))];
     let mut line = |name: &str, value: String| lines.push((name.to_owned(), value));
-    let version = if item.version.is_empty() {
-        String::new()
-    } else {
-        format!(" version {}", item.version)
-    };
-    line(
-        "definition",
-        format!("{} {}", item.definition, dim(&format!("{}{version}", item.kind))),
-    );
+    let version = if item.version.is_empty() { String::new() } else { format!(" version {}", item.version) };
+    line("definition", format!("{} {}", item.definition, dim(&format!("{}{version}", item.kind))));
     if let Some(waiting) = &item.waiting {
         line("waits for", self::waiting(waiting, now));
     }
     if let Some(id) = &item.continue_id {
-        line(
-            "continue_id",
-            format!("{id} {}", dim(&format!("generation {}", item.generation))),
-        );
+        line("continue_id", format!("{id} {}", dim(&format!("generation {}", item.generation))));
     }
     if let Some(parent) = &item.parent {
         line("started by", parent.to_string());
     }
     if !item.labels.is_empty() {
-        let pairs: Vec<_> = item
-            .labels
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
+        let pairs: Vec<_> = item.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         line("labels", pairs.join(" "));
     }
     line("created", stamp(&item.created_at, now));
@@ -84,10 +58,7 @@ pub fn run(run: &Run) -> String {
         line("started", stamp(started, now));
     }
     if let Some(ended) = &item.ended_at {
-        line(
-            "ended",
-            format!("{}, after {}", stamp(ended, now), took(item, now)),
-        );
+        line("ended", format!("{}, after {}", stamp(ended, now), took(item, now)));
     }
     line("journal", format!("{} entries", run.entries));
     line("input", run.input.get().to_owned());
@@ -103,11 +74,7 @@ pub fn run(run: &Run) -> String {
     for step in &run.steps {
         let doing = match &step.waiting {
             Some(waiting) => self::waiting(waiting, now),
-            None => format!(
-                "runs {} {}",
-                step.target,
-                dim(&format!("attempt {}", step.attempts))
-            ),
+            None => format!("runs {} {}", step.target, dim(&format!("attempt {}", step.attempts))),
         };
         line("open step", format!("{}  {doing}", step.path));
     }
@@ -134,18 +101,7 @@ pub fn keys(items: &[KeyView]) -> String {
         ]
     };
     let rows: Vec<_> = items.iter().map(row).collect();
-    table(
-        &[
-            "DEFINITION",
-            "CONTINUE_ID",
-            "STATE",
-            "GENERATIONS",
-            "HITS",
-            "FORGOTTEN",
-            "RUN",
-        ],
-        &rows,
-    )
+    table(&["DEFINITION", "CONTINUE_ID", "STATE", "GENERATIONS", "HITS", "FORGOTTEN", "RUN"], &rows)
 }
 
 fn key_state(key: &KeyView) -> String {
@@ -181,11 +137,7 @@ pub fn workers(items: &[WorkerItem]) -> String {
             worker.name.clone(),
             status,
             format!("{}/{}", worker.attempts.len(), worker.slots),
-            if worker.queues.is_empty() {
-                "all".to_owned()
-            } else {
-                worker.queues.join(",")
-            },
+            if worker.queues.is_empty() { "all".to_owned() } else { worker.queues.join(",") },
             worker.functions.join(" "),
         ]
     };
@@ -211,9 +163,7 @@ pub fn waiting(waiting: &WaitingView, now: Wall) -> String {
     match until {
         Some(until) => format!("{what}{}", dim(&format!(", {end} {}", relative(until, now)))),
         None => {
-            let since = time::parse(&waiting.since)
-                .map(|since| relative(since, now))
-                .unwrap_or_default();
+            let since = time::parse(&waiting.since).map(|since| relative(since, now)).unwrap_or_default();
             format!("{what}{}", dim(&format!(", since {since}")))
         }
     }
@@ -224,9 +174,7 @@ fn stamp(at: &str, now: Wall) -> String {
 }
 
 fn ago(at: Option<&str>, now: Wall) -> String {
-    at.and_then(time::parse)
-        .map(|at| relative(at, now))
-        .unwrap_or_default()
+    at.and_then(time::parse).map(|at| relative(at, now)).unwrap_or_default()
 }
 
 /// From its start to its end, or until now.
@@ -235,7 +183,5 @@ fn took(run: &RunItem, now: Wall) -> String {
         return String::new();
     };
     let end = run.ended_at.as_deref().and_then(time::parse).unwrap_or(now);
-    short(std::time::Duration::from_millis(
-        end.0.saturating_sub(started.0).max(0).unsigned_abs(),
-    ))
+    short(std::time::Duration::from_millis(end.0.saturating_sub(started.0).max(0).unsigned_abs()))
 }

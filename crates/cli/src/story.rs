@@ -48,31 +48,20 @@ impl Story {
         let fields = &entry.fields;
         if entry.kind == "StepBegun" {
             let path = text(fields, "path").to_owned();
-            self.steps
-                .insert(number(fields, "step"), Step { path, started: at });
+            self.steps.insert(number(fields, "step"), Step { path, started: at });
         }
         let step = self.steps.get(&number(fields, "step"));
         let took = step.map(|step| Duration::from_millis((at - step.started).unsigned_abs()));
         let (detail, is_news) = detail(&entry.kind, fields, took.unwrap_or_default());
         let path = step.map_or_else(|| text(fields, "path").to_owned(), |step| step.path.clone());
-        Line {
-            offset_ms,
-            kind: entry.kind.clone(),
-            step: path,
-            detail,
-            is_news,
-        }
+        Line { offset_ms, kind: entry.kind.clone(), step: path, detail, is_news }
     }
 }
 
 impl Line {
     /// The line while a run is followed: when, which step, what.
     pub fn followed(&self) -> String {
-        let step = if self.step.is_empty() {
-            String::new()
-        } else {
-            format!("{:<16} ", self.step)
-        };
+        let step = if self.step.is_empty() { String::new() } else { format!("{:<16} ", self.step) };
         format!("{}  {step}{}", dim(&format!("{:>8}", self.offset())), self.detail)
     }
 
@@ -91,10 +80,7 @@ fn number(fields: &Map<String, Value>, name: &str) -> u64 {
 }
 
 fn value(fields: &Map<String, Value>, name: &str) -> String {
-    fields
-        .get(name)
-        .map(|value| clip(&value.to_string(), VALUE))
-        .unwrap_or_default()
+    fields.get(name).map(|value| clip(&value.to_string(), VALUE)).unwrap_or_default()
 }
 
 /// `Error: message`, of a failure in an entry.
@@ -103,11 +89,7 @@ fn failure(fields: &Map<String, Value>) -> String {
         return String::new();
     };
     let part = |names: &[&str]| {
-        names
-            .iter()
-            .find_map(|name| failure.get(name).and_then(Value::as_str))
-            .unwrap_or_default()
-            .to_owned()
+        names.iter().find_map(|name| failure.get(name).and_then(Value::as_str)).unwrap_or_default().to_owned()
     };
     let (error, message) = (part(&["error", "type"]), part(&["message"]));
     match message.is_empty() {
@@ -128,105 +110,59 @@ fn detail(kind: &str, fields: &Map<String, Value>, took: Duration) -> (String, b
             let (what, waits) = work(fields);
             (what, waits)
         }
-        "AttemptStarted" => (
-            format!(
-                "attempt {} {}",
-                number(fields, "attempt"),
-                dim(text(fields, "worker"))
-            ),
-            false,
-        ),
-        "AttemptFailed" => (
-            format!("{} {}; tried again", care("failed"), failure(fields)),
-            true,
-        ),
+        "AttemptStarted" => {
+            (format!("attempt {} {}", number(fields, "attempt"), dim(text(fields, "worker"))), false)
+        }
+        "AttemptFailed" => (format!("{} {}; tried again", care("failed"), failure(fields)), true),
         "AttemptLost" => {
             let reason = fields.get("reason").and_then(Value::as_str).unwrap_or_default();
-            (
-                format!("{} its worker ({reason}); done again", care("lost")),
-                true,
-            )
+            (format!("{} its worker ({reason}); done again", care("lost")), true)
         }
         "StepSucceeded" => {
             let output = value(fields, "output");
-            let output = if output == "null" {
-                String::new()
-            } else {
-                format!(" {output}")
-            };
-            (
-                format!("{} {}{}{output}", good("done"), dim(&short(took)), tried()),
-                true,
-            )
+            let output = if output == "null" { String::new() } else { format!(" {output}") };
+            (format!("{} {}{}{output}", good("done"), dim(&short(took)), tried()), true)
         }
         "StepFailed" => (format!("{} {}{}", bad("failed"), failure(fields), tried()), true),
         "StepCancelled" => ("given up".to_owned(), true),
         "ChildStarted" => (format!("started {}", text(fields, "run")), true),
-        "SignalReceived" => (
-            format!("signal `{}` {}", text(fields, "name"), value(fields, "payload")),
-            true,
-        ),
+        "SignalReceived" => (format!("signal `{}` {}", text(fields, "name"), value(fields, "payload")), true),
         "CancelRequested" => (format!("{} {}", care("cancelling"), text(fields, "reason")), true),
         "RunPaused" => (care("paused"), true),
         "RunResumed" => ("resumed".to_owned(), true),
         "RunReopened" => ("reopened: finished steps are kept".to_owned(), true),
-        "RunSuspended" => (
-            format!("{} {}", care("suspended for repair:"), text(fields, "reason")),
-            true,
-        ),
+        "RunSuspended" => (format!("{} {}", care("suspended for repair:"), text(fields, "reason")), true),
         "RunSucceeded" => (format!("output {}", value(fields, "output")), false),
         "RunFailed" => (failure(fields), false),
-        "Noted" => (
-            format!("{} {}", text(fields, "event"), value(fields, "detail")),
-            false,
-        ),
+        "Noted" => (format!("{} {}", text(fields, "event"), value(fields, "detail")), false),
         _ => (rest(fields), false),
     }
 }
 
 /// What a step does, and whether that is waiting.
 fn work(fields: &Map<String, Value>) -> (String, bool) {
-    let Some((kind, work)) = fields
-        .get("work")
-        .and_then(Value::as_object)
-        .and_then(|work| work.iter().next())
+    let Some((kind, work)) =
+        fields.get("work").and_then(Value::as_object).and_then(|work| work.iter().next())
     else {
         return (rest(fields), false);
     };
-    let part = |name: &str| {
-        work.get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let part = |name: &str| work.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     match kind.as_str() {
-        "Call" => (
-            format!(
-                "calls {} {}",
-                part("function"),
-                clip(&work["input"].to_string(), VALUE)
-            ),
-            false,
-        ),
+        "Call" => (format!("calls {} {}", part("function"), clip(&work["input"].to_string(), VALUE)), false),
         "Sleep" => match work.get("For").and_then(Value::as_u64) {
             Some(ms) => (format!("waits {}", short(Duration::from_millis(ms))), true),
             None => ("waits until its date".to_owned(), true),
         },
         "Signal" => (format!("waits for the signal `{}`", part("name")), true),
         "Callback" => ("waits for its callback".to_owned(), true),
-        "Child" => (
-            format!("starts {}", clip(&work["definition"].to_string(), VALUE)),
-            true,
-        ),
+        "Child" => (format!("starts {}", clip(&work["definition"].to_string(), VALUE)), true),
         _ => (clip(&work.to_string(), VALUE), false),
     }
 }
 
 /// Whatever else an entry says.
 fn rest(fields: &Map<String, Value>) -> String {
-    let parts = fields
-        .iter()
-        .filter(|(name, _)| !matches!(name.as_str(), "step" | "path" | "tag"));
+    let parts = fields.iter().filter(|(name, _)| !matches!(name.as_str(), "step" | "path" | "tag"));
     parts
         .map(|(name, value)| format!("{name} {}", clip(&value.to_string(), VALUE)))
         .collect::<Vec<_>>()

@@ -12,9 +12,7 @@ pub fn now() -> Wall {
 
 /// A moment as the API writes it: RFC 3339.
 pub fn parse(text: &str) -> Option<Wall> {
-    text.parse::<Timestamp>()
-        .ok()
-        .map(|time| Wall(time.as_millisecond()))
+    text.parse::<Timestamp>().ok().map(|time| Wall(time.as_millisecond()))
 }
 
 /// `3m ago`, `in 20s`, `now`.

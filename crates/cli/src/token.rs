@@ -27,19 +27,13 @@ pub fn for_server(named: Option<&Path>) -> Result<Option<String>, CliError> {
 pub fn make() -> Result<String, CliError> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(|error| {
-        CliError::failed(
-            format!("the system gives no random bytes: {error}"),
-            "report this",
-        )
+        CliError::failed(format!("the system gives no random bytes: {error}"), "report this")
     })?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn from_environment() -> Option<String> {
-    std::env::var(VARIABLE)
-        .ok()
-        .map(|token| token.trim().to_owned())
-        .filter(|token| !token.is_empty())
+    std::env::var(VARIABLE).ok().map(|token| token.trim().to_owned()).filter(|token| !token.is_empty())
 }
 
 fn read(file: &Path) -> Result<String, CliError> {

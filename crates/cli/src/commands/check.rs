@@ -18,36 +18,20 @@ pub fn check(printer: &Printer, args: &Check) -> Result<Exit, CliError> {
             Ok((flow, warnings)) => (Some(flow), warnings),
             Err(diagnostics) => (None, diagnostics),
         };
-        mistakes += diagnostics
-            .iter()
-            .filter(|diagnostic| diagnostic.is_error)
-            .count();
+        mistakes += diagnostics.iter().filter(|diagnostic| diagnostic.is_error).count();
         found.extend(as_json(file, &diagnostics));
         printer.complain(&excerpts(file, &source, &diagnostics));
         if let Some(flow) = flow {
             let calls = flow.functions().join(", ");
-            let calls = if calls.is_empty() {
-                "no functions".to_owned()
-            } else {
-                calls
-            };
-            printer.note(&format!(
-                "{} {} {}",
-                good("ok"),
-                file.display(),
-                dim(&format!("calls {calls}"))
-            ));
+            let calls = if calls.is_empty() { "no functions".to_owned() } else { calls };
+            printer.note(&format!("{} {} {}", good("ok"), file.display(), dim(&format!("calls {calls}"))));
         }
     }
     if printer.is_json() {
         printer.json(&found);
     }
     if mistakes > 0 {
-        printer.note(&format!(
-            "{} in {}",
-            counted(mistakes, "mistake"),
-            counted(args.files.len(), "file")
-        ));
+        printer.note(&format!("{} in {}", counted(mistakes, "mistake"), counted(args.files.len(), "file")));
         return Ok(Exit::Usage);
     }
     Ok(Exit::Ok)

@@ -26,10 +26,7 @@ type Stamps = BTreeMap<PathBuf, SystemTime>;
 /// Serves the folder until told to stop.
 pub async fn dev(printer: &Printer, args: Dev) -> Result<Exit, CliError> {
     if !args.folder.is_dir() {
-        return Err(CliError::usage(
-            format!("{} is not a folder", args.folder.display()),
-            "check the path",
-        ));
+        return Err(CliError::usage(format!("{} is not a folder", args.folder.display()), "check the path"));
     }
     data_dir::create(&args.data)?;
     let setup = Setup {
@@ -42,18 +39,11 @@ pub async fn dev(printer: &Printer, args: Dev) -> Result<Exit, CliError> {
         node: args.node.clone(),
     };
     let node = Node::start(setup).await.map_err(NodeError::into_cli)?;
-    printer.note(&format!(
-        "serves {} at {}, and looks for changes",
-        args.folder.display(),
-        bold(node.url())
-    ));
+    printer.note(&format!("serves {} at {}, and looks for changes", args.folder.display(), bold(node.url())));
     let mut bench = Bench {
         printer,
         client: Client::new(node.url(), None, "default")?,
-        functions: args
-            .functions
-            .clone()
-            .unwrap_or_else(|| args.folder.join("functions")),
+        functions: args.functions.clone().unwrap_or_else(|| args.folder.join("functions")),
         args: &args,
         flows: Stamps::new(),
         code: Stamps::new(),
@@ -94,10 +84,7 @@ impl Bench<'_> {
 
     async fn deploy_flows(&mut self) {
         let found = stamps(&self.args.folder, &["yaml", "yml"], Some(&self.functions));
-        let changed: Vec<_> = found
-            .iter()
-            .filter(|(file, at)| self.flows.get(*file) != Some(at))
-            .collect();
+        let changed: Vec<_> = found.iter().filter(|(file, at)| self.flows.get(*file) != Some(at)).collect();
         for (file, _) in changed {
             if !is_flow(file) {
                 continue;
@@ -115,8 +102,7 @@ impl Bench<'_> {
         let deployed = self.client.deploy(&name, &flow.source).await?;
         if deployed.created {
             let version = dim(&format!("version {}", deployed.definition.version));
-            self.printer
-                .note(&format!("{} {name} {version}", good("deployed")));
+            self.printer.note(&format!("{} {name} {version}", good("deployed")));
         }
         Ok(())
     }
@@ -137,8 +123,7 @@ impl Bench<'_> {
         match Executor::start(self.printer, &self.client, code, &self.functions, Some(data)).await {
             Ok(executor) => {
                 let names: Vec<_> = executor.functions().into_iter().collect();
-                self.printer
-                    .note(&format!("{} {}", good("serving"), names.join(", ")));
+                self.printer.note(&format!("{} {}", good("serving"), names.join(", ")));
                 self.executor = Some(executor);
             }
             Err(error) => self.printer.error(&error),
@@ -165,11 +150,7 @@ fn stamps(folder: &Path, ends: &[&str], without: Option<&Path>) -> Stamps {
         };
         if about.is_dir() {
             found.extend(stamps(&path, ends, without));
-        } else if path
-            .extension()
-            .and_then(|end| end.to_str())
-            .is_some_and(|end| ends.contains(&end))
-        {
+        } else if path.extension().and_then(|end| end.to_str()).is_some_and(|end| ends.contains(&end)) {
             found.insert(path, about.modified().unwrap_or(SystemTime::UNIX_EPOCH));
         }
     }

@@ -12,32 +12,20 @@ use crate::show;
 pub async fn keys(printer: &Printer, command: Keys) -> Result<Exit, CliError> {
     match command {
         Keys::List(args) => {
-            with(printer, &args.target, async |session| {
-                list(printer, session, &args).await
-            })
-            .await
+            with(printer, &args.target, async |session| list(printer, session, &args).await).await
         }
         Keys::Show(args) => {
-            with(printer, &args.target, async |session| {
-                show_one(printer, session, &args).await
-            })
-            .await
+            with(printer, &args.target, async |session| show_one(printer, session, &args).await).await
         }
         Keys::Delete(args) => {
-            with(printer, &args.key.target, async |session| {
-                delete(printer, session, &args).await
-            })
-            .await
+            with(printer, &args.key.target, async |session| delete(printer, session, &args).await).await
         }
     }
 }
 
 async fn list(printer: &Printer, session: &Session, args: &KeysList) -> Result<Exit, CliError> {
     let client = &session.client;
-    let mut query = vec![
-        ("namespace", client.namespace().to_owned()),
-        ("limit", args.limit.to_string()),
-    ];
+    let mut query = vec![("namespace", client.namespace().to_owned()), ("limit", args.limit.to_string())];
     query.extend(args.definition.clone().map(|name| ("definition", name)));
     let page = client.keys(&query).await?;
     if printer.is_json() {
@@ -60,17 +48,8 @@ async fn show_one(printer: &Printer, session: &Session, args: &OneKey) -> Result
 }
 
 async fn delete(printer: &Printer, session: &Session, args: &KeysDelete) -> Result<Exit, CliError> {
-    let OneKey {
-        definition,
-        continue_id,
-        ..
-    } = &args.key;
-    session
-        .client
-        .delete_key(definition, continue_id, args.cancel)
-        .await?;
-    printer.note(&format!(
-        "the continue_id `{continue_id}` of {definition} is forgotten"
-    ));
+    let OneKey { definition, continue_id, .. } = &args.key;
+    session.client.delete_key(definition, continue_id, args.cancel).await?;
+    printer.note(&format!("the continue_id `{continue_id}` of {definition} is forgotten"));
     Ok(Exit::Ok)
 }

@@ -53,10 +53,7 @@ fn plan(printer: &Printer, args: &Run) -> Result<Plan, CliError> {
             let flow = flow_file::load(printer, &file)?;
             if !input.get().starts_with('{') {
                 return Err(CliError::usage(
-                    format!(
-                        "the input of a flow is a JSON object, and this is {}",
-                        kind_of(&input)
-                    ),
+                    format!("the input of a flow is a JSON object, and this is {}", kind_of(&input)),
                     r#"wrap it, as in --input '{"value": 7}'"#,
                 ));
             }
@@ -143,14 +140,8 @@ async fn executor(
     }
     let executor = match here {
         true => Some(
-            Executor::start(
-                printer,
-                &session.client,
-                &args.code,
-                &plan.functions,
-                session.data.as_deref(),
-            )
-            .await?,
+            Executor::start(printer, &session.client, &args.code, &plan.functions, session.data.as_deref())
+                .await?,
         ),
         false => None,
     };
@@ -196,20 +187,16 @@ async fn check_functions(
                 "add {place}/SERVICE/FUNCTION.py with handler(event, context), or mend the name in the flow"
             ),
         ),
-        DefinitionKind::Task => (
-            "there is no task",
-            format!("put @riverrun.task on the function in {place}"),
-        ),
+        DefinitionKind::Task => {
+            ("there is no task", format!("put @riverrun.task on the function in {place}"))
+        }
     };
     let served = match served.is_empty() {
         true => "has none".to_owned(),
         false => format!("has {}", served.iter().cloned().collect::<Vec<_>>().join(", ")),
     };
     let what = match plan.kind {
-        DefinitionKind::Flow => format!(
-            "{what} {}, which nobody serves; {place} {served}",
-            lines.join(", ")
-        ),
+        DefinitionKind::Flow => format!("{what} {}, which nobody serves; {place} {served}", lines.join(", ")),
         DefinitionKind::Task => format!("{what} {}; {place} {served}", lines.join(", ")),
     };
     Err(CliError::failed(what, how))
@@ -293,10 +280,7 @@ fn start(args: &Run, plan: &Plan) -> Result<Start, CliError> {
 fn make_run_id() -> Result<RunId, CliError> {
     let mut random = [0_u8; 10];
     getrandom::fill(&mut random).map_err(|error| {
-        CliError::failed(
-            format!("the system gives no random bytes: {error}"),
-            "report this",
-        )
+        CliError::failed(format!("the system gives no random bytes: {error}"), "report this")
     })?;
     let [a, b, rest @ ..] = random;
     Ok(RunId::new(

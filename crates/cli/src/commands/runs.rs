@@ -20,59 +20,32 @@ const ALL_KINDS: &[&str] = &["Advanced", "Noted"];
 pub async fn runs(printer: &Printer, command: Runs) -> Result<Exit, CliError> {
     match command {
         Runs::List(args) => {
-            with(printer, &args.target, async |session| {
-                list(printer, session, &args).await
-            })
-            .await
+            with(printer, &args.target, async |session| list(printer, session, &args).await).await
         }
         Runs::Show(args) => {
-            with_run(printer, args, async |session, run| {
-                show_one(printer, session, run).await
-            })
-            .await
+            with_run(printer, args, async |session, run| show_one(printer, session, run).await).await
         }
         Runs::Journal(args) => {
-            with(printer, &args.target, async |session| {
-                journal(printer, session, &args).await
-            })
-            .await
+            with(printer, &args.target, async |session| journal(printer, session, &args).await).await
         }
         Runs::Logs(args) => {
-            with_run(printer, args, async |session, run| {
-                logs(printer, session, run).await
-            })
-            .await
+            with_run(printer, args, async |session, run| logs(printer, session, run).await).await
         }
         Runs::Attach(args) => attach::attach(printer, *args).await,
         Runs::Cancel(args) => {
-            with(printer, &args.target, async |session| {
-                cancel(printer, session, &args).await
-            })
-            .await
+            with(printer, &args.target, async |session| cancel(printer, session, &args).await).await
         }
         Runs::Pause(args) => {
-            with_run(printer, args, async |session, run| {
-                steer(printer, session, run, "pause").await
-            })
-            .await
+            with_run(printer, args, async |session, run| steer(printer, session, run, "pause").await).await
         }
         Runs::Resume(args) => {
-            with_run(printer, args, async |session, run| {
-                steer(printer, session, run, "resume").await
-            })
-            .await
+            with_run(printer, args, async |session, run| steer(printer, session, run, "resume").await).await
         }
         Runs::Signal(args) => {
-            with(printer, &args.target, async |session| {
-                signal(printer, session, &args).await
-            })
-            .await
+            with(printer, &args.target, async |session| signal(printer, session, &args).await).await
         }
         Runs::Delete(args) => {
-            with_run(printer, args, async |session, run| {
-                delete(printer, session, run).await
-            })
-            .await
+            with_run(printer, args, async |session, run| delete(printer, session, run).await).await
         }
     }
 }
@@ -107,16 +80,10 @@ pub fn parse_run(text: &str) -> Result<RunId, CliError> {
 
 async fn list(printer: &Printer, session: &Session, args: &RunsList) -> Result<Exit, CliError> {
     let client = &session.client;
-    let mut query = vec![
-        ("namespace", client.namespace().to_owned()),
-        ("limit", args.limit.to_string()),
-    ];
+    let mut query = vec![("namespace", client.namespace().to_owned()), ("limit", args.limit.to_string())];
     let mut add = |name: &'static str, value: Option<String>| query.extend(value.map(|value| (name, value)));
     add("definition", args.definition.clone());
-    add(
-        "state",
-        Some(args.states.join(",")).filter(|states| !states.is_empty()),
-    );
+    add("state", Some(args.states.join(",")).filter(|states| !states.is_empty()));
     add("waiting", args.waiting.clone());
     add("continue_id", args.continue_id.clone());
     add("cursor", args.after.clone());
@@ -153,23 +120,14 @@ async fn journal(printer: &Printer, session: &Session, args: &RunsJournal) -> Re
         let part = session.client.journal(run, after, args.all).await?;
         let grew = part.next_after > after;
         after = part.next_after;
-        for entry in part
-            .items
-            .iter()
-            .filter(|entry| args.all || !ALL_KINDS.contains(&entry.kind.as_str()))
-        {
+        for entry in part.items.iter().filter(|entry| args.all || !ALL_KINDS.contains(&entry.kind.as_str())) {
             match printer.is_json() {
                 true => printer.json(entry),
                 false => rows.push(journal_row(&mut story, entry)),
             }
         }
         if args.follow && !rows.is_empty() {
-            printer.text(
-                &rows
-                    .drain(..)
-                    .map(|row| row.join("  ") + "\n")
-                    .collect::<String>(),
-            );
+            printer.text(&rows.drain(..).map(|row| row.join("  ") + "\n").collect::<String>());
         }
         match (grew, args.follow && !part.complete) {
             (true, _) => {}
@@ -185,13 +143,7 @@ async fn journal(printer: &Printer, session: &Session, args: &RunsJournal) -> Re
 
 fn journal_row(story: &mut Story, entry: &JournalEntry) -> Vec<String> {
     let line = story.tell(entry);
-    vec![
-        entry.seq.to_string(),
-        line.offset(),
-        line.kind.clone(),
-        line.step.clone(),
-        line.detail,
-    ]
+    vec![entry.seq.to_string(), line.offset(), line.kind.clone(), line.step.clone(), line.detail]
 }
 
 async fn logs(printer: &Printer, session: &Session, run: RunId) -> Result<Exit, CliError> {
@@ -205,11 +157,7 @@ async fn logs(printer: &Printer, session: &Session, run: RunId) -> Result<Exit, 
     }
     for line in &logs.items {
         let step = line.attempt.split_once('.').map_or("", |(_, step)| step);
-        printer.text(&format!(
-            "{} {}",
-            dim(&format!("{step:<6} {:<6}", line.stream)),
-            line.text.trim_end()
-        ));
+        printer.text(&format!("{} {}", dim(&format!("{step:<6} {:<6}", line.stream)), line.text.trim_end()));
     }
     Ok(Exit::Ok)
 }
@@ -229,21 +177,14 @@ async fn steer(printer: &Printer, session: &Session, run: RunId, what: &str) -> 
 fn tell_state(printer: &Printer, answer: &riverrun_wire::http::StateAnswer) {
     match printer.is_json() {
         true => printer.json(answer),
-        false => printer.text(&format!(
-            "{} is {}",
-            answer.run_id,
-            crate::printer::state(answer.state)
-        )),
+        false => printer.text(&format!("{} is {}", answer.run_id, crate::printer::state(answer.state))),
     }
 }
 
 async fn signal(printer: &Printer, session: &Session, args: &RunsSignal) -> Result<Exit, CliError> {
     let payload = input::read(&args.payload)?;
     let run = parse_run(&args.run)?;
-    session
-        .client
-        .signal(run, &args.name, payload, args.id.clone())
-        .await?;
+    session.client.signal(run, &args.name, payload, args.id.clone()).await?;
     printer.note(&format!("{run} has the signal `{}`", clip(&args.name, 60)));
     Ok(Exit::Ok)
 }

@@ -20,11 +20,7 @@ pub async fn worker(printer: &Printer, args: Worker) -> Result<Exit, CliError> {
     config.name = args.name;
     config.queues = args.queues;
     let supervisor = Supervisor::new(config).map_err(describe)?;
-    printer.note(&format!(
-        "executes the functions of {} for {}",
-        args.folder.display(),
-        client.url()
-    ));
+    printer.note(&format!("executes the functions of {} for {}", args.folder.display(), client.url()));
     let shutdown = CancellationToken::new();
     let running = supervisor.run(shutdown.clone());
     tokio::pin!(running);
@@ -45,11 +41,7 @@ pub async fn worker(printer: &Printer, args: Worker) -> Result<Exit, CliError> {
 fn server(args: &Worker) -> Result<Client, CliError> {
     let target = &args.target;
     if let Some(url) = &target.server {
-        return Client::new(
-            url,
-            token::for_client(target.token_file.as_deref(), None)?,
-            &target.namespace,
-        );
+        return Client::new(url, token::for_client(target.token_file.as_deref(), None)?, &target.namespace);
     }
     let Some(file) = ServerFile::read(&target.data) else {
         return Err(CliError::usage(

@@ -13,10 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &["kernel", "plan", "store"]),
     ("server", &["engine", "kernel", "plan", "store", "wire"]),
     ("worker", &["kernel", "wire"]),
-    (
-        "cli",
-        &["engine", "kernel", "plan", "server", "store", "wire", "worker"],
-    ),
+    ("cli", &["engine", "kernel", "plan", "server", "store", "wire", "worker"]),
 ];
 
 /// What a crate that only decides has no business with.
@@ -46,12 +43,7 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
         } else if section == "[dependencies]"
             && let Some(rest) = line.strip_prefix("riverrun-")
         {
-            found.insert(
-                rest.split(['.', ' ', '='])
-                    .next()
-                    .expect("split gives one")
-                    .to_owned(),
-            );
+            found.insert(rest.split(['.', ' ', '=']).next().expect("split gives one").to_owned());
         }
     }
     found
@@ -93,11 +85,7 @@ fn kernel_and_plan_are_pure() {
             }
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "a pure crate does I/O, reads a clock or rolls dice:\n{}",
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "a pure crate does I/O, reads a clock or rolls dice:\n{}", wrong.join("\n"));
 }
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

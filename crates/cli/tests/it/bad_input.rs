@@ -143,7 +143,8 @@ fn an_interpreter_that_is_not_there() {
 #[test]
 fn an_interpreter_that_is_too_old() {
     let house = house();
-    let old = house.write("old-python", "#!/bin/sh\necho '{\"major\": 3, \"minor\": 8, \"installed\": null}'\n");
+    let old =
+        house.write("old-python", "#!/bin/sh\necho '{\"major\": 3, \"minor\": 8, \"installed\": null}'\n");
     fs::set_permissions(&old, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
     assert_snapshot!(house.said(&["run", "flow.yaml", "--python", &old], 1));
 }
@@ -151,7 +152,8 @@ fn an_interpreter_that_is_too_old() {
 #[test]
 fn an_installed_package_of_another_version() {
     let house = house();
-    let other = house.write("other-python", "#!/bin/sh\necho '{\"major\": 3, \"minor\": 12, \"installed\": \"9.9.9\"}'\n");
+    let other = house
+        .write("other-python", "#!/bin/sh\necho '{\"major\": 3, \"minor\": 12, \"installed\": \"9.9.9\"}'\n");
     fs::set_permissions(&other, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
     assert_snapshot!(house.said(&["run", "flow.yaml", "--python", &other], 1));
 }

@@ -57,7 +57,10 @@ fn a_flow_goes_on_after_its_server_is_killed_while_it_waits() {
 #[test]
 fn a_function_that_outlives_its_server_is_not_called_again() {
     let house = House::new();
-    house.write("flow.yaml", "version: v1\ntype: flow\nsteps:\n  - {type: task, name: Slow, resourceArn: shop/slow}\n");
+    house.write(
+        "flow.yaml",
+        "version: v1\ntype: flow\nsteps:\n  - {type: task, name: Slow, resourceArn: shop/slow}\n",
+    );
     house.function(
         "shop/slow",
         "while not os.path.exists(event['gate']):\n    time.sleep(0.02)\nnote('returned')\nreturn {'slow': True}",
@@ -67,7 +70,8 @@ fn a_function_that_outlives_its_server_is_not_called_again() {
     house.run(&["deploy", "flow.yaml", "--name", "slow", "--server", &server.url]).expect(0);
     let gate = house.path("gate");
     let body = serde_json::json!({"definition": "slow", "input": {"gate": gate}}).to_string();
-    let run = crate::support::post(&server.url, "/v1/runs", &body)["run_id"].as_str().expect("an id").to_owned();
+    let run =
+        crate::support::post(&server.url, "/v1/runs", &body)["run_id"].as_str().expect("an id").to_owned();
     until("the function is called", || (house.calls("shop/slow") == 1).then_some(()));
     server.process.kill();
     house.write("gate", "");
@@ -95,7 +99,10 @@ fn a_start_that_was_answered_is_kept() {
 #[test]
 fn a_child_that_is_killed_is_replaced_and_its_call_made_again() {
     let house = House::new();
-    house.write("flow.yaml", "version: v1\ntype: flow\nsteps:\n  - {type: task, name: Die, resourceArn: shop/die}\n");
+    house.write(
+        "flow.yaml",
+        "version: v1\ntype: flow\nsteps:\n  - {type: task, name: Die, resourceArn: shop/die}\n",
+    );
     house.function(
         "shop/die",
         "import signal\nif not os.path.exists(event['mark']):\n    open(event['mark'], 'w').close()\n    \
@@ -110,7 +117,10 @@ fn a_child_that_is_killed_is_replaced_and_its_call_made_again() {
 #[test]
 fn attempts_of_a_killed_supervisor_go_on_elsewhere_after_the_lease() {
     let house = House::new();
-    house.write("flow.yaml", "version: v1\ntype: flow\nsteps:\n  - {type: task, name: Hang, resourceArn: shop/hang}\n");
+    house.write(
+        "flow.yaml",
+        "version: v1\ntype: flow\nsteps:\n  - {type: task, name: Hang, resourceArn: shop/hang}\n",
+    );
     house.function(
         "shop/hang",
         "if not os.path.exists(event['mark']):\n    open(event['mark'], 'w').close()\n    time.sleep(600)\nreturn {'ok': True}",
@@ -119,7 +129,8 @@ fn attempts_of_a_killed_supervisor_go_on_elsewhere_after_the_lease() {
     let mut first = house.spawn(&["worker", "functions", "--server", &server.url]);
     house.run(&["deploy", "flow.yaml", "--name", "hang", "--server", &server.url]).expect(0);
     let body = serde_json::json!({"definition": "hang", "input": {"mark": house.path("mark")}}).to_string();
-    let run = crate::support::post(&server.url, "/v1/runs", &body)["run_id"].as_str().expect("an id").to_owned();
+    let run =
+        crate::support::post(&server.url, "/v1/runs", &body)["run_id"].as_str().expect("an id").to_owned();
     until("the function is called", || (house.calls("shop/hang") == 1).then_some(()));
     signal(first.id(), "KILL");
     let _second = house.spawn(&["worker", "functions", "--server", &server.url]);

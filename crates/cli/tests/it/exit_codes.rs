@@ -14,7 +14,10 @@ fn a_run_that_succeeds_ends_with_0_and_its_output_alone_on_stdout() {
 #[test]
 fn a_run_that_fails_ends_with_1() {
     let house = House::new();
-    house.write("flow.yaml", "version: v1\ntype: flow\nsteps:\n  - {type: fail, name: F, error: Closed, cause: it is Sunday}\n");
+    house.write(
+        "flow.yaml",
+        "version: v1\ntype: flow\nsteps:\n  - {type: fail, name: F, error: Closed, cause: it is Sunday}\n",
+    );
     let done = house.run(&["run", "flow.yaml"]).expect(1);
     assert!(done.stdout.is_empty() && done.stderr.contains("Closed: it is Sunday"), "{}", done.stderr);
 }

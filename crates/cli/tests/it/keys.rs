@@ -13,7 +13,16 @@ fn a_second_start_with_the_same_key_returns_the_stored_result() {
     house.write("nightly/flow.yaml", ONE_STEP);
     house.write("functions/.keep", "");
     house.function("shop/work", "return {'sum': event['a'] + 1}");
-    let args = ["run", "nightly/flow.yaml", "--functions", "functions", "--input", r#"{"a": 1}"#, "--continue-id", "n-1"];
+    let args = [
+        "run",
+        "nightly/flow.yaml",
+        "--functions",
+        "functions",
+        "--input",
+        r#"{"a": 1}"#,
+        "--continue-id",
+        "n-1",
+    ];
     let first = house.run(&args).expect(0);
     let second = house.run(&args).expect(0);
     assert_eq!(first.json(), json!({"sum": 2}));
@@ -27,7 +36,11 @@ fn a_second_start_with_the_same_key_returns_the_stored_result() {
     let mut other = args;
     other[5] = r#"{"a": 2}"#;
     let refused = house.run(&other).expect(1);
-    assert!(refused.stderr.contains("another input") && refused.stderr.contains("--force"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("another input") && refused.stderr.contains("--force"),
+        "{}",
+        refused.stderr
+    );
     assert_eq!(house.calls("shop/work"), 1);
 
     let forced = house.run(&[&other[..], &["--force"]].concat()).expect(0);
@@ -43,7 +56,10 @@ fn a_failed_run_can_be_resumed_under_its_key_with_finished_steps_kept() {
         "version: v1\ntype: flow\nsteps:\n  - {type: task, name: A, resourceArn: shop/a}\n  - {type: task, name: B, resourceArn: shop/b}\n",
     );
     house.function("shop/a", "return {'a': 1}");
-    house.function("shop/b", "if not os.path.exists(event['mended']):\n    raise ValueError('not mended')\nreturn {'b': 2}");
+    house.function(
+        "shop/b",
+        "if not os.path.exists(event['mended']):\n    raise ValueError('not mended')\nreturn {'b': 2}",
+    );
     let input = json!({"mended": house.path("mended")}).to_string();
     let args = ["run", "flow.yaml:ab", "--input", &input, "--continue-id", "k", "--on-failure", "resume"];
     let failed = house.run(&args).expect(1);
@@ -80,7 +96,10 @@ fn an_interrupted_run_goes_on_with_attach() {
 fn a_second_command_joins_the_run_in_flight() {
     let house = House::new();
     house.write("flow.yaml", ONE_STEP);
-    house.function("shop/work", "while not os.path.exists(event['gate']):\n    time.sleep(0.02)\nreturn {'done': 1}");
+    house.function(
+        "shop/work",
+        "while not os.path.exists(event['gate']):\n    time.sleep(0.02)\nreturn {'done': 1}",
+    );
     let input = json!({"gate": house.path("gate")}).to_string();
     let args = ["run", "flow.yaml:work", "--input", &input, "--continue-id", "k"];
     let first = house.spawn(&args);

@@ -32,9 +32,7 @@ impl Done {
     fn of(output: Output) -> Done {
         let status = output.status;
         Done {
-            code: status
-                .code()
-                .unwrap_or_else(|| 128 + status.signal().unwrap_or_default()),
+            code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()),
             stdout: String::from_utf8(output.stdout).expect("stdout is text"),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
@@ -43,11 +41,7 @@ impl Done {
     /// Fails the test unless the command ended so.
     #[track_caller]
     pub fn expect(self, code: i32) -> Done {
-        assert_eq!(
-            self.code, code,
-            "stdout: {}\nstderr: {}",
-            self.stdout, self.stderr
-        );
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self
     }
 
@@ -61,9 +55,7 @@ impl Done {
 
 impl House {
     pub fn new() -> House {
-        House {
-            folder: tempfile::tempdir().expect("a temporary folder"),
-        }
+        House { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -158,13 +150,7 @@ impl House {
     pub fn server_at(&self, url: &str, more: &[&str]) -> Server {
         let listen = url.strip_prefix("http://").expect("a server's address").to_owned();
         let data = self.data();
-        let mut args = vec![
-            "server",
-            "--listen",
-            &listen,
-            "--data",
-            data.to_str().expect("text"),
-        ];
+        let mut args = vec!["server", "--listen", &listen, "--data", data.to_str().expect("text")];
         args.extend(more);
         let mut process = self.spawn(&args);
         until("the server answers", || {
@@ -176,18 +162,13 @@ impl House {
 
     /// A run as `runs show --json` has it.
     pub fn show(&self, server: &str, run: &str) -> Value {
-        self.run(&["runs", "show", run, "--json", "--server", server])
-            .expect(0)
-            .json()
+        self.run(&["runs", "show", run, "--json", "--server", server]).expect(0).json()
     }
 
     /// The names of a run's journal entries.
     pub fn journal(&self, run: &str) -> Vec<Value> {
         let done = self.run(&["runs", "journal", run, "--json", "--all"]).expect(0);
-        done.stdout
-            .lines()
-            .map(|line| serde_json::from_str(line).expect("a line of JSON"))
-            .collect()
+        done.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
 }
 
@@ -302,10 +283,8 @@ impl Drop for Process {
 
 /// Sends a signal by name to any process.
 pub fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill")
-        .args([&format!("-{name}"), &pid.to_string()])
-        .status()
-        .expect("kill(1)");
+    let status =
+        Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().expect("kill(1)");
     assert!(status.success(), "kill -{name} {pid}");
 }
 
