@@ -25,7 +25,13 @@ pub(crate) struct Report<'a> {
     /// Where each line begins, in bytes.
     lines: Vec<usize>,
     found: Vec<Diagnostic>,
+    has_errors: bool,
+    /// Where the first one was that is not shown.
+    beyond: Option<Span>,
 }
+
+/// Mistakes and warnings of one file that are shown. Beyond that it is not a flow with mistakes but something else.
+const MAX_DIAGNOSTICS: usize = 500;
 
 impl<'a> Report<'a> {
     pub(crate) fn new(source: &'a str) -> Self {
@@ -36,7 +42,7 @@ impl<'a> Report<'a> {
             .enumerate()
             .filter(|&(at, &byte)| byte == b'\n' || (byte == b'\r' && bytes.get(at + 1) != Some(&b'\n')));
         let lines = std::iter::once(first).chain(ends.map(|(at, _)| at + 1)).collect();
-        Report { source, lines, found: Vec::new() }
+        Report { source, lines, found: Vec::new(), has_errors: false, beyond: None }
     }
 
     pub(crate) fn source(&self) -> &'a str {
@@ -57,6 +63,20 @@ impl<'a> Report<'a> {
     }
 
     fn add(&mut self, is_error: bool, span: Span, message: String, advice: Option<String>) {
+        self.has_errors |= is_error;
+        if self.is_full() {
+            self.beyond.get_or_insert(span);
+            return;
+        }
+        self.push(is_error, span, message, advice);
+    }
+
+    /// Whether further mistakes are only counted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.found.len() >= MAX_DIAGNOSTICS
+    }
+
+    fn push(&mut self, is_error: bool, span: Span, message: String, advice: Option<String>) {
         let (line, column) = self.place(span.0);
         let diagnostic = Diagnostic { is_error, message, advice, line, column, span };
         // What an alias repeats is wrong once.
@@ -78,11 +98,15 @@ impl<'a> Report<'a> {
     }
 
     pub(crate) fn has_errors(&self) -> bool {
-        self.found.iter().any(|diagnostic| diagnostic.is_error)
+        self.has_errors
     }
 
     /// Everything found, in the order of the text.
     pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
+        if let Some(span) = self.beyond {
+            let message = format!("the file has more mistakes; {MAX_DIAGNOSTICS} are shown");
+            self.push(self.has_errors, span, message, Some("correct these first".to_owned()));
+        }
         self.found.sort_by_key(|diagnostic| diagnostic.span.0);
         self.found
     }

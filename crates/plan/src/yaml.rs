@@ -5,7 +5,7 @@
 
 mod scalar;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
 
@@ -164,6 +164,8 @@ struct Open {
     anchor: usize,
     /// The key whose value comes next.
     key: Option<Node>,
+    /// The keys so far.
+    keys: HashSet<String>,
 }
 
 impl Builder<'_, '_> {
@@ -233,7 +235,8 @@ impl Builder<'_, '_> {
             return None;
         }
         let (tag, _) = self.tag(tag, span);
-        self.open.push(Open { node: Node { value, span, tag }, anchor, key: None });
+        let node = Node { value, span, tag };
+        self.open.push(Open { node, anchor, key: None, keys: HashSet::new() });
         Some(())
     }
 
@@ -266,7 +269,8 @@ impl Builder<'_, '_> {
 
     /// Puts a finished node where it belongs.
     fn place(&mut self, node: Node, anchor: usize) -> Option<()> {
-        self.nodes += 1;
+        // What an anchor keeps counts again, so that anchors inside each other stay within the bounds as well.
+        self.nodes += 1 + if anchor > 0 { node.count_and_depth().0 } else { 0 };
         if self.nodes > MAX_NODES {
             self.report.error(node.span, format!("the file has more than {MAX_NODES} values"), None);
             return None;
@@ -288,9 +292,7 @@ impl Builder<'_, '_> {
                     "quote it if it is meant as text".to_owned(),
                 ),
                 Some(word) => {
-                    let same =
-                        |(other, _): &&(Node, Node)| other.scalar().is_some_and(|it| it.text == word.text);
-                    if entries.iter().any(|entry| same(&entry)) {
+                    if !open.keys.insert(word.text.clone()) {
                         self.report.error(
                             key.span,
                             format!("the key `{}` stands here twice", word.text),

@@ -161,6 +161,11 @@ impl Checker<'_, '_> {
     }
 
     fn lost(&mut self, step: StepIndex, name: &str, span: Span, exists: bool) {
+        if self.report.is_full() {
+            // Says that there is more, without looking for what was meant.
+            self.report.error(span, "", None);
+            return;
+        }
         let graph = &self.graph;
         let siblings: Vec<&str> = graph.lists[graph.steps[step].list]
             .steps

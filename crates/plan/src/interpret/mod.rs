@@ -190,7 +190,7 @@ impl<'a> Machine<'a> {
 
     /// A step has failed, nothing catches it: so does everything around it, and the run.
     fn fail(&mut self, cell: u32, step: StepIndex, failure: Failure) {
-        let path = format!("{}{}", self.prefix(cell), self.graph.steps[step].name);
+        let path = self.path(cell, step);
         let detail = format!(r#"{{"path":{},"error":{}}}"#, json::quote(&path), json::quote(&failure.error));
         self.note("StepFailed", &self.graph.steps[step].name, Some(Json::trusted(detail)));
         // A step that the kernel does not have is entered again when the run is resumed.

@@ -77,6 +77,29 @@ fn depth_and_size_have_limits_with_names() {
 }
 
 #[test]
+fn large_files_of_nonsense_are_refused_without_delay() {
+    let steps = |n: usize, step: &str| format!("version: v1\ntype: flow\nsteps:\n{}", step.repeat(n));
+    let keys: String = (0..40_000).map(|n| format!("k{n}: 1\n")).collect();
+    let anchors: String = (0..90).map(|n| format!("&a{n} [")).collect();
+    for source in [
+        keys,
+        steps(8000, "  - {type: choice, name: A, choices: [{condition: x, goto: B}]}\n"),
+        steps(20_000, "  - text\n"),
+        format!("a: {anchors}{}{}", "x, ".repeat(90_000), "]".repeat(90)),
+        format!("a: {}", "? ".repeat(200_000)),
+        format!("a: {}", "- ".repeat(200_000)),
+        format!("a: \"{}", "x\n".repeat(200_000)),
+        "!".repeat(500_000),
+        "&a ".repeat(200_000),
+        "{".repeat(500_000),
+        "a: ".repeat(200_000),
+    ] {
+        let found = mistakes(&source);
+        assert!(found.matches("error:").count() <= 501, "{}", found.len());
+    }
+}
+
+#[test]
 fn merge_keys_and_numbers_with_zeros_are_explained() {
     let merged = mistakes(&flow("  - {type: pass, name: A, <<: {end: true}}\n"));
     assert!(merged.contains("merge keys are not part of the language"), "{merged}");
