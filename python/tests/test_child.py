@@ -124,12 +124,22 @@ async def litter():
     return None
 
 @riverrun.task
+def forks():
+    import multiprocessing
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        return sum(pool.map(shout, range(200)))
+
+def shout(number):
+    print("x" * 100)
+    return number
+
+@riverrun.task
 async def fails():
     raise LookupError("nothing")
 """
 
 
-def test_async_calls_share_a_loop_until_one_leaves_something_behind(tmp_path: Path) -> None:
+def test_calls_leave_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "tasks.py").write_text(ASYNC)
     child = Child(tmp_path)
     while "ready" not in child.read():
@@ -146,5 +156,6 @@ def test_async_calls_share_a_loop_until_one_leaves_something_behind(tmp_path: Pa
     assert "done" in call("litter", 3)
     assert call("fails", 4)["failed"]["failure"]["error"] == "LookupError"
     assert call("where", 5)["done"]["output"][0] == 5
+    assert call("forks", 6)["done"]["output"] == 19900
     child.send([{"exit": {}}])
     assert child.process.wait(60) == 0

@@ -35,6 +35,7 @@ class Capture:
     def install(self) -> None:
         """Takes the place of the process's output streams and of logging's root handler."""
         sys.stdout, sys.stderr = self._streams["stdout"], self._streams["stderr"]
+        os.register_at_fork(after_in_child=self._detach)
         root = logging.getLogger()
         if not any(isinstance(handler, _Handler) for handler in root.handlers):
             handler = _Handler(self)
@@ -80,6 +81,11 @@ class Capture:
             self._sent += len(data)
             if text:
                 self._channel.send({"log": {"attempt": self._attempt, "stream": name, "text": text}})
+
+    def _detach(self) -> None:
+        """In a process that user code has forked: two must not write into one channel, so output takes the descriptors."""
+        self._lock = threading.RLock()
+        self._attempt = None
 
     def _stream(self, name: str) -> io.TextIOWrapper:
         # Without a buffered writer between: a stop that is raised while it writes would make it write the same again.
