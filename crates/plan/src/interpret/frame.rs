@@ -56,6 +56,9 @@ pub(super) struct Control {
     /// How often each step was begun, where that makes paths unique.
     #[serde(rename = "v", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) visits: BTreeMap<usize, u32>,
+    /// How often a step of it was given up: what the kernel still reports of such a step is recognised by an older number.
+    #[serde(rename = "e", default, skip_serializing_if = "is_zero")]
+    pub(super) epoch: u32,
     #[serde(rename = "o", default, skip_serializing_if = "Open::is_enter")]
     pub(super) open: Open,
 }

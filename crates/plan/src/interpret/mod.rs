@@ -237,7 +237,8 @@ impl<'a> Machine<'a> {
     }
 
     fn add_frame(&mut self, cell: u32, list: usize, up: u32, number: u32) {
-        let control = Control { list, at: 0, up, number, visits: BTreeMap::new(), open: Open::Enter };
+        let control =
+            Control { list, at: 0, up, number, visits: BTreeMap::new(), epoch: 0, open: Open::Enter };
         self.written.remove(&cell);
         self.frames.insert(cell, Frame::new(control));
     }
@@ -354,6 +355,18 @@ impl<'a> Machine<'a> {
         format!("{}{}", self.prefix(cell), self.visited(self.scope(cell), step))
     }
 
+    /// The tag of the step that a frame is at, or of its time limit.
+    fn tag(&self, cell: u32, is_limit: bool) -> Tag {
+        StepTag { cell, epoch: self.frame(cell).control.epoch, is_limit }.to_tag()
+    }
+
+    /// Gives up the step that a frame is at, or its time limit.
+    fn give_up(&mut self, cell: u32, is_limit: bool) {
+        let tag = self.tag(cell, is_limit);
+        self.actions.push(Action::Abort { tag });
+        self.frame_mut(cell).control.epoch += 1;
+    }
+
     fn note(&mut self, event: &str, step: &str, detail: Option<Json>) {
         self.notes.push(Note { event: event.to_owned(), step: step.to_owned(), detail });
     }
@@ -392,14 +405,25 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// The tag of the step that a frame has with the kernel: the frame's own number.
-fn tag_of(cell: u32) -> Tag {
-    Tag::from(cell)
+/// Names the steps that frames have with the kernel: frame, epoch, and whether it is the step itself or its time limit.
+///
+/// Outcomes may stand in line while a run is held, so an outcome of a step that was given up must not pass for one of
+/// the step that the frame has begun since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct StepTag {
+    cell: u32,
+    epoch: u32,
+    is_limit: bool,
 }
 
-/// The tag of the time limit of a frame's step.
-fn limit_tag_of(cell: u32) -> Tag {
-    Tag::from(cell) | (1 << 32)
+impl StepTag {
+    fn from_tag(tag: Tag) -> Self {
+        StepTag { cell: tag as u32, epoch: (tag >> 33) as u32, is_limit: (tag >> 32) & 1 == 1 }
+    }
+
+    fn to_tag(self) -> Tag {
+        Tag::from(self.cell) | (Tag::from(self.is_limit) << 32) | (Tag::from(self.epoch & 0x7FFF_FFFF) << 33)
+    }
 }
 
 fn decode<T: DeserializeOwned>(cell: u32, text: &str) -> Result<T, DriverFault> {

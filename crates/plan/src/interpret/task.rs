@@ -11,7 +11,7 @@ use riverrun_kernel::{DefinitionKind, DefinitionRef, Due, Failure, Json, Wall};
 
 use super::data::{StepInput, param_value};
 use super::frame::{Open, Try};
-use super::{Machine, limit_tag_of, tag_of};
+use super::{Machine, StepTag};
 use crate::check::moment;
 use crate::condition::find;
 use crate::errors;
@@ -24,7 +24,7 @@ impl Machine<'_> {
             Ok(sleep) => {
                 self.visit(cell, step);
                 self.frame_mut(cell).control.open = Open::Step(Try::default());
-                self.begin(tag_of(cell), self.path(cell, step), Work::Sleep(sleep));
+                self.begin(cell, false, self.path(cell, step), Work::Sleep(sleep));
             }
             Err(message) => {
                 self.fail(cell, step, Failure::new(errors::INVALID_INPUT, message).not_retryable());
@@ -75,14 +75,16 @@ impl Machine<'_> {
         let step = self.graph.lists[list].steps[at];
         match &self.graph.steps[step].kind {
             Kind::Wait(wait) => match self.wait_time(cell, step, wait) {
-                Ok(sleep) => self.begin(tag_of(cell), self.path(cell, step), Work::Sleep(sleep)),
+                Ok(sleep) => self.begin(cell, false, self.path(cell, step), Work::Sleep(sleep)),
                 Err(message) => self.fail(cell, step, Failure::new(errors::INVALID_INPUT, message)),
             },
             _ => self.begin_try(cell, step),
         }
     }
 
-    fn begin(&mut self, tag: Tag, path: String, work: Work) {
+    /// Asks the kernel for the step that a frame is at, or for its time limit.
+    fn begin(&mut self, cell: u32, is_limit: bool, path: String, work: Work) {
+        let tag = self.tag(cell, is_limit);
         self.actions.push(Action::Begin { tag, path, work });
     }
 
@@ -105,7 +107,7 @@ impl Machine<'_> {
         match &task.target {
             Target::Function(function) => {
                 let call = self.call(cell, step, task, function);
-                self.begin(tag_of(cell), path, Work::Call(call));
+                self.begin(cell, false, path, Work::Call(call));
             }
             Target::Flow { name, input, execution, waits } => {
                 let child = self.child(cell, step, name, (input.as_ref(), execution.as_ref()), *waits);
@@ -113,9 +115,9 @@ impl Machine<'_> {
                     Ok(child) => {
                         if let Some(limit) = task.timeout_ms.filter(|_| *waits) {
                             let limit_path = format!("{path}~limit");
-                            self.begin(limit_tag_of(cell), limit_path, Work::Sleep(Sleep::For(limit)));
+                            self.begin(cell, true, limit_path, Work::Sleep(Sleep::For(limit)));
                         }
-                        self.begin(tag_of(cell), path, Work::Child(child));
+                        self.begin(cell, false, path, Work::Child(child));
                     }
                     Err(message) => {
                         let failure = Failure::new(errors::INVALID_INPUT, message).not_retryable();
@@ -196,13 +198,13 @@ impl Machine<'_> {
         tag: Tag,
         outcome: &Result<Json, Failure>,
     ) -> Result<(), DriverFault> {
-        let cell = tag as u32;
+        let StepTag { cell, epoch, is_limit } = StepTag::from_tag(tag);
         if !self.exists(cell) {
             return Ok(());
         }
         self.load(cell)?;
         let control = &self.frame(cell).control;
-        if !matches!(control.open, Open::Step(_)) {
+        if control.epoch != epoch || !matches!(control.open, Open::Step(_)) {
             return Ok(());
         }
         let step = self.graph.lists[control.list].steps[control.at];
@@ -211,8 +213,8 @@ impl Machine<'_> {
                 let output = self.step_output(cell, step, &Json::empty_object());
                 self.leave(cell, step, &output, None, None);
             }
-            Kind::Task(task) if tag == limit_tag_of(cell) => {
-                self.actions.push(Action::Abort { tag: tag_of(cell) });
+            Kind::Task(task) if is_limit => {
+                self.give_up(cell, false);
                 let limit = task.timeout_ms.unwrap_or_default() / 1000;
                 let message = format!("the flow did not end within timeoutSeconds: {limit}");
                 self.task_failed(cell, step, task, &Failure::new(Failure::TIMEOUT, message), false);
@@ -236,7 +238,7 @@ impl Machine<'_> {
         }
         let is_child = matches!(task.target, Target::Flow { .. });
         if matches!(task.target, Target::Flow { waits: true, .. }) && task.timeout_ms.is_some() {
-            self.actions.push(Action::Abort { tag: limit_tag_of(cell) });
+            self.give_up(cell, true);
         }
         match outcome {
             Ok(result) => {
@@ -295,7 +297,7 @@ impl Machine<'_> {
         tried.before += 1;
         tried.backing_off = true;
         let path = format!("{path}~{}~wait", tried.before);
-        self.begin(tag_of(cell), path, Work::Sleep(Sleep::For(delay)));
+        self.begin(cell, false, path, Work::Sleep(Sleep::For(delay)));
         true
     }
 }

@@ -169,3 +169,82 @@ fn a_wake_for_a_step_that_is_gone_changes_nothing() {
     run.settle();
     assert_eq!(run.cells, before);
 }
+
+const EVERYTHING: &str = r#"
+  - {type: pass, name: Init, outputMappings: [{target: rounds, source: []}]}
+  - type: task
+    name: Start
+    resourceArn: s/start
+    retry: [{errors: [FnF.InvalidLocal], maxAttempts: 1}]
+    catch: [{errors: [FnF.InvalidLocal, Boom], goto: Fork}]
+    errorMappings: [{target: caught, source: $local.error}]
+  - type: foreach
+    name: Each
+    iterationMapping: {collection: $.items, item: item}
+    outputMappings: [{target: each, source: $local}]
+    steps:
+      - {type: task, name: Child, resourceArn: 'acs:fnf:::flow/c', pattern: sync, timeoutSeconds: 9, retry: [{errors: [FnF.ALL], maxAttempts: 2}]}
+      - type: choice
+        name: Again
+        choices: [{condition: $.again == true, steps: [{type: wait, name: Nap, duration: 1}], goto: Child}]
+        default: {steps: [{type: succeed, name: Enough}]}
+  - type: parallel
+    name: Fork
+    branches:
+      - steps: [{type: wait, name: W, duration: 1}, {type: task, name: P, resourceArn: s/p, catch: [{errors: [FnF.ALL], goto: Q}]}, {type: pass, name: Q}]
+      - steps: [{type: pass, name: R}]
+      - steps: []
+  - {type: choice, name: Loop, choices: [{condition: $.more == true, goto: Each}]}
+"#;
+
+/// Ends open steps in the order and with the outcomes that `choices` say; resumes what fails.
+fn drive(choices: &[(u8, u8)], fuel: u32, crash: bool) -> Run {
+    let mut run = Run::new(&flow(EVERYTHING), &json!({"items": [1, [2], {"three": 3}]}));
+    run.fuel = fuel;
+    run.crash_always = crash;
+    run.settle();
+    for &(which, how) in choices {
+        match run.outcome {
+            Some(Ok(_)) => break,
+            Some(Err(_)) => run.resume(),
+            None => {
+                let paths: Vec<String> = run.open.values().map(|(path, _)| path.clone()).collect();
+                let outcome = match how % 8 {
+                    0 => Ok(json!({"again": true, "more": true})),
+                    1 => Ok(json!(1)),
+                    2 => Err(Failure::new("Boom", "no")),
+                    3 => Err(Failure::new(Failure::TIMEOUT, "late").not_retryable()),
+                    _ => Ok(json!({"again": false, "more": false, "n": how})),
+                };
+                run.end(&paths[which as usize % paths.len()], outcome);
+            }
+        }
+    }
+    run
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_ends_however_the_state_stays_sound(
+        choices in proptest::collection::vec(proptest::prelude::any::<(u8, u8)>(), 0..60)
+    ) {
+        let whole = drive(&choices, 200, false);
+        let crashed = drive(&choices, 200, true);
+        proptest::prop_assert_eq!(&crashed.log, &whole.log);
+        proptest::prop_assert_eq!(&crashed.notes, &whole.notes);
+        proptest::prop_assert_eq!(&crashed.cells, &whole.cells);
+        proptest::prop_assert_eq!(&crashed.outcome, &whole.outcome);
+    }
+
+    #[test]
+    fn fuel_does_not_change_how_a_run_ends(
+        choices in proptest::collection::vec(proptest::prelude::any::<(u8, u8)>(), 0..60)
+    ) {
+        // Only good ends, always of the oldest frame's step, so that the order in which steps began does not matter.
+        let first: Vec<(u8, u8)> = choices.iter().map(|(_, how)| (0, 4 + how % 4)).collect();
+        let (whole, slow) = (drive(&first, 200, false), drive(&first, 1, true));
+        proptest::prop_assert_eq!(&slow.outcome, &whole.outcome);
+    }
+}

@@ -1,7 +1,7 @@
 //! What tasks call: functions, flows, callbacks.
 
 use riverrun_kernel::Failure;
-use riverrun_kernel::driver::{OnParentEnd, Work};
+use riverrun_kernel::driver::{OnParentEnd, Wake, Work};
 use serde_json::{Value, json};
 
 use crate::harness::{Run, flow, mistakes, parse, warnings};
@@ -183,4 +183,26 @@ fn the_flow_s_own_time_limit_is_shown() {
         "version: v1beta1\ntype: flow\ntimeoutSeconds: 60\nname: test\nsteps:\n  - {type: pass, name: A}\n";
     assert_eq!(parse(source).timeout_ms(), Some(60_000));
     assert_eq!(warnings(source), "");
+}
+
+#[test]
+fn outcomes_that_stood_in_line_when_their_step_was_given_up_are_not_the_next_step_s() {
+    let steps = "  - {type: task, name: T, resourceArn: 'acs:fnf:::flow/c', pattern: sync, timeoutSeconds: 5, catch: [{errors: [FnF.TaskTimeout], goto: U}]}\n  - {type: task, name: U, resourceArn: 'acs:fnf:::flow/d', pattern: sync, timeoutSeconds: 6}\n";
+    for first in ["T", "T~limit"] {
+        let mut run = Run::new(&flow(steps), &json!({}));
+        run.settle();
+        // Both end while the run is held.
+        let mut ends: Vec<_> = std::mem::take(&mut run.open).into_iter().collect();
+        ends.sort_by_key(|(_, (path, _))| path != first);
+        for (tag, (path, _)) in ends {
+            let output = if path == "T" { json!({"from": "T"}) } else { Value::Null };
+            run.wakes.push_back(Wake::StepEnded { tag, outcome: Ok(output.into()) });
+        }
+        run.lenient = true;
+        run.settle();
+        assert_eq!(run.outcome, None);
+        assert_eq!(run.open.values().map(|(path, _)| path.as_str()).collect::<Vec<_>>(), ["U", "U~limit"]);
+        run.end("U", Ok(json!({"from": "U"})));
+        assert_eq!(run.outcome, Some(Ok(json!({"from": "U"}))));
+    }
 }
