@@ -128,11 +128,7 @@ fn expiry(key: &KeyView, now: Wall) -> String {
 /// A list of workers.
 pub fn workers(items: &[WorkerItem]) -> String {
     let row = |worker: &WorkerItem| {
-        let status = match (worker.connected, worker.draining) {
-            (false, _) => care("lost"),
-            (true, true) => care("draining"),
-            (true, false) => "connected".to_owned(),
-        };
+        let status = if worker.draining { care("draining") } else { "connected".to_owned() };
         vec![
             worker.name.clone(),
             status,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use riverrun_engine::{Engine, EngineError};
 use riverrun_kernel::{RunId, RunView};
 use riverrun_wire::http::Code;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,6 +30,8 @@ pub(crate) struct App {
     pub stopping: CancellationToken,
     /// Every task that the server started.
     pub tasks: TaskTracker,
+    /// Places for workers.
+    pub workers: Arc<Semaphore>,
     /// Output of attempts.
     pub logs: LogBook,
     /// For `/metrics`.

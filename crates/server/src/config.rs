@@ -37,6 +37,8 @@ pub struct Limits {
     pub max_frame: usize,
     /// Connections at once.
     pub max_connections: usize,
+    /// Workers connected at once.
+    pub max_workers: usize,
     /// How long a request's head may take to come in; also how long a connection may stay idle.
     pub header_timeout: Duration,
     /// How long a request's body may take to come in.
@@ -62,6 +64,7 @@ impl Default for Limits {
             max_wait: Duration::from_mins(1),
             max_frame: riverrun_wire::frame::MAX_FRAME,
             max_connections: 10_000,
+            max_workers: 1_000,
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(30),

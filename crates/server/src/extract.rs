@@ -80,14 +80,15 @@ pub(crate) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused>
 
 /// Adds "did you mean" to what serde says about an unknown name: it lists what it would have taken.
 fn improve(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let known = message.starts_with("unknown field") || message.starts_with("unknown variant");
-    match (known, quoted.next()) {
-        (true, Some(word)) => match nearest(word, quoted) {
-            Some(near) => format!("{message}; did you mean `{near}`?"),
-            None => message.to_owned(),
-        },
-        _ => message.to_owned(),
+    let known = ["unknown field `", "unknown variant `"];
+    let Some(at) = known.iter().find_map(|start| message.find(start)) else {
+        return message.to_owned();
+    };
+    let mut quoted = message[at..].split('`').skip(1).step_by(2);
+    let word = quoted.next().unwrap_or_default();
+    match nearest(word, quoted) {
+        Some(near) => format!("{message}; did you mean `{near}`?"),
+        None => message.to_owned(),
     }
 }
 

@@ -20,20 +20,8 @@ pub(crate) struct Counters {
     /// Responses by the hundreds of their status, from 1xx.
     responses: [AtomicU64; 5],
     connections: AtomicU64,
+    requests: AtomicU64,
     workers: AtomicU64,
-    /// Starts by how they were answered.
-    pub starts: Starts,
-}
-
-/// Starts by how they were answered.
-#[derive(Default)]
-pub(crate) struct Starts {
-    pub created: AtomicU64,
-    pub attached: AtomicU64,
-    pub reused: AtomicU64,
-    pub resumed: AtomicU64,
-    pub mismatched: AtomicU64,
-    pub refused: AtomicU64,
 }
 
 /// Counts something while it is there.
@@ -50,6 +38,12 @@ impl Counters {
     pub fn connection(&self) -> Open<'_> {
         self.connections.fetch_add(1, Relaxed);
         Open(&self.connections)
+    }
+
+    /// Counts a request until it is answered.
+    pub fn request(&self) -> Open<'_> {
+        self.requests.fetch_add(1, Relaxed);
+        Open(&self.requests)
     }
 
     /// Counts a worker's connection until it ends.
@@ -71,20 +65,9 @@ impl Counters {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "riverrun_http_responses_total{{class=\"{}xx\"}} {count}", class + 1);
         }
-        head(text, "riverrun_starts_total", "Starts, by how they were answered", true);
-        let starts = &self.starts;
-        for (how, count) in [
-            ("created", &starts.created),
-            ("attached", &starts.attached),
-            ("reused", &starts.reused),
-            ("resumed", &starts.resumed),
-            ("mismatched", &starts.mismatched),
-            ("refused", &starts.refused),
-        ] {
-            let _ = writeln!(text, "riverrun_starts_total{{answer=\"{how}\"}} {}", count.load(Relaxed));
-        }
         for (name, help, gauge) in [
             ("riverrun_http_connections", "Open connections", &self.connections),
+            ("riverrun_http_requests_open", "Requests not yet answered, long polls among them", &self.requests),
             ("riverrun_worker_connections", "Connected workers", &self.workers),
         ] {
             head(text, name, help, false);

@@ -321,6 +321,7 @@ fn no_answer(app: &App) -> Refused {
 
 /// Counts and traces. The path is traced as its pattern: the real one may hold a callback's token.
 async fn observed(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let _open = app.counters.request();
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;

@@ -48,6 +48,7 @@ pub async fn serve(
         loopback,
         stopping: shutdown.clone(),
         tasks: tasks.clone(),
+        workers: Arc::new(Semaphore::new(limits.max_workers)),
         logs: LogBook::new(limits.max_run_log, limits.max_log_memory),
         counters: Counters::default(),
         config,

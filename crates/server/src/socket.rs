@@ -27,9 +27,17 @@ pub(crate) async fn upgrade(State(app): State<Shared>, mut request: Request) -> 
             format!("workers connect here: send `Connection: upgrade` and `Upgrade: {NAME}`, or run `riverrun worker`"),
         ));
     }
+    let place = app.workers.clone().try_acquire_owned().map_err(|_| {
+        Refused::new(
+            Code::TooManyConnections,
+            "the server has max_workers workers connected: stop some, or raise the limit",
+        )
+        .with("limit", "max_workers")
+    })?;
     let upgraded = hyper::upgrade::on(&mut request);
     let tasks = app.tasks.clone();
     tasks.spawn(async move {
+        let _place = place;
         match upgraded.await {
             Ok(stream) => conversation::run(app, TokioIo::new(stream)).await,
             Err(error) => tracing::debug!(%error, "a worker went away before its connection was upgraded"),

@@ -1,15 +1,13 @@
 //! Starting runs: `POST /v1/runs` and `POST /v1/calls`.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use riverrun_engine::{EngineError, Start, StartKey, Started};
+use riverrun_engine::{Start, StartKey, Started};
 use riverrun_kernel::{
-    DefinitionKind, Json, OnFailure, Refusal, RunOptions, RunView, StartKind, TaskOptions, Ttl, Wall,
+    DefinitionKind, Json, OnFailure, RunOptions, RunView, StartKind, TaskOptions, Ttl, Wall,
 };
 use riverrun_wire::http::{self as wire, Code, Run};
 
@@ -29,7 +27,7 @@ pub(crate) async fn start(
 ) -> Result<Response, Refused> {
     let wait = app.wait_limit(body.wait)?;
     let start = read_start(&app, &headers, body)?;
-    let started = begin(&app, start).await?;
+    let started = app.engine.start(start).await?;
     let view = match wait {
         Some(limit) => app.wait(started.run, limit).await?,
         None => app.engine.run(started.run).await?,
@@ -58,7 +56,7 @@ pub(crate) async fn call(
             ..RunOptions::default()
         },
     };
-    let started = begin(&app, start).await?;
+    let started = app.engine.start(start).await?;
     let view = app.wait(started.run, wait).await?;
     Ok(answer(&started, view, true))
 }
@@ -81,23 +79,6 @@ async fn require_task(app: &App, namespace: &str, task: &str) -> Result<(), Refu
              \"kind\": \"task\""
         ),
     ))
-}
-
-async fn begin(app: &App, start: Start) -> Result<Started, Refused> {
-    let started = app.engine.start(start).await;
-    let counters = &app.counters.starts;
-    match &started {
-        Ok(started) => match started.kind {
-            StartKind::Created => &counters.created,
-            StartKind::Attached => &counters.attached,
-            StartKind::Reused => &counters.reused,
-            StartKind::Resumed => &counters.resumed,
-        },
-        Err(EngineError::Refused(Refusal::KeyMismatch { .. })) => &counters.mismatched,
-        Err(_) => &counters.refused,
-    }
-    .fetch_add(1, Relaxed);
-    Ok(started?)
 }
 
 /// `200` carries a result, `201` a new run, `202` a run that was there and has not ended.

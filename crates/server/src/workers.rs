@@ -21,7 +21,7 @@ pub(crate) async fn queues(State(app): State<Shared>) -> Result<Answer<Queues>, 
     let depths = app.engine.queue_depths().await?;
     let items = depths
         .into_iter()
-        .map(|(namespace, queue, function, waiting)| {
+        .map(|(namespace, queue, function, waiting, ..)| {
             let takes = |worker: &&WorkerView| takes(worker, &namespace, &queue, &function);
             let serving = workers.iter().filter(takes).count();
             QueueView {
@@ -39,8 +39,7 @@ pub(crate) async fn queues(State(app): State<Shared>) -> Result<Answer<Queues>, 
 
 fn takes(worker: &WorkerView, namespace: &str, queue: &str, function: &str) -> bool {
     let spec = &worker.spec;
-    worker.connected
-        && !worker.draining
+    !worker.draining
         && &*spec.namespace == namespace
         && (spec.queues.is_empty() || spec.queues.contains(queue))
         && spec.functions.contains(function)
@@ -55,7 +54,6 @@ fn item(worker: &WorkerView) -> WorkerItem {
         functions: worker.spec.functions.iter().cloned().collect(),
         slots: worker.spec.slots,
         attempts: worker.attempts.iter().map(ToString::to_string).collect(),
-        connected: worker.connected,
         draining: worker.draining,
     }
 }

@@ -1,1 +1,12 @@
 //! The HTTP interface over real sockets, with the memory store behind it.
+
+mod definitions;
+mod journal;
+mod keys;
+mod limits;
+mod openapi;
+mod runs;
+mod security;
+mod starts;
+mod support;
+mod workers;

@@ -29,8 +29,6 @@ pub struct WorkerItem {
     pub slots: u32,
     /// What it is executing.
     pub attempts: Vec<String>,
-    /// Whether its connection is up; a lost one is remembered for the reconnect grace.
-    pub connected: bool,
     /// Whether it takes no further attempts.
     pub draining: bool,
 }
