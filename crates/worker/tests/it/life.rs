@@ -227,3 +227,18 @@ async fn when_no_further_child_starts_what_waits_for_one_fails_and_the_rest_goes
     std::fs::write(&gate, "").expect("a file");
     assert_eq!(output(&peer.outcome().await), "null");
 }
+
+#[tokio::test]
+async fn without_time_to_drain_everything_is_given_back_at_once() {
+    let mut fake = Fake::new(&[("tasks.py", TASKS)]).await;
+    fake.config.drain_timeout = std::time::Duration::ZERO;
+    let mut peer = fake.welcomed().await;
+    peer.send(&[offer(1, "until", r#"{"file": "/nonexistent/file"}"#, None)]).await;
+    assert_eq!(output(&peer.call(2, "add", r#"{"a": 1}"#).await), "3");
+    fake.shut_down();
+    assert_eq!(peer.next().await, FromWorker::Draining {});
+    let report = peer.outcome().await;
+    assert!(matches!(report, FromWorker::Lost { reason: Lost::Returned, .. }), "{report:?}");
+    assert_eq!(peer.next().await, FromWorker::Bye {});
+    fake.ended().await.expect("a good end");
+}
