@@ -292,14 +292,11 @@ impl Builder<'_, '_> {
                     "quote it if it is meant as text".to_owned(),
                 ),
                 Some(word) => {
-                    if !open.keys.insert(word.text.clone()) {
-                        self.report.error(
-                            key.span,
-                            format!("the key `{}` stands here twice", word.text),
-                            "remove one of them".to_owned(),
-                        );
-                    } else {
+                    if open.keys.insert(word.text.clone()) {
                         entries.push((key, node));
+                    } else {
+                        let message = format!("the key `{}` stands here twice", word.text);
+                        self.report.error(key.span, message, "remove one of them".to_owned());
                     }
                 }
             },

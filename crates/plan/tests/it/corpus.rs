@@ -33,3 +33,19 @@ fn real_flows_parse() {
         }
     }
 }
+
+#[test]
+fn the_project_s_own_examples_parse() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut seen = 0;
+    for example in fs::read_dir(&folder).expect("the examples are there") {
+        let path = example.expect("a readable folder").path().join("flow.yaml");
+        let Ok(source) = fs::read_to_string(&path) else { continue };
+        match Flow::parse(&source) {
+            Ok((_, warnings)) => assert!(warnings.is_empty(), "{}:\n{}", path.display(), shown(&warnings)),
+            Err(mistakes) => panic!("{}:\n{}", path.display(), shown(&mistakes)),
+        }
+        seen += 1;
+    }
+    assert!(seen > 0, "no flow.yaml in {}", folder.display());
+}

@@ -170,7 +170,7 @@ fn a_wake_for_a_step_that_is_gone_changes_nothing() {
     assert_eq!(run.cells, before);
 }
 
-const EVERYTHING: &str = r#"
+const EVERYTHING: &str = r"
   - {type: pass, name: Init, outputMappings: [{target: rounds, source: []}]}
   - type: task
     name: Start
@@ -195,7 +195,7 @@ const EVERYTHING: &str = r#"
       - steps: [{type: pass, name: R}]
       - steps: []
   - {type: choice, name: Loop, choices: [{condition: $.more == true, goto: Each}]}
-"#;
+";
 
 /// Ends open steps in the order and with the outcomes that `choices` say; resumes what fails.
 fn drive(choices: &[(u8, u8)], fuel: u32, crash: bool) -> Run {
