@@ -23,6 +23,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done or succeeded, 1 failed, 2 wrong usa
 
 /// Options that every command takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
 pub struct Global {
     /// Print JSON on stdout instead of text for people
     #[arg(long, global = true)]
@@ -48,6 +49,7 @@ pub enum Colors {
 
 /// Which server a command talks to.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Server")]
 pub struct Target {
     /// Address of a running server, such as http://127.0.0.1:7733
     #[arg(long, env = "RIVERRUN_SERVER", value_name = "URL")]
@@ -65,6 +67,7 @@ pub struct Target {
 
 /// Where user code comes from, and who executes it.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Functions")]
 pub struct Code {
     /// Python interpreter (also RIVERRUN_PYTHON; else the active virtual environment, else python3)
     #[arg(long, value_name = "PYTHON")]
@@ -76,6 +79,7 @@ pub struct Code {
 
 /// What a node may be told when it opens a data directory.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Where no server runs yet")]
 pub struct Node {
     /// How long a silent worker keeps its attempts
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
@@ -141,12 +145,12 @@ pub struct Run {
     /// End the run as timed_out after so long
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Duration>,
-    /// How to use a continue_id.
-    #[command(flatten)]
-    pub key: KeyArgs,
     /// How long to follow.
     #[command(flatten)]
     pub wait: Wait,
+    /// How to use a continue_id.
+    #[command(flatten)]
+    pub key: KeyArgs,
     /// User code.
     #[command(flatten)]
     pub code: Code,
@@ -160,6 +164,7 @@ pub struct Run {
 
 /// How a start uses its continue_id.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Key")]
 pub struct KeyArgs {
     /// The key that makes the start repeatable: the same again returns the stored result
     #[arg(long, value_name = "ID")]

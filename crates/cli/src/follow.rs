@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use reqwest::Response;
-use riverrun_kernel::{RunId, WaitKind};
+use riverrun_kernel::{RunId, State, WaitKind};
 use riverrun_wire::http::{JournalView, Run};
 
 use crate::client::{Client, is_worth_another_try};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::house::Session;
 use crate::printer::Printer;
 use crate::show;
 use crate::story::Story;
@@ -185,8 +186,15 @@ async fn with_live_line<T>(
     }
 }
 
-/// Prints how a run ended, and says so with the exit code.
-pub fn finish(printer: &Printer, followed: Followed, run: RunId, go_on: &str) -> Result<Exit, CliError> {
+/// Prints how a run ended, and says so with the exit code. `functions` is what has to be added to the command that goes on.
+pub fn finish(
+    printer: &Printer,
+    session: &Session,
+    followed: Followed,
+    run: RunId,
+    functions: &str,
+) -> Result<Exit, CliError> {
+    let go_on = format!("go on with: riverrun runs attach {run}{}{functions}", session.address());
     let (view, exit) = match followed {
         Followed::Closed(view) => {
             let exit = Exit::of(view.item.state);
@@ -194,19 +202,13 @@ pub fn finish(printer: &Printer, followed: Followed, run: RunId, go_on: &str) ->
         }
         Followed::Repair(view) => (view, Exit::Repair),
         Followed::StillOpen => {
-            return Err(CliError {
-                exit: Exit::StillOpen,
-                ..CliError::failed(format!("{run} has not ended yet"), format!("go on with: {go_on}"))
-            });
+            let open = CliError::failed(format!("{run} has not ended yet"), go_on);
+            return Err(CliError { exit: Exit::StillOpen, ..open });
         }
         Followed::Interrupted => {
-            return Err(CliError {
-                exit: Exit::Interrupted,
-                ..CliError::failed(
-                    format!("interrupted; {run} is kept as it stands"),
-                    format!("go on with: {go_on}"),
-                )
-            });
+            let fate = if session.is_own() { "is kept as it stands" } else { "goes on at the server" };
+            let interrupted = CliError::failed(format!("interrupted; {run} {fate}"), go_on);
+            return Err(CliError { exit: Exit::Interrupted, ..interrupted });
         }
     };
     if printer.is_json() {
@@ -217,25 +219,25 @@ pub fn finish(printer: &Printer, followed: Followed, run: RunId, go_on: &str) ->
     match exit {
         Exit::Ok => Ok(exit),
         _ if printer.is_json() => Ok(exit),
-        _ => Err(CliError { exit, ..how_it_ended(&view) }),
+        _ => Err(CliError { exit, ..how_it_ended(&view, &session.address()) }),
     }
 }
 
 /// The error of a run that did not succeed.
-fn how_it_ended(run: &Run) -> CliError {
+fn how_it_ended(run: &Run, address: &str) -> CliError {
     let id = run.item.run_id;
     let state = run.item.state;
-    let journal = format!("`riverrun runs journal {id}` tells what happened");
+    let journal = format!("`riverrun runs journal {id}{address}` tells what happened");
     let message = match (&run.error, &run.item.waiting) {
         (Some(error), _) if error.message.is_empty() => format!("{id} {state} with {}", error.kind),
         (Some(error), _) => format!("{id} {state} with {}: {}", error.kind, error.message),
         (None, Some(waiting)) => format!("{id} is suspended for repair: {}", waiting.name),
         (None, None) => format!("{id} {state}"),
     };
+    let resume = format!("`riverrun runs resume {id}{address}`");
     let next = match state {
-        riverrun_kernel::State::Failed | riverrun_kernel::State::TimedOut => {
-            format!("{journal}; `riverrun runs resume {id}` tries the failed step again")
-        }
+        State::Failed | State::TimedOut => format!("{journal}; {resume} tries the failed step again"),
+        State::Suspended => format!("{journal}; when it is mended, {resume} goes on"),
         _ => journal,
     };
     CliError::failed(message, next)

@@ -142,7 +142,8 @@ pub fn open_store(data: &Path) -> Result<EmbeddedStore, NodeError> {
 /// A store's error as a command ends with it.
 pub fn store_error(error: StoreError) -> NodeError {
     match error {
-        StoreError::Locked(text) => NodeError::Locked(text),
+        // What to do about it is said by the command, which knows the way.
+        StoreError::Locked(text) => NodeError::Locked(text.split(": talk to").next().unwrap_or_default().to_owned()),
         StoreError::NewerVersion(text) => CliError::failed(
             text,
             "use that version of riverrun, or another directory with --data",

@@ -146,7 +146,7 @@ pub fn waiting(waiting: &WaitingView, now: Wall) -> String {
     let name = &waiting.name;
     let until = waiting.until.as_deref().and_then(time::parse);
     let (what, end) = match waiting.kind {
-        WaitKind::Timer => (format!("timer {name}"), "until"),
+        WaitKind::Timer => (format!("timer {name}"), "due"),
         WaitKind::Signal => (format!("signal `{name}`"), "at the latest"),
         WaitKind::Callback => (format!("callback of {name}"), "at the latest"),
         WaitKind::Child => (format!("run {name}"), "at the latest"),

@@ -30,9 +30,8 @@ pub async fn attach(printer: &Printer, args: RunsAttach) -> Result<Exit, CliErro
 async fn serve_and_follow(printer: &Printer, args: &RunsAttach, session: &Session) -> Result<Exit, CliError> {
     let id = parse_run(&args.run)?;
     let run = session.client.run(id).await?;
-    let go_on = format!("riverrun runs attach {id}{}", session.address());
     if run.item.state.is_closed() {
-        return finish(printer, Followed::Closed(Box::new(run)), id, &go_on);
+        return finish(printer, session, Followed::Closed(Box::new(run)), id, "");
     }
     let mut executor = match functions(args, session, &run.item.definition) {
         Some(folder) => Some(
@@ -47,7 +46,12 @@ async fn serve_and_follow(printer: &Printer, args: &RunsAttach, session: &Sessio
     if let Some(executor) = executor {
         executor.stop().await;
     }
-    finish(printer, done?, id, &go_on)
+    finish(printer, session, done?, id, &functions_option(args))
+}
+
+/// How to name the folder again, where it was named.
+fn functions_option(args: &RunsAttach) -> String {
+    args.functions.as_ref().map(|folder| format!(" --functions {}", folder.display())).unwrap_or_default()
 }
 
 /// The folder that was named, or the one that `run` used on this data directory.

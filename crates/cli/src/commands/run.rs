@@ -180,24 +180,22 @@ async fn check_functions(
         })
         .collect();
     let place = plan.functions.display();
-    let (what, how) = match plan.kind {
-        DefinitionKind::Flow => (
-            "the flow calls",
-            format!(
-                "add {place}/SERVICE/FUNCTION.py with handler(event, context), or mend the name in the flow"
-            ),
-        ),
-        DefinitionKind::Task => {
-            ("there is no task", format!("put @riverrun.task on the function in {place}"))
-        }
-    };
     let served = match served.is_empty() {
         true => "has none".to_owned(),
         false => format!("has {}", served.iter().cloned().collect::<Vec<_>>().join(", ")),
     };
-    let what = match plan.kind {
-        DefinitionKind::Flow => format!("{what} {}, which nobody serves; {place} {served}", lines.join(", ")),
-        DefinitionKind::Task => format!("{what} {}; {place} {served}", lines.join(", ")),
+    let missing = lines.join(", ");
+    let (what, how) = match plan.kind {
+        DefinitionKind::Flow => (
+            format!("the flow calls {missing}, which nobody serves; the folder {place} {served}"),
+            format!(
+                "add {place}/SERVICE/FUNCTION.py with handler(event, context), or mend the name in the flow"
+            ),
+        ),
+        DefinitionKind::Task => (
+            format!("there is no task {missing}; {place} {served}"),
+            format!("put @riverrun.task on the function in {place}, or mend the name"),
+        ),
     };
     Err(CliError::failed(what, how))
 }
@@ -219,7 +217,7 @@ async fn start_and_follow(
         true => Followed::Closed(Box::new(answer)),
         false => follow(printer, client, run, args.wait.wait).await?,
     };
-    finish(printer, followed, run, &go_on(args, plan, session, run))
+    finish(printer, session, followed, run, &functions_option(args, plan, session))
 }
 
 fn opening(plan: &Plan, answer: &RunAnswer) -> String {
@@ -233,13 +231,12 @@ fn opening(plan: &Plan, answer: &RunAnswer) -> String {
     }
 }
 
-/// The command that goes on with a run.
-fn go_on(args: &Run, plan: &Plan, session: &Session, run: RunId) -> String {
-    let functions = match (&args.functions, session.is_own()) {
+/// What `attach` has to be told to serve the functions again: on an own directory it knows their folder by itself.
+fn functions_option(args: &Run, plan: &Plan, session: &Session) -> String {
+    match (&args.functions, session.is_own()) {
         (Some(_), false) => format!(" --functions {}", plan.functions.display()),
         _ => String::new(),
-    };
-    format!("riverrun runs attach {run}{}{functions}", session.address())
+    }
 }
 
 fn start(args: &Run, plan: &Plan) -> Result<Start, CliError> {

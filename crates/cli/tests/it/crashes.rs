@@ -148,5 +148,5 @@ fn sigterm_drains_a_server_and_ends_it_with_zero() {
     assert!(done.stderr.contains("stops"), "{}", done.stderr);
     assert!(!house.data().join("server.json").exists());
     let shown = house.run(&["runs", "show", &run, "--json"]).expect(0).json();
-    assert_eq!(shown["state"], "queued", "{shown}");
+    assert_eq!(shown["waiting"]["kind"], "worker", "{shown}");
 }
