@@ -70,7 +70,5 @@ impl App {
 
 /// The namespace that a request names, or `default`.
 pub(crate) fn namespace(asked: Option<String>) -> String {
-    asked
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "default".to_owned())
+    asked.filter(|name| !name.is_empty()).unwrap_or_else(|| "default".to_owned())
 }

@@ -28,11 +28,7 @@ pub(crate) async fn deploy(State(app): State<Shared>, request: Request) -> Resul
         .deploy(&namespace, &deploy.name, &deploy.source)
         .await
         .map_err(|error| refuse(error, &deploy.name, &deploy.source))?;
-    let status = if deployed.created {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
+    let status = if deployed.created { StatusCode::CREATED } else { StatusCode::OK };
     let body = Deployed {
         definition: DefinitionView::brief(&deployed.definition),
         created: deployed.created,
@@ -64,9 +60,9 @@ async fn read_deploy(app: &Shared, request: Request) -> Result<Deploy, Refused> 
     }
     let (mut parts, body) = request.into_parts();
     let Params(query) = Params::<DeployQuery>::from_request_parts(&mut parts, app).await?;
-    let name = query
-        .name
-        .ok_or_else(|| Refused::invalid("name is missing: a YAML body needs it in the query, as in ?name=polling"))?;
+    let name = query.name.ok_or_else(|| {
+        Refused::invalid("name is missing: a YAML body needs it in the query, as in ?name=polling")
+    })?;
     let body = read_body(app, Request::from_parts(parts, body)).await?;
     let source = String::from_utf8(body.to_vec()).map_err(|error| {
         Refused::invalid(format!(
@@ -74,11 +70,7 @@ async fn read_deploy(app: &Shared, request: Request) -> Result<Deploy, Refused> 
             error.utf8_error().valid_up_to()
         ))
     })?;
-    Ok(Deploy {
-        name,
-        source,
-        namespace: query.namespace,
-    })
+    Ok(Deploy { name, source, namespace: query.namespace })
 }
 
 fn unknown(app: &App, namespace: &str, name: &str, version: Option<&str>) -> Refused {
@@ -107,14 +99,8 @@ fn refuse(error: DeployError, name: &str, source: &str) -> Refused {
             });
             let count = found.iter().filter(|found| found.is_error).count();
             let noun = if count == 1 { "mistake" } else { "mistakes" };
-            Refused::new(
-                Code::InvalidDefinition,
-                format!("`{name}` has {count} {noun}{first}"),
-            )
-            .with(
-                "diagnostics",
-                serde_json::to_value(shown).unwrap_or_default(),
-            )
+            Refused::new(Code::InvalidDefinition, format!("`{name}` has {count} {noun}{first}"))
+                .with("diagnostics", serde_json::to_value(shown).unwrap_or_default())
         }
     }
 }
@@ -124,11 +110,7 @@ fn show(found: &[Found], source: &str) -> Vec<Diagnostic> {
     found
         .iter()
         .map(|found| Diagnostic {
-            severity: if found.is_error {
-                Severity::Error
-            } else {
-                Severity::Warning
-            },
+            severity: if found.is_error { Severity::Error } else { Severity::Warning },
             line: found.line,
             column: found.column,
             message: found.message.clone(),
@@ -144,18 +126,13 @@ fn excerpt(lines: &[&str], found: &Found) -> String {
         return String::new();
     };
     let shown: String = text.chars().take(MAX_EXCERPT).collect();
-    let gutter = found.line.to_string();
     let before = found.column.saturating_sub(1);
-    if before > shown.chars().count() {
-        return format!("{gutter} | {shown}");
-    }
+    let rest = shown.chars().count().checked_sub(before);
+    let Some(rest) = rest else {
+        return format!("{} | {shown}", found.line);
+    };
     let width = found.span.1.saturating_sub(found.span.0);
-    let rest = shown.chars().count().saturating_sub(before);
     let mark = "^".repeat(width.clamp(1, rest.max(1)));
-    format!(
-        "{gutter} | {shown}\n{:gutter$} | {:before$}{mark}",
-        "",
-        "",
-        gutter = gutter.len()
-    )
+    let gutter = found.line.to_string().len();
+    format!("{} | {shown}\n{:gutter$} | {:before$}{mark}", found.line, "", "")
 }

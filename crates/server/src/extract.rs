@@ -69,13 +69,11 @@ pub(crate) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused>
             error.valid_up_to()
         )));
     }
-    check(body)
-        .and_then(|()| serde_json::from_slice(body))
-        .map_err(|error| {
-            Refused::invalid(format!("the body is not valid: {}", improve(&error.to_string())))
-                .with("line", error.line())
-                .with("column", error.column())
-        })
+    check(body).and_then(|()| serde_json::from_slice(body)).map_err(|error| {
+        Refused::invalid(format!("the body is not valid: {}", improve(&error.to_string())))
+            .with("line", error.line())
+            .with("column", error.column())
+    })
 }
 
 /// Adds "did you mean" to what serde says about an unknown name: it lists what it would have taken.
@@ -94,23 +92,18 @@ fn improve(message: &str) -> String {
 
 /// Whether the body says that it is of this media type, whatever its parameters.
 pub(crate) fn is_media_type(headers: &HeaderMap, wanted: &[&str]) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| {
-            let media = value.split(';').next().unwrap_or_default().trim();
-            wanted.iter().any(|wanted| media.eq_ignore_ascii_case(wanted))
-        })
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
+        let media = value.split(';').next().unwrap_or_default().trim();
+        wanted.iter().any(|wanted| media.eq_ignore_ascii_case(wanted))
+    })
 }
 
 /// Reads a body within the limits of size and time.
 pub(crate) async fn read_body(app: &App, request: Request) -> Result<Bytes, Refused> {
     let limits = &app.config.limits;
     let (parts, body) = request.into_parts();
-    let announced = parts
-        .headers
-        .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let announced =
+        parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if let Some(length) = announced.filter(|length| *length > limits.max_body as u64) {
         // A client that asked first will not send the body at all.
         if parts.headers.get(EXPECT) != Some(&HeaderValue::from_static("100-continue")) {

@@ -34,9 +34,7 @@ pub(crate) async fn guard(State(app): State<Shared>, request: Request, next: Nex
     };
     let headers = response.headers_mut();
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    headers
-        .entry("cache-control")
-        .or_insert(HeaderValue::from_static("no-store"));
+    headers.entry("cache-control").or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
@@ -44,10 +42,7 @@ fn check_host(app: &App, request: &Request) -> Result<(), Refused> {
     if !app.loopback {
         return Ok(());
     }
-    let header = request
-        .headers()
-        .get(HOST)
-        .and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let header = request.headers().get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
     let known = |authority: &Authority| is_own_name(app, authority.host());
     let by_header = header.as_ref().is_some_and(known);
     let by_uri = request.uri().authority().is_none_or(known);
@@ -65,11 +60,7 @@ fn is_own_name(app: &App, host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
         || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        || app
-            .config
-            .allowed_hosts
-            .iter()
-            .any(|name| name.eq_ignore_ascii_case(host))
+        || app.config.allowed_hosts.iter().any(|name| name.eq_ignore_ascii_case(host))
 }
 
 fn check_origin(app: &App, headers: &HeaderMap) -> Result<(), Refused> {
@@ -109,39 +100,29 @@ fn check_token(app: &App, request: &Request) -> Result<(), Refused> {
         ));
     };
     // Every token is looked at, and digests are compared, so that the time says nothing about any of them.
-    let matches = app
-        .config
-        .tokens
-        .iter()
-        .fold(0, |found, token| found | u8::from(is_same(token, given)));
+    let matches = app.config.tokens.iter().fold(0, |found, token| found | u8::from(is_same(token, given)));
     if matches == 0 {
-        return Err(Refused::new(
-            Code::Unauthorized,
-            "the access token is not one of this server's",
-        ));
+        return Err(Refused::new(Code::Unauthorized, "the access token is not one of this server's"));
     }
     Ok(())
 }
 
 /// Paths that need no token: health for the machine that watches, the pages on errors, and callbacks, which carry their own right.
 fn is_open(path: &str) -> bool {
-    matches!(path, "/healthz" | "/readyz") || path.starts_with("/errors/") || path.starts_with("/v1/callbacks/")
+    matches!(path, "/healthz" | "/readyz")
+        || path.starts_with("/errors/")
+        || path.starts_with("/v1/callbacks/")
 }
 
 fn is_same(a: &str, b: &str) -> bool {
     let (a, b) = (Sha256::digest(a), Sha256::digest(b));
-    a.iter()
-        .zip(b.iter())
-        .fold(0, |difference, (a, b)| difference | (a ^ b))
-        == 0
+    a.iter().zip(b.iter()).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 fn check_body_type(request: &Request) -> Result<(), Refused> {
     let headers = request.headers();
     let has_body = headers.contains_key(TRANSFER_ENCODING)
-        || headers
-            .get(CONTENT_LENGTH)
-            .is_some_and(|length| length != HeaderValue::from_static("0"));
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length != HeaderValue::from_static("0"));
     let yaml_too = request.uri().path() == "/v1/definitions";
     if !has_body
         || is_media_type(headers, &["application/json"])
@@ -154,8 +135,5 @@ fn check_body_type(request: &Request) -> Result<(), Refused> {
     } else {
         "`content-type: application/json`"
     };
-    Err(Refused::new(
-        Code::UnsupportedMediaType,
-        format!("a body must be sent with {wanted}"),
-    ))
+    Err(Refused::new(Code::UnsupportedMediaType, format!("a body must be sent with {wanted}")))
 }

@@ -72,17 +72,9 @@ pub(crate) fn is_shown(row: &JournalRow) -> bool {
 /// Brings an entry into the form in which it is answered.
 pub(crate) fn line(row: &JournalRow) -> Result<Line, Refused> {
     let fields = fields(&row.entry).map_err(|error| {
-        Refused::new(
-            Code::Internal,
-            format!("entry {} of {} cannot be shown: {error}", row.seq, row.run),
-        )
+        Refused::new(Code::Internal, format!("entry {} of {} cannot be shown: {error}", row.seq, row.run))
     })?;
-    Ok(Line {
-        seq: row.seq,
-        at: time(row.at),
-        kind: row.entry.name(),
-        fields,
-    })
+    Ok(Line { seq: row.seq, at: time(row.at), kind: row.entry.name(), fields })
 }
 
 /// The entry's own fields. An entry is written as `"Name"` or `{"Name": {…}}`.

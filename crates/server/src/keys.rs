@@ -45,21 +45,11 @@ async fn one(app: &Shared, query: KeyQuery, continue_id: String) -> Result<Respo
 async fn list(app: &Shared, query: KeyQuery) -> Result<Response, Refused> {
     let limit = page_size(query.limit)?;
     let after = query.cursor.as_deref().map(parse_key_cursor).transpose()?;
-    let filter = KeyFilter {
-        namespace: namespace(query.namespace),
-        definition: query.definition,
-    };
+    let filter = KeyFilter { namespace: namespace(query.namespace), definition: query.definition };
     let page = app.engine.keys(filter, after, limit).await?;
-    let next_cursor = page
-        .last()
-        .filter(|_| page.len() == limit)
-        .map(|key| key_cursor(&key.id));
+    let next_cursor = page.last().filter(|_| page.len() == limit).map(|key| key_cursor(&key.id));
     let moment = now();
-    let items = page
-        .iter()
-        .filter(|key| !key.is_expired(moment))
-        .map(KeyView::from)
-        .collect();
+    let items = page.iter().filter(|key| !key.is_expired(moment)).map(KeyView::from).collect();
     Ok(Answer(Keys { items, next_cursor }).into_response())
 }
 
@@ -68,12 +58,7 @@ pub(crate) async fn delete(
     State(app): State<Shared>,
     Params(query): Params<DeleteKeyQuery>,
 ) -> Result<StatusCode, Refused> {
-    let id = key_id(
-        query.namespace,
-        query.definition,
-        query.version,
-        query.continue_id,
-    );
+    let id = key_id(query.namespace, query.definition, query.version, query.continue_id);
     app.engine.delete_key(id, query.cancel).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -47,23 +47,14 @@ impl Piece {
 impl LogBook {
     /// An empty book with these limits, in bytes.
     pub fn new(max_run: usize, max_total: usize) -> Self {
-        LogBook {
-            max_run,
-            max_total,
-            book: Mutex::default(),
-        }
+        LogBook { max_run, max_total, book: Mutex::default() }
     }
 
     /// Adds a piece; what is too much goes from the front.
     pub fn write(&self, at: Wall, attempt: AttemptId, stream: String, text: String) {
         let mut guard = self.lock();
         let book = &mut *guard;
-        let piece = Piece {
-            at,
-            attempt,
-            stream,
-            text,
-        };
+        let piece = Piece { at, attempt, stream, text };
         if !book.runs.contains_key(&attempt.run) {
             book.order.push_back(attempt.run);
         }

@@ -67,7 +67,11 @@ impl Counters {
         }
         for (name, help, gauge) in [
             ("riverrun_http_connections", "Open connections", &self.connections),
-            ("riverrun_http_requests_open", "Requests not yet answered, long polls among them", &self.requests),
+            (
+                "riverrun_http_requests_open",
+                "Requests not yet answered, long polls among them",
+                &self.requests,
+            ),
             ("riverrun_worker_connections", "Connected workers", &self.workers),
         ] {
             head(text, name, help, false);
@@ -107,10 +111,9 @@ pub(crate) async fn readyz(State(app): State<Shared>) -> Result<&'static str, Re
     }
     match app.engine.health() {
         Health::Serving => Ok("ready\n"),
-        Health::ReadOnly(why) => Err(Refused::new(
-            Code::Unavailable,
-            format!("only reads are served: {why}"),
-        )),
+        Health::ReadOnly(why) => {
+            Err(Refused::new(Code::Unavailable, format!("only reads are served: {why}")))
+        }
         Health::Stopping => Err(Refused::new(Code::Stopping, "the server is stopping")),
         Health::Broken(why) => Err(Refused::new(Code::Unavailable, format!("the storage is broken: {why}"))),
     }

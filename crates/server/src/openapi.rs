@@ -32,9 +32,7 @@ pub fn document() -> Value {
     let problem = schemas.subschema_for::<Problem>();
     let mut paths = Map::new();
     for route in routes() {
-        let item = paths
-            .entry(route.path)
-            .or_insert_with(|| Value::Object(Map::new()));
+        let item = paths.entry(route.path).or_insert_with(|| Value::Object(Map::new()));
         item[route.method.as_str().to_lowercase()] = operation(&route, &mut schemas);
     }
     json!({
@@ -76,9 +74,7 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
 fn operation_id(route: &Route) -> String {
     let path = route.path.trim_start_matches("/v1").replace(['/', '{', '}', '.'], "_");
     let words: Vec<&str> = path.split('_').filter(|word| !word.is_empty()).collect();
-    format!("{}_{}", route.method.as_str().to_lowercase(), words.join("_"))
-        .trim_end_matches('_')
-        .to_owned()
+    format!("{}_{}", route.method.as_str().to_lowercase(), words.join("_")).trim_end_matches('_').to_owned()
 }
 
 fn parameters(route: &Route, schemas: &mut SchemaGenerator) -> Vec<Value> {
@@ -89,7 +85,9 @@ fn parameters(route: &Route, schemas: &mut SchemaGenerator) -> Vec<Value> {
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
         .collect();
     for (name, meaning) in route.headers {
-        parameters.push(json!({ "name": name, "in": "header", "description": meaning, "schema": { "type": "string" } }));
+        parameters.push(
+            json!({ "name": name, "in": "header", "description": meaning, "schema": { "type": "string" } }),
+        );
     }
     let query = route.query.map(|query| query(schemas).to_value());
     let required = |name: &str| {
@@ -124,12 +122,8 @@ fn responses(route: &Route, schemas: &mut SchemaGenerator) -> Map<String, Value>
     }
     for code in route.errors {
         let status = code.status().to_string();
-        let others: Vec<Code> = route
-            .errors
-            .iter()
-            .copied()
-            .filter(|other| other.status() == code.status())
-            .collect();
+        let others: Vec<Code> =
+            route.errors.iter().copied().filter(|other| other.status() == code.status()).collect();
         responses.insert(
             status,
             json!({
@@ -143,9 +137,7 @@ fn responses(route: &Route, schemas: &mut SchemaGenerator) -> Map<String, Value>
 }
 
 fn list(codes: &[Code]) -> String {
-    let texts: Vec<String> = codes
-        .iter()
-        .map(|code| format!("`{code}`: {}", code.title().to_lowercase()))
-        .collect();
+    let texts: Vec<String> =
+        codes.iter().map(|code| format!("`{code}`: {}", code.title().to_lowercase())).collect();
     texts.join("; ")
 }

@@ -23,9 +23,6 @@ pub(crate) async fn error(Path(code): Path<String>) -> Result<Response, Refused>
     let code = code.trim_end_matches(".md");
     match page(code) {
         Some(text) => Ok(([(CONTENT_TYPE, "text/markdown; charset=utf-8")], text).into_response()),
-        None => Err(Refused::new(
-            Code::NotFound,
-            format!("there is no error code `{code}`"),
-        )),
+        None => Err(Refused::new(Code::NotFound, format!("there is no error code `{code}`"))),
     }
 }

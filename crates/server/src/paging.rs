@@ -38,10 +38,7 @@ pub(crate) fn run_cursor(cursor: Cursor) -> String {
 pub(crate) fn parse_run_cursor(text: &str) -> Result<Cursor, Refused> {
     let parse = || {
         let (created, id) = text.strip_prefix('r')?.split_once('.')?;
-        Some(Cursor {
-            created: Wall(i64::from_str_radix(created, 16).ok()?),
-            id: id.parse::<RunId>().ok()?,
-        })
+        Some(Cursor { created: Wall(i64::from_str_radix(created, 16).ok()?), id: id.parse::<RunId>().ok()? })
     };
     parse().ok_or_else(bad_cursor)
 }

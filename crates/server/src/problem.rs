@@ -39,14 +39,10 @@ impl IntoResponse for Refused {
         // A map of strings and numbers always serialises; should it not, the status still says what happened.
         let body = serde_json::to_vec(&self.0).unwrap_or_default();
         let mut response = Response::new(axum::body::Body::from(body));
-        let status =
-            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -98,12 +94,10 @@ fn from_refusal(refusal: &Refusal, text: String) -> Refused {
         Refusal::UnknownRun(run) | Refusal::RunIdTaken(run) | Refusal::RunClosed(run) => {
             refused.with("run_id", run.to_string())
         }
-        Refusal::WrongState { run, state, .. } | Refusal::KeyRejected { run, state, .. } => refused
-            .with("run_id", run.to_string())
-            .with("state", state.as_str()),
-        Refusal::KeyMismatch {
-            run, stored, given, ..
-        } => refused
+        Refusal::WrongState { run, state, .. } | Refusal::KeyRejected { run, state, .. } => {
+            refused.with("run_id", run.to_string()).with("state", state.as_str())
+        }
+        Refusal::KeyMismatch { run, stored, given, .. } => refused
             .with("run_id", run.to_string())
             .with("stored_fingerprint", stored.to_string())
             .with("given_fingerprint", given.to_string()),

@@ -12,7 +12,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::app::{App, Shared};
 use crate::problem::Refused;
-use crate::{callbacks, definitions, events, guard, journal, keys, metrics, openapi, pages, runs, socket, start, workers};
+use crate::{
+    callbacks, definitions, events, guard, journal, keys, metrics, openapi, pages, runs, socket, start,
+    workers,
+};
 
 /// Makes a type's schema.
 pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -67,7 +70,11 @@ impl Route {
         Route::new(Method::GET, MethodFilter::GET, path, summary, handler)
     }
 
-    fn post<H: Handler<T, Shared>, T: 'static>(path: &'static str, summary: &'static str, handler: H) -> Self {
+    fn post<H: Handler<T, Shared>, T: 'static>(
+        path: &'static str,
+        summary: &'static str,
+        handler: H,
+    ) -> Self {
         Route::new(Method::POST, MethodFilter::POST, path, summary, handler)
     }
 
@@ -75,7 +82,11 @@ impl Route {
         Route::new(Method::PUT, MethodFilter::PUT, path, summary, handler)
     }
 
-    fn delete<H: Handler<T, Shared>, T: 'static>(path: &'static str, summary: &'static str, handler: H) -> Self {
+    fn delete<H: Handler<T, Shared>, T: 'static>(
+        path: &'static str,
+        summary: &'static str,
+        handler: H,
+    ) -> Self {
         Route::new(Method::DELETE, MethodFilter::DELETE, path, summary, handler)
     }
 
@@ -95,8 +106,7 @@ impl Route {
     }
 
     fn answers<T: JsonSchema>(mut self, status: u16, meaning: &'static str) -> Self {
-        self.answers
-            .push((status, meaning, JSON, Some(|generator| generator.subschema_for::<T>())));
+        self.answers.push((status, meaning, JSON, Some(|generator| generator.subschema_for::<T>())));
         self
     }
 
@@ -128,9 +138,15 @@ fn run_routes() -> Vec<Route> {
     use Code::*;
     vec![
         Route::post("/v1/runs", "Start a run, or find the one that its key or id stands for", start::start)
-            .headers(&[("Idempotency-Key", "The same as `continue_id`, with `on_failure: return` unless given")])
+            .headers(&[(
+                "Idempotency-Key",
+                "The same as `continue_id`, with `on_failure: return` unless given",
+            )])
             .body::<wire::Start>()
-            .answers::<wire::Run>(200, "The result: stored (`reused`), or waited for with `wait`, also where the run failed")
+            .answers::<wire::Run>(
+                200,
+                "The result: stored (`reused`), or waited for with `wait`, also where the run failed",
+            )
             .answers::<wire::Run>(201, "A new run")
             .answers::<wire::Run>(202, "A run that was in flight, or was reopened")
             .errors(&[
@@ -157,11 +173,15 @@ fn run_routes() -> Vec<Route> {
             .query::<wire::JournalQuery>()
             .answers::<wire::JournalView>(200, "The entries")
             .errors(&[UnknownRun, OverLimit]),
-        Route::get("/v1/runs/{run}/events", "Follow a run's journal: an `entry` event for each entry, then `end`", events::events)
-            .query::<wire::JournalQuery>()
-            .headers(&[("Last-Event-ID", "The id of the last event that came: go on behind it")])
-            .answers_text(200, "The events", "text/event-stream")
-            .errors(&[UnknownRun]),
+        Route::get(
+            "/v1/runs/{run}/events",
+            "Follow a run's journal: an `entry` event for each entry, then `end`",
+            events::events,
+        )
+        .query::<wire::JournalQuery>()
+        .headers(&[("Last-Event-ID", "The id of the last event that came: go on behind it")])
+        .answers_text(200, "The events", "text/event-stream")
+        .errors(&[UnknownRun]),
         Route::get(
             "/v1/runs/{run}/logs",
             "Read what a run's attempts printed; kept in memory within bounds, not durable",
@@ -213,15 +233,22 @@ fn steering_routes() -> Vec<Route> {
 fn other_routes() -> Vec<Route> {
     use Code::*;
     vec![
-        Route::post("/v1/definitions", "Check and keep a flow; a YAML body (`text/yaml`) takes its name from the query", definitions::deploy)
-            .query::<wire::DeployQuery>()
-            .body::<wire::Deploy>()
-            .answers::<wire::Deployed>(200, "This version was there before")
-            .answers::<wire::Deployed>(201, "A new version")
-            .errors(&[InvalidDefinition]),
+        Route::post(
+            "/v1/definitions",
+            "Check and keep a flow; a YAML body (`text/yaml`) takes its name from the query",
+            definitions::deploy,
+        )
+        .query::<wire::DeployQuery>()
+        .body::<wire::Deploy>()
+        .answers::<wire::Deployed>(200, "This version was there before")
+        .answers::<wire::Deployed>(201, "A new version")
+        .errors(&[InvalidDefinition]),
         Route::get("/v1/definitions", "List definitions, or read one by `name`", definitions::read)
             .query::<wire::DefinitionQuery>()
-            .answers::<Either<wire::Definitions, wire::DefinitionView>>(200, "The list, or with `name` the definition")
+            .answers::<Either<wire::Definitions, wire::DefinitionView>>(
+                200,
+                "The list, or with `name` the definition",
+            )
             .errors(&[UnknownDefinition]),
         Route::get("/v1/keys", "List keys, or show one by `definition` and `continue_id`", keys::read)
             .query::<wire::KeyQuery>()
@@ -231,20 +258,28 @@ fn other_routes() -> Vec<Route> {
             .query::<wire::DeleteKeyQuery>()
             .done()
             .errors(&[UnknownKey, KeyInFlight]),
-        Route::get("/v1/workers", "List connected workers", workers::workers).answers::<wire::Workers>(200, "The workers"),
+        Route::get("/v1/workers", "List connected workers", workers::workers)
+            .answers::<wire::Workers>(200, "The workers"),
         Route::get("/v1/queues", "List what waits for workers, and what no worker takes", workers::queues)
             .answers::<wire::Queues>(200, "The queues"),
-        Route::get("/v1/worker", "Connect a worker: `Upgrade: riverrun-worker/1`, see docs/worker-protocol.md", socket::upgrade)
-            .answers_text(101, "The connection speaks the worker protocol from here", "")
-            .errors(&[UpgradeRequired]),
+        Route::get(
+            "/v1/worker",
+            "Connect a worker: `Upgrade: riverrun-worker/1`, see docs/worker-protocol.md",
+            socket::upgrade,
+        )
+        .answers_text(101, "The connection speaks the worker protocol from here", "")
+        .errors(&[UpgradeRequired]),
         Route::get("/healthz", "Whether the process is worth keeping", metrics::healthz)
             .answers_text(200, "It is", "text/plain")
             .errors(&[Unavailable]),
         Route::get("/readyz", "Whether the server takes work", metrics::readyz)
             .answers_text(200, "It does", "text/plain")
             .errors(&[Unavailable, Stopping]),
-        Route::get("/metrics", "Counters and gauges for Prometheus", metrics::metrics)
-            .answers_text(200, "The metrics", "text/plain"),
+        Route::get("/metrics", "Counters and gauges for Prometheus", metrics::metrics).answers_text(
+            200,
+            "The metrics",
+            "text/plain",
+        ),
         Route::get("/openapi.json", "This document", openapi::serve).answers_text(200, "The document", JSON),
         Route::get("/errors/{code}", "A page on an error code", pages::error)
             .answers_text(200, "The page", "text/markdown")
@@ -280,21 +315,14 @@ pub(crate) fn router(app: Shared) -> Router {
 async fn unknown_path(request: Request) -> Refused {
     Refused::new(
         Code::NotFound,
-        format!(
-            "there is nothing at {}: the paths are in /openapi.json",
-            request.uri().path()
-        ),
+        format!("there is nothing at {}: the paths are in /openapi.json", request.uri().path()),
     )
 }
 
 async fn wrong_method(request: Request) -> Refused {
     Refused::new(
         Code::MethodNotAllowed,
-        format!(
-            "{} does not take {}: see /openapi.json",
-            request.uri().path(),
-            request.method()
-        ),
+        format!("{} does not take {}: see /openapi.json", request.uri().path(), request.method()),
     )
 }
 

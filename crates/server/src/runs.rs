@@ -53,10 +53,7 @@ pub(crate) async fn count(
     Params(query): Params<ListQuery>,
 ) -> Result<Answer<CountAnswer>, Refused> {
     let count = app.engine.count(filter(query)?, MAX_COUNT).await?;
-    Ok(Answer(CountAnswer {
-        count: count.count,
-        capped: count.capped,
-    }))
+    Ok(Answer(CountAnswer { count: count.count, capped: count.capped }))
 }
 
 /// `POST /v1/runs/{run}/cancel`
@@ -140,11 +137,7 @@ fn filter(query: ListQuery) -> Result<RunFilter, Refused> {
             .map(read_state)
             .collect::<Result<_, _>>()?,
         waiting: query.waiting,
-        labels: query
-            .label
-            .iter()
-            .map(|label| read_label(label))
-            .collect::<Result<_, _>>()?,
+        labels: query.label.iter().map(|label| read_label(label)).collect::<Result<_, _>>()?,
         continue_id: query.continue_id,
         parent: query.parent,
         created_from: date("created_from", query.created_from)?,
@@ -160,17 +153,14 @@ fn read_state(text: &str) -> Result<RunState, Refused> {
     }
     let hint = nearest(text, names()).map_or_else(String::new, |near| format!(" Did you mean `{near}`?"));
     let all: Vec<_> = names().collect();
-    Err(Refused::invalid(format!(
-        "there is no state `{text}`.{hint} States are {}",
-        all.join(", ")
-    )))
+    Err(Refused::invalid(format!("there is no state `{text}`.{hint} States are {}", all.join(", "))))
 }
 
 fn read_label(text: &str) -> Result<(String, String), Refused> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(Refused::invalid(format!(
-            "label is `{text}`: expected name=value, as in label=team=billing"
-        ))),
+        _ => {
+            Err(Refused::invalid(format!("label is `{text}`: expected name=value, as in label=team=billing")))
+        }
     }
 }

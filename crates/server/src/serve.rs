@@ -107,10 +107,7 @@ impl Connections {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
-            .serve_connection(
-                TokioIo::new(Stalling::new(stream, limits.write_timeout)),
-                self.service.clone(),
-            )
+            .serve_connection(TokioIo::new(Stalling::new(stream, limits.write_timeout)), self.service.clone())
             .with_upgrades();
         let (app, cut) = (self.app.clone(), self.cut.clone());
         self.app.tasks.spawn(async move {

@@ -24,7 +24,9 @@ pub(crate) async fn upgrade(State(app): State<Shared>, mut request: Request) -> 
     if !wants_upgrade(request.headers()) {
         return Err(Refused::new(
             Code::UpgradeRequired,
-            format!("workers connect here: send `Connection: upgrade` and `Upgrade: {NAME}`, or run `riverrun worker`"),
+            format!(
+                "workers connect here: send `Connection: upgrade` and `Upgrade: {NAME}`, or run `riverrun worker`"
+            ),
         ));
     }
     let place = app.workers.clone().try_acquire_owned().map_err(|_| {
@@ -43,10 +45,8 @@ pub(crate) async fn upgrade(State(app): State<Shared>, mut request: Request) -> 
             Err(error) => tracing::debug!(%error, "a worker went away before its connection was upgraded"),
         }
     });
-    let headers = [
-        (CONNECTION, HeaderValue::from_static("upgrade")),
-        (UPGRADE, HeaderValue::from_static(NAME)),
-    ];
+    let headers =
+        [(CONNECTION, HeaderValue::from_static("upgrade")), (UPGRADE, HeaderValue::from_static(NAME))];
     Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
 }
 

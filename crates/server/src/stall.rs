@@ -20,19 +20,10 @@ pub(crate) struct Stalling {
 impl Stalling {
     /// Watches `stream`.
     pub fn new(stream: TcpStream, limit: Duration) -> Self {
-        Stalling {
-            stream,
-            limit,
-            sleep: Box::pin(sleep(limit)),
-            waiting: false,
-        }
+        Stalling { stream, limit, sleep: Box::pin(sleep(limit)), waiting: false }
     }
 
-    fn judge<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
+    fn judge<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.waiting = false;
             return written;
@@ -41,10 +32,7 @@ impl Stalling {
             self.waiting = true;
             self.sleep.as_mut().reset(Instant::now() + self.limit);
         }
-        self.sleep
-            .as_mut()
-            .poll(context)
-            .map(|()| Err(io::Error::from(io::ErrorKind::TimedOut)))
+        self.sleep.as_mut().poll(context).map(|()| Err(io::Error::from(io::ErrorKind::TimedOut)))
     }
 }
 

@@ -51,10 +51,7 @@ pub(crate) async fn call(
         input: body.params.unwrap_or_else(Json::empty_object),
         run: None,
         key: None,
-        options: RunOptions {
-            task: Some(TaskOptions::default()),
-            ..RunOptions::default()
-        },
+        options: RunOptions { task: Some(TaskOptions::default()), ..RunOptions::default() },
     };
     let started = app.engine.start(start).await?;
     let view = app.wait(started.run, wait).await?;
@@ -191,18 +188,13 @@ fn header_key(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
     let text = std::str::from_utf8(value.as_bytes())
         .map_err(|_| Refused::invalid("the Idempotency-Key header is not UTF-8"))?
         .trim();
-    let text = text
-        .strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"'))
-        .unwrap_or(text);
+    let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
 fn read_options(body: &wire::Start, is_task: bool) -> Result<RunOptions, Refused> {
     if body.delay.is_some() && body.run_at.is_some() {
-        return Err(Refused::invalid(
-            "delay and run_at exclude each other: both say when the run begins",
-        ));
+        return Err(Refused::invalid("delay and run_at exclude each other: both say when the run begins"));
     }
     let ms = |duration: Option<wire::Duration>| duration.map(|duration| duration.ms);
     let mut options = RunOptions {
@@ -238,9 +230,7 @@ fn read_options(body: &wire::Start, is_task: bool) -> Result<RunOptions, Refused
 fn read_task(body: &wire::Start) -> Result<TaskOptions, Refused> {
     let priority = body.priority.unwrap_or(0);
     if priority > 9 {
-        return Err(Refused::invalid(format!(
-            "priority is {priority}: it goes from 0 to 9, higher first"
-        )));
+        return Err(Refused::invalid(format!("priority is {priority}: it goes from 0 to 9, higher first")));
     }
     Ok(TaskOptions {
         queue: body.queue.clone().unwrap_or_default(),
@@ -254,11 +244,9 @@ fn read_task(body: &wire::Start) -> Result<TaskOptions, Refused> {
 
 /// Reads a date.
 pub(crate) fn read_date(name: &str, text: &str) -> Result<Wall, Refused> {
-    text.parse::<jiff::Timestamp>()
-        .map(|stamp| Wall(stamp.as_millisecond()))
-        .map_err(|_| {
-            Refused::invalid(format!(
-                "{name} is `{text}`: expected a date with a time zone, such as 2026-11-21T09:30:00Z (RFC 3339)"
-            ))
-        })
+    text.parse::<jiff::Timestamp>().map(|stamp| Wall(stamp.as_millisecond())).map_err(|_| {
+        Refused::invalid(format!(
+            "{name} is `{text}`: expected a date with a time zone, such as 2026-11-21T09:30:00Z (RFC 3339)"
+        ))
+    })
 }

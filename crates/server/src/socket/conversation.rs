@@ -75,10 +75,7 @@ async fn say(frames_out: &Sender<BytesMut>, messages: &[ToWorker]) {
 }
 
 fn error(code: &str, message: impl Into<String>) -> ToWorker {
-    ToWorker::Error {
-        code: code.to_owned(),
-        message: message.into(),
-    }
+    ToWorker::Error { code: code.to_owned(), message: message.into() }
 }
 
 /// Reads the `hello` and connects the worker to the engine.
@@ -117,22 +114,15 @@ fn hello(messages: Vec<FromWorker>) -> Result<(WorkerSpec, Vec<(AttemptId, Token
     let (Some(first), None) = (messages.next(), messages.next()) else {
         return Err(error("no_hello", "the first frame must be a hello, alone"));
     };
-    let FromWorker::Hello {
-        protocol,
-        name,
-        namespace,
-        queues,
-        functions,
-        slots,
-        attempts,
-    } = first
-    else {
+    let FromWorker::Hello { protocol, name, namespace, queues, functions, slots, attempts } = first else {
         return Err(error("no_hello", "the first message must be a hello"));
     };
     if protocol != PROTOCOL {
         return Err(error(
             "protocol",
-            format!("this server speaks protocol {PROTOCOL}, the worker {protocol}: use the same release on both sides"),
+            format!(
+                "this server speaks protocol {PROTOCOL}, the worker {protocol}: use the same release on both sides"
+            ),
         ));
     }
     let spec = WorkerSpec {
@@ -142,10 +132,7 @@ fn hello(messages: Vec<FromWorker>) -> Result<(WorkerSpec, Vec<(AttemptId, Token
         functions: functions.into_iter().map(|function| function.name).collect(),
         slots,
     };
-    let claims = attempts
-        .into_iter()
-        .map(|Claim { attempt, token }| (attempt, token))
-        .collect();
+    let claims = attempts.into_iter().map(|Claim { attempt, token }| (attempt, token)).collect();
     Ok((spec, claims))
 }
 
@@ -258,8 +245,11 @@ impl Conversation<'_> {
                     let report = match check(output.get().as_bytes()) {
                         Ok(()) => Report::Succeeded(output),
                         Err(error) => Report::Failed(
-                            Failure::new("InvalidOutput", format!("the return value is not plain JSON: {error}"))
-                                .not_retryable(),
+                            Failure::new(
+                                "InvalidOutput",
+                                format!("the return value is not plain JSON: {error}"),
+                            )
+                            .not_retryable(),
                         ),
                     };
                     self.report(seq, attempt, token, report)
@@ -272,7 +262,9 @@ impl Conversation<'_> {
                 FromWorker::Lost { seq, attempt, token, reason } => {
                     self.report(seq, attempt, token, Report::Lost(reason))
                 }
-                FromWorker::Stopped { seq, attempt, token } => self.report(seq, attempt, token, Report::Stopped),
+                FromWorker::Stopped { seq, attempt, token } => {
+                    self.report(seq, attempt, token, Report::Stopped)
+                }
                 FromWorker::Log { attempt, stream, text } => {
                     if self.known.contains(&attempt) {
                         self.app.logs.write(now(), attempt, stream, text);
@@ -320,18 +312,15 @@ impl Conversation<'_> {
         None
     }
 
-    fn hand_in(&self, seq: u64, attempt: AttemptId, token: Token, report: Report) -> BoxFuture<'static, Outcome> {
+    fn hand_in(
+        &self,
+        seq: u64,
+        attempt: AttemptId,
+        token: Token,
+        report: Report,
+    ) -> BoxFuture<'static, Outcome> {
         let handed = self.link.report(attempt, token, report.clone());
-        async move {
-            Outcome {
-                seq,
-                attempt,
-                token,
-                report,
-                result: handed.await.map(|_| ()),
-            }
-        }
-        .boxed()
+        async move { Outcome { seq, attempt, token, report, result: handed.await.map(|_| ()) } }.boxed()
     }
 
     /// Acknowledges what has become durable or was refused, up to the first report that has not.

@@ -28,11 +28,7 @@ pub(super) struct Frames<R> {
 impl<R: AsyncRead + Unpin> Frames<R> {
     /// Reads frames of at most `limit` bytes.
     pub fn new(stream: R, limit: usize) -> Self {
-        Frames {
-            stream,
-            buffer: BytesMut::with_capacity(16 << 10),
-            limit,
-        }
+        Frames { stream, buffer: BytesMut::with_capacity(16 << 10), limit }
     }
 
     /// The next frame. Cancel-safe: what was read so far is kept.

@@ -75,7 +75,8 @@ async fn an_event_stream_follows_a_run_to_its_end_and_resumes_behind_the_last_ev
     let offer = worker.offer().await;
     let path = format!("/v1/runs/{run}/events");
     let (all, _) = tokio::join!(events(&server, &path, None), worker.done(&offer, json!({})));
-    let names: Vec<&str> = all.iter().map(|(event, _, data)| data["type"].as_str().unwrap_or(event)).collect();
+    let names: Vec<&str> =
+        all.iter().map(|(event, _, data)| data["type"].as_str().unwrap_or(event)).collect();
     assert_eq!(names.first(), Some(&"RunCreated"));
     assert_eq!(names[names.len() - 2..], ["RunSucceeded", "end"]);
     assert_eq!(all.last().unwrap().2["state"], "succeeded");
@@ -120,6 +121,7 @@ async fn output_of_attempts_is_kept_within_bounds_and_only_from_who_has_them() {
     logs.is(200);
     assert_eq!(logs.body["durable"], false);
     assert_eq!(logs.body["dropped_bytes"], 906, "{}", logs.text);
-    let texts: Vec<&str> = logs.body["items"].as_array().unwrap().iter().map(|line| line["text"].as_str().unwrap()).collect();
+    let texts: Vec<&str> =
+        logs.body["items"].as_array().unwrap().iter().map(|line| line["text"].as_str().unwrap()).collect();
     assert_eq!(texts, ["last"]);
 }

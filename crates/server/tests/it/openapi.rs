@@ -14,7 +14,10 @@ fn the_document_is_the_one_that_is_checked_in() {
         std::fs::write(path, &text).unwrap();
     }
     let kept = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(kept == text, "docs/openapi.json is not what the types say: run with RIVERRUN_UPDATE=1 and look at the change");
+    assert!(
+        kept == text,
+        "docs/openapi.json is not what the types say: run with RIVERRUN_UPDATE=1 and look at the change"
+    );
 }
 
 #[test]

@@ -58,15 +58,21 @@ async fn a_token_is_wanted_wherever_one_is_set() {
 async fn a_rebound_name_is_refused_on_the_loopback() {
     let server = Server::new().await;
     for host in ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example", ""] {
-        let text = server.raw(format!("GET /v1/runs HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes()).await;
+        let text = server
+            .raw(format!("GET /v1/runs HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes())
+            .await;
         assert!(text.starts_with("HTTP/1.1 403"), "{host}: {text}");
         assert!(text.contains("host_not_allowed"), "{host}: {text}");
     }
     for host in ["localhost", "LOCALHOST:99", "127.0.0.1", "127.9.9.9:1", "[::1]:7733"] {
-        let text = server.raw(format!("GET /v1/runs HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes()).await;
+        let text = server
+            .raw(format!("GET /v1/runs HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes())
+            .await;
         assert!(text.starts_with("HTTP/1.1 200"), "{host}: {text}");
     }
-    let absolute = server.raw(b"GET http://evil.example/v1/runs HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
+    let absolute = server
+        .raw(b"GET http://evil.example/v1/runs HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .await;
     assert!(absolute.starts_with("HTTP/1.1 403"), "{absolute}");
     let none = server.raw(b"GET /v1/runs HTTP/1.0\r\n\r\n").await;
     assert!(none.contains("host_not_allowed"), "{none}");
@@ -76,7 +82,8 @@ async fn a_rebound_name_is_refused_on_the_loopback() {
 async fn a_configured_name_is_taken() {
     let config = ServerConfig { allowed_hosts: vec!["flows.example".to_owned()], ..Default::default() };
     let server = Server::with(config).await;
-    let text = server.raw(b"GET /v1/runs HTTP/1.1\r\nhost: Flows.Example:443\r\nconnection: close\r\n\r\n").await;
+    let text =
+        server.raw(b"GET /v1/runs HTTP/1.1\r\nhost: Flows.Example:443\r\nconnection: close\r\n\r\n").await;
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
 }
 
@@ -87,7 +94,10 @@ async fn a_page_of_another_site_is_refused() {
     let foreign = ["http://evil.example", "null", "http://localhost:1", "http://127.0.0.1", "file://"];
     for origin in foreign {
         let request = server.request(Method::POST, "/v1/runs").header("origin", origin);
-        server.send(request.json(&json!({"definition": "quick"}))).await.is_problem(403, "origin_not_allowed");
+        server
+            .send(request.json(&json!({"definition": "quick"})))
+            .await
+            .is_problem(403, "origin_not_allowed");
         let preflight = server.request(Method::OPTIONS, "/v1/runs").header("origin", origin);
         let answer = server.send(preflight).await;
         answer.is_problem(403, "origin_not_allowed");
@@ -101,7 +111,9 @@ async fn a_page_of_another_site_is_refused() {
 #[tokio::test]
 async fn a_body_must_be_sent_as_json() {
     let server = Server::new().await;
-    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/yaml"] {
+    for kind in
+        ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/yaml"]
+    {
         let request = server.request(Method::POST, "/v1/runs").header("content-type", kind);
         let answer = server.send(request.body(r#"{"definition": "quick"}"#)).await;
         answer.is_problem(415, "unsupported_media_type");
@@ -109,7 +121,8 @@ async fn a_body_must_be_sent_as_json() {
     }
     let bare = server.request(Method::POST, "/v1/runs").body(r#"{"definition": "quick"}"#);
     server.send(bare).await.is_problem(415, "unsupported_media_type");
-    let charset = server.request(Method::POST, "/v1/runs").header("content-type", "Application/JSON; charset=utf-8");
+    let charset =
+        server.request(Method::POST, "/v1/runs").header("content-type", "Application/JSON; charset=utf-8");
     server.send(charset.body(r#"{"definition": "quick"}"#)).await.is(201);
     assert_eq!(server.get("/v1/runs/count").await.body["count"], 1);
 }

@@ -157,7 +157,8 @@ async fn another_input_is_refused_with_both_fingerprints() {
 
     let ignored = server.start(with(other.clone(), json!({"on_input": "ignore"}))).await;
     assert_eq!((ignored.status, ignored.run_id()), (200, first.run_id()));
-    let chosen = json!({"definition": "quick", "continue_id": "b", "wait": "20s", "fingerprint_paths": ["/id"]});
+    let chosen =
+        json!({"definition": "quick", "continue_id": "b", "wait": "20s", "fingerprint_paths": ["/id"]});
     server.start(with(chosen.clone(), json!({"input": {"id": 1, "at": 1}}))).await.is(200);
     let same = server.start(with(chosen, json!({"input": {"id": 1, "at": 2}}))).await;
     assert_eq!(same.body["reused"], true);
@@ -169,7 +170,8 @@ async fn another_input_is_refused_with_both_fingerprints() {
 #[tokio::test]
 async fn numbers_beyond_doubles_are_different_inputs_and_come_back_exactly() {
     let server = Server::new().await;
-    let start = |n: &str| format!(r#"{{"definition":"quick","continue_id":"big","input":{{"n":{n}}},"wait":"20s"}}"#);
+    let start =
+        |n: &str| format!(r#"{{"definition":"quick","continue_id":"big","input":{{"n":{n}}},"wait":"20s"}}"#);
     let first = server.post_text("/v1/runs", start("9007199254740992")).await;
     first.is(200);
     server.post_text("/v1/runs", start("9007199254740993")).await.is_problem(422, "key_mismatch");
@@ -240,7 +242,8 @@ async fn the_idempotency_key_header_is_the_same_key_and_returns_failures() {
     again.is(200);
     assert_eq!(again.body["reused"], true);
     assert_eq!(again.headers["idempotency-replayed"], "true");
-    let by_body = server.start(with(body.clone(), json!({"continue_id": "k-1", "on_failure": "return"}))).await;
+    let by_body =
+        server.start(with(body.clone(), json!({"continue_id": "k-1", "on_failure": "return"}))).await;
     assert_eq!(by_body.run_id(), first.run_id());
     let equal = server.start_with_key("k-1", with(body.clone(), json!({"continue_id": "k-1"}))).await;
     equal.is(200);
@@ -272,7 +275,8 @@ async fn a_thousand_identical_starts_make_one_run_and_a_thousand_equal_answers()
     for _ in 0..1_000 {
         let server = server.clone();
         calls.spawn(async move {
-            let body = json!({"definition": "calling", "continue_id": "once", "input": {"n": 1}, "wait": "20s"});
+            let body =
+                json!({"definition": "calling", "continue_id": "once", "input": {"n": 1}, "wait": "20s"});
             server.start(body).await
         });
     }
@@ -284,7 +288,12 @@ async fn a_thousand_identical_starts_make_one_run_and_a_thousand_equal_answers()
         let answer = answer.unwrap();
         answer.is(200);
         let body = &answer.body;
-        answers.push((body["run_id"].clone(), body["state"].clone(), body["output"].clone(), body["ended_at"].clone()));
+        answers.push((
+            body["run_id"].clone(),
+            body["state"].clone(),
+            body["output"].clone(),
+            body["ended_at"].clone(),
+        ));
     }
     assert_eq!(answers.len(), 1_000);
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{:?}", answers[0]);
@@ -299,13 +308,16 @@ async fn mistyped_options_are_named_with_what_was_probably_meant() {
     let wrong = server.start(json!({"definition": "quick", "continu_id": "a"})).await;
     wrong.is_problem(400, "invalid_request");
     assert!(wrong.detail().contains("did you mean `continue_id`?"), "{}", wrong.detail());
-    let wrong = server.start(json!({"definition": "quick", "continue_id": "a", "on_failure": "retrun"})).await;
+    let wrong = server.start(json!({"definition": "quick", "continue_id": "a", "on_failure": "retur"})).await;
     wrong.is_problem(400, "invalid_request");
     assert!(wrong.detail().contains("did you mean `return`?"), "{}", wrong.detail());
     for (body, says) in [
         (json!({}), "definition"),
         (json!({"definition": "quick", "wait": "soon"}), "not a duration"),
-        (json!({"definition": "quick", "delay": "1s", "run_at": "2026-11-21T00:00:00Z"}), "exclude each other"),
+        (
+            json!({"definition": "quick", "delay": "1s", "run_at": "2026-11-21T00:00:00Z"}),
+            "exclude each other",
+        ),
         (json!({"definition": "quick", "run_at": "tomorrow"}), "RFC 3339"),
         (json!({"definition": "quick", "priority": 3}), "option of tasks"),
         (json!({"definition": "jobs", "kind": "task", "priority": 10}), "0 to 9"),
@@ -339,7 +351,10 @@ async fn a_task_waits_for_its_worker_with_its_options() {
     assert_eq!(started.body["labels"], json!({"team": "billing"}));
     let queues = server.get("/v1/queues").await;
     let queue = &queues.body["items"][0];
-    assert_eq!((&queue["queue"], &queue["function"], &queue["waiting"]), (&json!("mail"), &json!("mail/send"), &json!(1)));
+    assert_eq!(
+        (&queue["queue"], &queue["function"], &queue["waiting"]),
+        (&json!("mail"), &json!("mail/send"), &json!(1))
+    );
     assert_eq!((&queue["workers"], &queue["unserved"]), (&json!(0), &json!(true)));
     let shown = server.get(&format!("/v1/runs/{}", started.run_id())).await;
     assert_eq!(shown.body["waiting"]["kind"], "worker", "{}", shown.text);

@@ -22,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub const QUICK: &str = "version: v1\ntype: flow\nsteps:\n  - type: pass\n    name: Hello\n";
-pub const SLEEPER: &str = "version: v1\ntype: flow\nsteps:\n  - type: wait\n    name: Long\n    duration: 86400\n";
-pub const FAILING: &str =
-    "version: v1\ntype: flow\nsteps:\n  - type: fail\n    name: No\n    error: NoLuck\n    cause: out of luck\n";
+pub const SLEEPER: &str =
+    "version: v1\ntype: flow\nsteps:\n  - type: wait\n    name: Long\n    duration: 86400\n";
+pub const FAILING: &str = "version: v1\ntype: flow\nsteps:\n  - type: fail\n    name: No\n    error: NoLuck\n    cause: out of luck\n";
 pub const CALLING: &str =
     "version: v1\ntype: flow\nsteps:\n  - type: task\n    name: Work\n    resourceArn: shop/work\n";
 
@@ -88,7 +88,9 @@ impl Server {
         let serving = tokio::spawn(serve(engine.clone(), listener, config, stop.clone()));
         let server = Server { address, engine, stop, serving, client: reqwest::Client::new() };
         // A server that wants a token gets its flows from the test.
-        for (name, source) in [("quick", QUICK), ("sleeper", SLEEPER), ("failing", FAILING), ("calling", CALLING)] {
+        for (name, source) in
+            [("quick", QUICK), ("sleeper", SLEEPER), ("failing", FAILING), ("calling", CALLING)]
+        {
             server.engine.deploy("default", name, source).await.unwrap();
         }
         server
@@ -128,7 +130,8 @@ impl Server {
     }
     pub async fn start_with_key(&self, key: &str, body: Value) -> Answer {
         let name = HeaderName::from_static("idempotency-key");
-        let request = self.request(Method::POST, "/v1/runs").header(name, HeaderValue::from_str(key).unwrap());
+        let request =
+            self.request(Method::POST, "/v1/runs").header(name, HeaderValue::from_str(key).unwrap());
         self.send(request.json(&body)).await
     }
     /// A run of `flow` that has ended.
@@ -178,10 +181,8 @@ impl Worker {
     }
 
     pub async fn hello(&mut self, functions: &[&str]) {
-        let functions = functions
-            .iter()
-            .map(|name| Function { name: (*name).to_owned(), broken: None })
-            .collect();
+        let functions =
+            functions.iter().map(|name| Function { name: (*name).to_owned(), broken: None }).collect();
         self.say(&[FromWorker::Hello {
             protocol: PROTOCOL,
             name: "played".to_owned(),

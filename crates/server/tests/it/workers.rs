@@ -14,7 +14,10 @@ async fn a_step_goes_to_a_worker_and_its_outcome_comes_back() {
     let mut worker = server.worker(&["shop/work"]).await;
     let run = server.start(json!({"definition": "calling", "input": {"n": 3}})).await.run_id();
     let offer = worker.offer().await;
-    assert_eq!((offer.function.as_str(), offer.definition.as_str(), offer.path.as_str()), ("shop/work", "calling", "Work"));
+    assert_eq!(
+        (offer.function.as_str(), offer.definition.as_str(), offer.path.as_str()),
+        ("shop/work", "calling", "Work")
+    );
     let shown = server.get("/v1/workers").await;
     assert_eq!(shown.body["items"][0]["name"], "played");
     assert_eq!(shown.body["items"][0]["attempts"], json!([offer.attempt.to_string()]));
@@ -34,7 +37,12 @@ async fn many_reports_in_one_frame_are_acknowledged_in_order() {
     let mut reports = Vec::new();
     for seq in 1..=8 {
         let offer = worker.offer().await;
-        reports.push(FromWorker::Done { seq, attempt: offer.attempt, token: offer.token, output: json!({}).into() });
+        reports.push(FromWorker::Done {
+            seq,
+            attempt: offer.attempt,
+            token: offer.token,
+            output: json!({}).into(),
+        });
     }
     worker.say(&reports).await;
     let mut last = 0;
@@ -72,7 +80,12 @@ async fn a_failure_and_a_lost_attempt_are_told_apart() {
     let run = server.start(json!({"definition": "calling"})).await.run_id();
     let offer = worker.offer().await;
     worker
-        .say(&[FromWorker::Lost { seq: 1, attempt: offer.attempt, token: offer.token, reason: Lost::Returned }])
+        .say(&[FromWorker::Lost {
+            seq: 1,
+            attempt: offer.attempt,
+            token: offer.token,
+            reason: Lost::Returned,
+        }])
         .await;
     let second = worker.offer().await;
     assert_eq!(second.attempt.attempt, 2);
@@ -124,10 +137,10 @@ async fn a_worker_that_breaks_the_protocol_is_told_why() {
         assert_eq!(worker.next().await, None);
         code
     };
-    assert_eq!(told(b"\0\0\0\x0b[\"nonsense\"]").await, "bad_frame");
+    assert_eq!(told(b"\0\0\0\x0c[\"nonsense\"]").await, "bad_frame");
     assert_eq!(told(b"\xff\xff\xff\xff").await, "bad_frame");
-    assert_eq!(told(b"\0\0\0\x0b[{\"beat\":{}}").await, "bad_frame");
-    assert_eq!(told(b"\0\0\0\x0c[{\"beat\":{}}]").await, "no_hello");
+    assert_eq!(told(b"\0\0\0\x0c[{\"beat\":{}}").await, "bad_frame");
+    assert_eq!(told(b"\0\0\0\x0d[{\"beat\":{}}]").await, "no_hello");
 
     let mut worker = server.worker(&["shop/work"]).await;
     server.start(json!({"definition": "calling"})).await.is(201);
@@ -162,7 +175,10 @@ async fn a_worker_that_never_reads_is_cut_off() {
     // Far more than the buffers of both sides hold, offered and never read.
     let blob = "x".repeat(4 << 20);
     for _ in 0..8 {
-        server.start(json!({"definition": "shop/work", "kind": "task", "input": {"blob": blob}})).await.is(201);
+        server
+            .start(json!({"definition": "shop/work", "kind": "task", "input": {"blob": blob}}))
+            .await
+            .is(201);
     }
     let mut connected = true;
     while connected {

@@ -80,10 +80,7 @@ impl DefinitionView {
 
     /// The definition with its source.
     pub fn full(definition: &Definition) -> Self {
-        DefinitionView {
-            source: Some(definition.source.to_string()),
-            ..DefinitionView::brief(definition)
-        }
+        DefinitionView { source: Some(definition.source.to_string()), ..DefinitionView::brief(definition) }
     }
 }
 

@@ -53,13 +53,9 @@ impl Duration {
         let ms = seconds * 1_000.0;
         // Beyond 2^53 milliseconds (285,000 years) a double no longer counts exactly.
         if ms.is_finite() && (0.0..=9_007_199_254_740_992.0).contains(&ms) {
-            Ok(Duration {
-                ms: ms.round() as u64,
-            })
+            Ok(Duration { ms: ms.round() as u64 })
         } else {
-            Err(InvalidDuration {
-                text: seconds.to_string(),
-            })
+            Err(InvalidDuration { text: seconds.to_string() })
         }
     }
 }
@@ -68,9 +64,7 @@ impl FromStr for Duration {
     type Err = InvalidDuration;
 
     fn from_str(text: &str) -> Result<Self, InvalidDuration> {
-        let invalid = || InvalidDuration {
-            text: text.chars().take(64).collect(),
-        };
+        let invalid = || InvalidDuration { text: text.chars().take(64).collect() };
         let mut rest = text.trim();
         if rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
             return Duration::from_seconds(rest.parse().map_err(|_| invalid())?).map_err(|_| invalid());
@@ -78,23 +72,15 @@ impl FromStr for Duration {
         let mut total: u64 = 0;
         let mut largest = u64::MAX;
         while !rest.is_empty() {
-            let digits = rest
-                .find(|c: char| !c.is_ascii_digit())
-                .filter(|&at| at > 0)
-                .ok_or_else(invalid)?;
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|&at| at > 0).ok_or_else(invalid)?;
             let count: u64 = rest[..digits].parse().map_err(|_| invalid())?;
             rest = &rest[digits..];
-            let letters = rest
-                .find(|c: char| !c.is_ascii_alphabetic())
-                .unwrap_or(rest.len());
+            let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
             let unit = UNITS.iter().find(|(name, _)| *name == &rest[..letters]);
             let (_, ms) = unit.filter(|(_, ms)| *ms < largest).ok_or_else(invalid)?;
             // Each unit once, from the largest down: "1m1h" is more likely a slip than a wish.
             largest = *ms;
-            total = count
-                .checked_mul(*ms)
-                .and_then(|part| total.checked_add(part))
-                .ok_or_else(invalid)?;
+            total = count.checked_mul(*ms).and_then(|part| total.checked_add(part)).ok_or_else(invalid)?;
             rest = &rest[letters..];
         }
         if text.trim().is_empty() {

@@ -1,7 +1,8 @@
 //! Runs as they are shown, listed and steered.
 
 use riverrun_kernel::{
-    DefinitionKind, Failure, Json, Labels, RunId, RunSummary, RunView, State, StepView, WaitKind, Waiting, Wall,
+    DefinitionKind, Failure, Json, Labels, RunId, RunSummary, RunView, State, StepView, WaitKind, Waiting,
+    Wall,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -156,11 +157,7 @@ impl From<&Waiting> for WaitingView {
 
 impl From<Failure> for ErrorView {
     fn from(failure: Failure) -> Self {
-        ErrorView {
-            kind: failure.error,
-            message: failure.message,
-            details: failure.details,
-        }
+        ErrorView { kind: failure.error, message: failure.message, details: failure.details }
     }
 }
 

@@ -109,7 +109,10 @@ pub struct Start {
 
 /// How often, and how: a number, or a policy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "retries is a number, or an object with max, interval, multiplier, max_interval and errors")]
+#[serde(
+    untagged,
+    expecting = "retries is a number, or an object with max, interval, multiplier, max_interval and errors"
+)]
 pub enum Retries {
     /// So many tries after the first, with the default back-off.
     Max(u32),
@@ -142,13 +145,9 @@ impl Retries {
     pub fn to_policy(&self) -> RetryPolicy {
         let (max_retries, interval, multiplier, max_interval, errors) = match self {
             Retries::Max(max) => (*max, None, None, None, Vec::new()),
-            Retries::Policy(policy) => (
-                policy.max,
-                policy.interval,
-                policy.multiplier,
-                policy.max_interval,
-                policy.errors.clone(),
-            ),
+            Retries::Policy(policy) => {
+                (policy.max, policy.interval, policy.multiplier, policy.max_interval, policy.errors.clone())
+            }
         };
         RetryPolicy {
             errors,

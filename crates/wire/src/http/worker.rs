@@ -88,9 +88,6 @@ pub struct CallbackError {
 
 impl From<CallbackError> for Failure {
     fn from(error: CallbackError) -> Self {
-        Failure {
-            details: error.details,
-            ..Failure::new(error.kind, error.message)
-        }
+        Failure { details: error.details, ..Failure::new(error.kind, error.message) }
     }
 }
