@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use riverrun_kernel::task::TaskDriver;
-use riverrun_kernel::{Definition, DefinitionKind, DefinitionRef, Driver, Drivers, Wall};
+use riverrun_kernel::{Definition, DefinitionKind, DefinitionRef, Driver, Drivers, Resolved, Wall};
 use riverrun_plan::Flow;
 
 use crate::error::EngineError;
@@ -49,6 +49,17 @@ impl Drivers for Definitions {
             DefinitionKind::Task => self.task.clone(),
             DefinitionKind::Flow => self.read().drivers.get(definition).cloned(),
         }
+    }
+
+    fn resolve(&self, wanted: &DefinitionRef) -> Option<Resolved> {
+        if wanted.kind == DefinitionKind::Task {
+            return Some(Resolved { definition: wanted.clone(), timeout_ms: None });
+        }
+        let known = self.read();
+        let versions = known.flows.get(&(wanted.namespace.clone(), wanted.name.clone()))?;
+        let exact = |found: &&Version| found.definition.reference.version == wanted.version;
+        let found = if wanted.version.is_empty() { versions.last() } else { versions.iter().find(exact) }?;
+        Some(Resolved { definition: found.definition.reference.clone(), timeout_ms: found.timeout_ms })
     }
 }
 

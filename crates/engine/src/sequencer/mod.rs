@@ -180,7 +180,10 @@ impl<H> Sequencer<H> {
     /// When [`Sequencer::run`] wants to be called next, on the monotonic clock, should nothing happen before.
     pub fn deadline(&self) -> Option<u64> {
         match self.standing {
-            Standing::Recovering => self.stage.wants_retry().then_some(self.retry_at),
+            Standing::Recovering => {
+                let waits = self.stage.wants_retry() && !self.checkpoints.is_writing();
+                waits.then_some(self.retry_at)
+            }
             Standing::Fenced | Standing::Broken(_) => (!self.incoming.is_empty()).then_some(0),
             Standing::Serving | Standing::ReadOnly(_) => self.serving_deadline(),
         }

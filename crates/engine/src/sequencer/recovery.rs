@@ -37,7 +37,7 @@ impl Stage {
     }
 
     pub(super) fn wants_retry(&self) -> bool {
-        matches!(self, Stage::Read | Stage::ReadAgain(_) | Stage::Replay(_))
+        matches!(self, Stage::Read | Stage::ReadAgain(_))
     }
 }
 
@@ -119,7 +119,9 @@ impl<H> Sequencer<H> {
             self.next_batch = BatchId(batch.id.0 + 1);
             self.checkpoints.logged(batch.first, super::commits::weigh(&batch.records));
         }
-        let slept = self.clock.wall.0.saturating_sub(replay.last.wall.0).max(0) as u64;
+        // A partition that was never written begins at nothing.
+        let began = replay.last != Now::default();
+        let slept = if began { self.clock.wall.0.saturating_sub(replay.last.wall.0).max(0) as u64 } else { 0 };
         self.ticks_base = Ticks(replay.last.ticks.0.saturating_add(slept));
         self.mono_base = self.clock.mono;
         let now = self.turn_now();

@@ -1,0 +1,291 @@
+//! Simulated clients: each wants one thing and asks again until it is answered.
+
+use std::collections::BTreeMap;
+
+use riverrun_engine::EngineError;
+use riverrun_engine::sequencer::{Answer, Ask, Library};
+use riverrun_kernel::{
+    CallbackToken, Command, Definition, DefinitionKind, Fingerprint, Json, KeyId, KeyOptions, OnFailure,
+    OnRunning, PartitionId, Reply, Refusal, RunId, RunOptions, Slot, StartRun, StepId, TaskOptions, Ttl, Wall,
+};
+
+use super::script::{FLOW, SCRIPTS, call, reference};
+use super::world::{Dice, Event, PARTITIONS, To, World};
+
+/// Asks again after so long without an answer.
+const PATIENCE_MS: u64 = 3_000;
+
+#[derive(Debug, Clone)]
+enum Wish {
+    Deploy,
+    /// Key number, whether its results are reused (else each start may begin a new generation), input.
+    Keyed { key: u64, strict: bool, input: u64 },
+    Unkeyed,
+    /// Something about a run that is known by then.
+    Cancel,
+    Pause,
+    Signal,
+    Delete,
+    /// Once all is calm: whatever waits for a person is helped on.
+    Help,
+}
+
+#[derive(Debug)]
+struct Client {
+    wish: Wish,
+    begins: u64,
+    /// What it asks for, the same each time.
+    asked: Option<(u16, Command)>,
+    sent: u64,
+    answered: bool,
+}
+
+#[derive(Debug)]
+pub struct Clients {
+    clients: Vec<Client>,
+    /// Callback tokens that functions were given.
+    pub tokens: Vec<(RunId, String)>,
+    known: Vec<RunId>,
+    /// The run and input that stand for a strict key.
+    keys: BTreeMap<u64, (RunId, u64)>,
+}
+
+impl Clients {
+    pub fn new(dice: &mut Dice) -> Self {
+        let mut clients = vec![(Wish::Deploy, 5), (Wish::Help, 60_000)];
+        for _ in 0..8 + dice.below(25) {
+            let wish = match dice.below(20) {
+                0..=6 => Wish::Keyed { key: dice.below(4), strict: true, input: u64::from(dice.in_thousand(100)) },
+                7..=10 => Wish::Keyed { key: 100 + dice.below(3), strict: false, input: 0 },
+                11..=15 => Wish::Unkeyed,
+                16 => Wish::Cancel,
+                17 => Wish::Pause,
+                18 => Wish::Signal,
+                _ => Wish::Delete,
+            };
+            clients.push((wish, dice.below(45_000)));
+        }
+        let client = |(wish, begins)| Client { wish, begins, asked: None, sent: 0, answered: false };
+        Clients { clients: clients.into_iter().map(client).collect(), tokens: Vec::new(), known: Vec::new(), keys: BTreeMap::new() }
+    }
+
+    pub fn count(&self) -> usize {
+        self.clients.len()
+    }
+
+    pub fn begins(&self, client: usize) -> u64 {
+        self.clients[client].begins
+    }
+
+    pub fn have_ended(&self) -> bool {
+        self.clients.iter().all(|client| client.answered || matches!(client.wish, Wish::Help))
+    }
+
+    pub fn unanswered(&self) -> Vec<String> {
+        self.clients.iter().filter(|client| !client.answered).map(|client| format!("{client:?}")).collect()
+    }
+}
+
+impl World {
+    pub fn client_acts(&mut self, index: usize) {
+        let client = &self.clients.clients[index];
+        if client.answered {
+            return;
+        }
+        if matches!(client.wish, Wish::Help) {
+            self.help();
+            return self.after(5_000, Event::Client(index));
+        }
+        let client = &self.clients.clients[index];
+        if client.asked.is_none() {
+            let wish = client.wish.clone();
+            match self.command_of(&wish) {
+                Some(asked) => self.clients.clients[index].asked = Some(asked),
+                // There is no run yet that it could be about.
+                None => {
+                    self.clients.clients[index].answered = true;
+                    return;
+                }
+            }
+        }
+        let now = self.now;
+        let client = &mut self.clients.clients[index];
+        if client.sent == 0 || client.sent + PATIENCE_MS <= now {
+            client.sent = now;
+            if let Some((partition, command)) = client.asked.clone()
+                && !self.fault(50)
+            {
+                self.post(partition, Some(To::Client(index)), Ask::Command(command));
+            }
+        }
+        self.after(PATIENCE_MS, Event::Client(index));
+    }
+
+    fn command_of(&mut self, wish: &Wish) -> Option<(u16, Command)> {
+        let some_run = |world: &mut World| {
+            let count = world.clients.known.len() as u64;
+            (count > 0).then(|| world.clients.known[world.dice.below(count) as usize])
+        };
+        let command = match wish {
+            Wish::Deploy => {
+                let definition = Definition {
+                    reference: reference(DefinitionKind::Flow, "planned"),
+                    source: FLOW.into(),
+                    deployed: Wall(1),
+                };
+                return Some((2, Command::Deploy(definition)));
+            }
+            Wish::Keyed { key, strict, input } => self.start(Some((*key, *strict, *input))),
+            Wish::Unkeyed => self.start(None),
+            Wish::Cancel => Command::Cancel { run: some_run(self)?, reason: "simulated".to_owned() },
+            Wish::Pause => Command::Pause { run: some_run(self)? },
+            Wish::Signal => Command::Signal {
+                run: some_run(self)?,
+                name: "go".to_owned(),
+                payload: Json::null(),
+                id: Some("once".to_owned()),
+            },
+            Wish::Delete => Command::Delete { run: some_run(self)? },
+            Wish::Help => return None,
+        };
+        let run = match &command {
+            Command::Start(start) => start.run,
+            Command::Cancel { run, .. }
+            | Command::Pause { run }
+            | Command::Signal { run, .. }
+            | Command::Delete { run } => *run,
+            _ => return None,
+        };
+        Some((PartitionId::of(run.slot(), PARTITIONS).0, command))
+    }
+
+    fn start(&mut self, key: Option<(u64, bool, u64)>) -> Command {
+        let script = |number: u64| SCRIPTS[(number % SCRIPTS.len() as u64) as usize];
+        let chosen = match key {
+            Some((key, ..)) => key,
+            None => self.dice.below(11),
+        };
+        let (definition, task) = match chosen {
+            8 => (reference(DefinitionKind::Flow, "planned"), None),
+            9 | 10 => {
+                let options = TaskOptions {
+                    timeout_ms: Some(5_000),
+                    retry: call().retry,
+                    at_most_once: chosen == 10,
+                    ..TaskOptions::default()
+                };
+                (reference(DefinitionKind::Task, "work"), Some(options))
+            }
+            other => (reference(DefinitionKind::Flow, script(other)), None),
+        };
+        let input = Json::trusted(format!("{{\"n\":{}}}", key.map_or(0, |(.., input)| input)));
+        let key = key.map(|(number, strict, _)| {
+            let id = KeyId {
+                namespace: "default".into(),
+                definition: definition.name.clone(),
+                version: "".into(),
+                continue_id: format!("key-{number}").into(),
+            };
+            let fingerprint = Fingerprint::of(input.get()).expect("the input is canonical");
+            let mut options = KeyOptions { ttl: Ttl::Forever, ..KeyOptions::new(id, fingerprint) };
+            if strict {
+                options.on_failure = Some(OnFailure::Return);
+            } else {
+                options.max_generations = 100;
+                match self.dice.below(3) {
+                    0 => options.on_running = OnRunning::Restart,
+                    1 => options.on_failure = Some(OnFailure::Resume),
+                    _ => options.force = true,
+                }
+            }
+            options
+        });
+        let slot = key.as_ref().map_or(Slot(self.dice.number() as u16), |key| key.id.slot());
+        let delayed = self.dice.in_thousand(200);
+        let timed = self.dice.in_thousand(150);
+        let options = RunOptions {
+            delay_ms: delayed.then_some(2_000),
+            timeout_ms: timed.then_some(8_000),
+            task,
+            ..RunOptions::default()
+        };
+        Command::Start(Box::new(StartRun {
+            run: RunId::new(self.wall_ms(), slot, self.dice.number()),
+            client_id: key.is_none(),
+            definition,
+            input,
+            key,
+            parent: None,
+            options,
+        }))
+    }
+
+    pub fn client_answered(&mut self, index: usize, answer: Result<Answer, EngineError>) {
+        let client = &mut self.clients.clients[index];
+        if client.answered {
+            return;
+        }
+        match &answer {
+            Ok(_) | Err(EngineError::Refused(_)) => client.answered = true,
+            // Not done, or not known: asked again in its time.
+            Err(_) => return,
+        }
+        let wish = client.wish.clone();
+        match (wish, answer) {
+            (Wish::Deploy, Ok(_)) => {
+                let definition = Definition {
+                    reference: reference(DefinitionKind::Flow, "planned"),
+                    source: FLOW.into(),
+                    deployed: Wall(1),
+                };
+                self.library.learn(&definition);
+            }
+            (Wish::Keyed { key, strict: true, input }, Ok(Answer::Reply(Reply::Started { run, .. }))) => {
+                self.clients.known.push(run);
+                let stands = *self.clients.keys.entry(key).or_insert((run, input));
+                assert_eq!(stands, (run, input), "one key, two runs or two inputs");
+            }
+            (Wish::Keyed { key, strict: true, input }, Err(EngineError::Refused(refusal))) => match refusal {
+                Refusal::KeyMismatch { run, .. } => {
+                    let other = self.clients.keys.get(&key).is_none_or(|stands| stands.0 == run && stands.1 != input);
+                    assert!(other, "a start was refused although its input is the key's");
+                }
+                Refusal::KeyPurged { .. } => {}
+                other => panic!("a start under a key was refused: {other}"),
+            },
+            (_, Ok(Answer::Reply(Reply::Started { run, .. }))) => self.clients.known.push(run),
+            _ => {}
+        }
+    }
+
+    /// Everything that waits for somebody gets it.
+    fn help(&mut self) {
+        if !self.calm() {
+            return;
+        }
+        let open: Vec<RunId> =
+            self.ledger.runs.iter().filter(|(_, told)| !told.closed).map(|(run, _)| *run).collect();
+        for run in open {
+            let partition = PartitionId::of(run.slot(), PARTITIONS).0;
+            let signal = Command::Signal {
+                run,
+                name: "go".to_owned(),
+                payload: Json::null(),
+                id: Some("help".to_owned()),
+            };
+            self.post(partition, None, Ask::Command(Command::Resume { run }));
+            self.post(partition, None, Ask::Command(signal));
+        }
+        for (run, token) in self.clients.tokens.clone() {
+            let mut parts = token.split('.').skip(1);
+            let (Some(step), Some(secret)) = (parts.next(), parts.next()) else { panic!("a callback token: {token}") };
+            let token = CallbackToken {
+                run,
+                step: StepId(step.parse().expect("a step")),
+                token: secret.parse().expect("a secret"),
+            };
+            let partition = PartitionId::of(run.slot(), PARTITIONS).0;
+            self.post(partition, None, Ask::Command(Command::CompleteCallback { token, outcome: Ok(Json::null()) }));
+        }
+    }
+}
