@@ -175,7 +175,7 @@ pub struct Call {
     /// that happens before the function returns. `timeout_ms` then bounds the whole step.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub callback: bool,
-    /// JSON pointers into the input: the kernel puts the step's callback token there when the step begins.
+    /// JSON pointers into the input: the kernel puts the step's callback token there for the worker, and for nobody else.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub callback_paths: Vec<String>,
 }
@@ -217,7 +217,7 @@ pub struct RetryPolicy {
 /// Another run, started by this one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Child {
-    /// What to run.
+    /// What to run; without a version the newest at the time of the start.
     pub definition: DefinitionRef,
     /// Its input.
     pub input: Json,
@@ -259,4 +259,18 @@ pub trait Driver: Send + Sync {
 pub trait Drivers {
     /// The driver, or `None` if this process does not know the definition.
     fn driver(&self, definition: &DefinitionRef) -> Option<Arc<dyn Driver>>;
+
+    /// What a child's definition means now: an empty version is the newest. `None` if there is no such definition.
+    fn resolve(&self, definition: &DefinitionRef) -> Option<Resolved> {
+        self.driver(definition).map(|_| Resolved { definition: definition.clone(), timeout_ms: None })
+    }
+}
+
+/// A definition version, and what its source says about its runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The version.
+    pub definition: DefinitionRef,
+    /// The time limit of its runs.
+    pub timeout_ms: Option<u64>,
 }

@@ -46,9 +46,9 @@ impl Json {
         &self.0
     }
 
-    /// The value, decoded.
-    pub fn to_value(&self) -> serde_json::Value {
-        serde_json::from_str(&self.0).expect("the text was checked when it came in")
+    /// The value, decoded. Fails for what JSON can write and `Value` cannot hold: numbers beyond doubles, very deep nesting.
+    pub fn to_value(&self) -> Result<serde_json::Value, serde_json::Error> {
+        serde_json::from_str(&self.0)
     }
 }
 

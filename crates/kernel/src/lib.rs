@@ -26,7 +26,7 @@ pub use command::{
     WorkerSpec,
 };
 pub use definition::{Definition, DefinitionKind, DefinitionRef};
-pub use driver::{Driver, Drivers};
+pub use driver::{Driver, Drivers, Resolved};
 pub use effect::{Decided, Effect, Needs, Offer, callback_text, idempotency_key};
 pub use entry::{Created, CreatedKey, Entry, Lost, Record};
 pub use ids::{AttemptId, InvalidId, PartitionId, RunId, Slot, StepId, Token, WorkerId};

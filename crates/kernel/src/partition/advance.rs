@@ -4,8 +4,8 @@ use super::Partition;
 use super::close::Closing;
 use super::life::Phase;
 use crate::command::{RunOptions, StartRun};
-use crate::driver::{Action, Call, Child, Drivers, RunContext, Sleep, Tag, Then, Turn, Wake, Work};
-use crate::effect::{Effect, callback_text};
+use crate::driver::{Action, Child, Drivers, RunContext, Sleep, Tag, Then, Turn, Wake, Work};
+use crate::effect::Effect;
 use crate::entry::Entry;
 use crate::ids::{RunId, StepId};
 use crate::json::Fingerprint;
@@ -95,7 +95,7 @@ impl Partition {
             now: self.now,
         };
         match driver.advance(context, wake, self.config.fuel) {
-            Ok(turn) => self.take_turn(run, turn),
+            Ok(turn) => self.take_turn(run, turn, drivers),
             Err(fault) => {
                 self.emit(run, Entry::RunSuspended { reason: fault.0 });
                 false
@@ -103,7 +103,7 @@ impl Partition {
         }
     }
 
-    fn take_turn(&mut self, run: RunId, turn: Turn) -> bool {
+    fn take_turn(&mut self, run: RunId, turn: Turn, drivers: &dyn Drivers) -> bool {
         let unfinished = turn.then == Then::Continue;
         self.emit(run, Entry::Advanced { cells: turn.cells, transitions: turn.transitions, unfinished });
         for note in turn.notes {
@@ -111,7 +111,7 @@ impl Partition {
         }
         for action in turn.actions {
             match action {
-                Action::Begin { tag, path, work } => self.begin_step(run, tag, path, work),
+                Action::Begin { tag, path, work } => self.begin_step(run, tag, path, work, drivers),
                 Action::Abort { tag } => self.abort_step(run, tag),
             }
         }
@@ -133,12 +133,9 @@ impl Partition {
         !unfinished
     }
 
-    fn begin_step(&mut self, run: RunId, tag: Tag, path: String, mut work: Work) {
+    fn begin_step(&mut self, run: RunId, tag: Tag, path: String, work: Work, drivers: &dyn Drivers) {
         let Some(state) = self.state(run) else { return };
         let step = StepId(state.last_step + 1);
-        if let Work::Call(call) = &mut work {
-            self.fill_in_callback(run, step, call);
-        }
         let instant = match &work {
             Work::Sleep(Sleep::For(0)) => Some(Json::null()),
             Work::Sleep(Sleep::Until(due)) if due.reached(self.now) => Some(Json::null()),
@@ -156,23 +153,8 @@ impl Partition {
             self.emit(run, Entry::StepSucceeded { step, attempt: 0, output });
         }
         if let Some(child) = child {
-            self.start_child(run, step, child);
+            self.start_child(run, step, child, drivers);
         }
-    }
-
-    /// Puts the step's callback token where its input asks for it.
-    fn fill_in_callback(&self, run: RunId, step: StepId, call: &mut Call) {
-        if call.callback_paths.is_empty() {
-            return;
-        }
-        let text = callback_text(run, step, self.callback_token(run, step));
-        let mut input = call.input.to_value();
-        for path in &call.callback_paths {
-            if let Some(place) = input.pointer_mut(path) {
-                *place = serde_json::Value::String(text.clone());
-            }
-        }
-        call.input = Json::from(input);
     }
 
     fn abort_step(&mut self, run: RunId, tag: Tag) {
@@ -205,23 +187,16 @@ impl Partition {
         }
     }
 
-    fn start_child(&mut self, parent: RunId, step: StepId, child: Child) {
-        let key = child.continue_id.map(|continue_id| KeyId {
-            namespace: child.definition.namespace.clone(),
-            definition: child.definition.name.clone(),
-            version: "".into(),
-            continue_id: continue_id.into(),
-        });
-        let key = match key
-            .map(|id| Fingerprint::of(child.input.get()).map(|fingerprint| KeyOptions::new(id, fingerprint)))
-        {
-            None => None,
-            Some(Ok(options)) => Some(options),
-            Some(Err(invalid)) => {
-                let message = format!("the child's input has no fingerprint: {invalid}");
+    fn start_child(&mut self, parent: RunId, step: StepId, child: Child, drivers: &dyn Drivers) {
+        let prepared = match drivers.resolve(&child.definition) {
+            Some(found) => child_key(&child).map(|key| (found, key)),
+            None => Err(format!("there is no {} `{}`", child.definition.kind, child.definition.name)),
+        };
+        let (found, key) = match prepared {
+            Ok(prepared) => prepared,
+            Err(message) => {
                 let failure = Failure::new(Failure::START_REFUSED, message);
-                self.emit(parent, Entry::StepFailed { step, attempt: 0, failure, draining: false });
-                return;
+                return self.emit(parent, Entry::StepFailed { step, attempt: 0, failure, draining: false });
             }
         };
         let slot = key.as_ref().map_or(parent.slot(), |options| options.id.slot());
@@ -232,11 +207,26 @@ impl Partition {
         self.post(Message::StartChild(Box::new(StartRun {
             run: RunId::new(wall_ms, slot, entropy),
             client_id: false,
-            definition: child.definition,
+            definition: found.definition,
             input: child.input,
             key,
             parent: Some(Parent { run: parent, step, waits: child.wait }),
-            options: RunOptions::default(),
+            options: RunOptions { timeout_ms: found.timeout_ms, ..RunOptions::default() },
         })));
+    }
+}
+
+/// The key that a child is started under; the text says why its input has none.
+fn child_key(child: &Child) -> Result<Option<KeyOptions>, String> {
+    let Some(continue_id) = &child.continue_id else { return Ok(None) };
+    let id = KeyId {
+        namespace: child.definition.namespace.clone(),
+        definition: child.definition.name.clone(),
+        version: "".into(),
+        continue_id: continue_id.as_str().into(),
+    };
+    match Fingerprint::of(child.input.get()) {
+        Ok(fingerprint) => Ok(Some(KeyOptions::new(id, fingerprint))),
+        Err(invalid) => Err(format!("the child's input has no fingerprint: {invalid}")),
     }
 }

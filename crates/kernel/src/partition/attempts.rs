@@ -4,7 +4,7 @@ use super::Partition;
 use super::life::Phase;
 use super::state::{Step, digest};
 use crate::command::{Refusal, Reply, Report};
-use crate::driver::RetryPolicy;
+use crate::driver::{Call, RetryPolicy};
 use crate::effect::{Effect, Offer, callback_text, idempotency_key};
 use crate::entry::{Entry, Lost};
 use crate::ids::{AttemptId, RunId, StepId, Token, WorkerId};
@@ -32,12 +32,13 @@ impl Partition {
             return;
         };
         let callback = call.callback.then(|| callback_text(run, step, self.callback_token(run, step)));
+        let call = with_callback(call, callback.as_deref());
         let offer = Offer {
             attempt,
             token: self.lease_token(attempt),
             definition: state.created.definition.name.clone(),
             path: open.path.clone(),
-            call: call.clone(),
+            call,
             idempotency_key: idempotency_key(run, &open.path),
             callback,
         };
@@ -255,4 +256,20 @@ fn retry(step: &Step, failure: &Failure) -> Option<(u32, u64)> {
     let factor = policy.multiplier.max(1.0).powi(i32::try_from(used).unwrap_or(i32::MAX));
     let wait = (policy.interval_ms as f64 * factor).min(policy.max_interval_ms as f64);
     Some((u32::try_from(at).ok()?, wait as u64))
+}
+
+/// The call as the worker gets it: with the callback token where its input asks for it. No record ever holds the token.
+fn with_callback(call: &Call, token: Option<&str>) -> Call {
+    let mut call = call.clone();
+    let Some(token) = token.filter(|_| !call.callback_paths.is_empty()) else { return call };
+    // An input that cannot be decoded has no place for a token; the function says what it misses.
+    if let Ok(mut input) = call.input.to_value() {
+        for path in &call.callback_paths {
+            if let Some(place) = input.pointer_mut(path) {
+                *place = serde_json::Value::String(token.to_owned());
+            }
+        }
+        call.input = Json::from(input);
+    }
+    call
 }

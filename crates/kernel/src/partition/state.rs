@@ -291,8 +291,13 @@ impl RunState {
         self.ending = None;
         self.paused = None;
         self.repair = None;
-        self.wakes.clear();
-        self.signals.clear();
+        if matches!(self.phase, Phase::Failed | Phase::TimedOut) {
+            // Recorded outcomes that the driver has not seen: a resumed run must not do those steps again.
+            self.wakes.retain(|wake| matches!(wake, Wake::StepEnded { .. }));
+        } else {
+            self.wakes.clear();
+            self.signals.clear();
+        }
     }
 
     fn fold_step(&mut self, number: u64, now: Now, entry: &Entry) {

@@ -98,7 +98,9 @@ fn a_callback_token_works_once_also_before_the_function_returns() {
         let run = world.start(flow("f"));
         let offer = world.offer();
         let text = offer.callback.clone().expect("a token");
-        assert_eq!(offer.call.input.to_value()["token"], text.as_str());
+        assert_eq!(offer.call.input.to_value().expect("decodes")["token"], text.as_str());
+        let journal = format!("{:?}", world.entries(run));
+        assert!(!journal.contains(&text), "no record holds the token");
         let parts: Vec<&str> = text.split('.').collect();
         let step = StepId(parts[1].parse().expect("a step"));
         let token = CallbackToken { run, step, token: parts[2].parse().expect("a token") };
@@ -271,4 +273,32 @@ fn siblings_are_given_up_when_one_fails() {
     assert_eq!(world.report(&b, Report::Stopped), Ok(Reply::Done));
     world.send(Command::Delete { run }).expect("nothing executes any more");
     assert_eq!(world.send(Command::Pause { run }), Err(Refusal::UnknownRun(run)));
+}
+
+#[test]
+fn an_outcome_that_the_driver_has_not_seen_survives_a_failure_and_its_resume() {
+    let mut world = World::new(&[("f", vec![Op::Call(call("a")), Op::Call(call("b"))])]);
+    world.worker(1, &["a", "b"], 1);
+    let mut request = world.request(flow("f"));
+    request.options.timeout_ms = Some(1_000);
+    let (run, ..) = world.start_run(request).expect("a start");
+    let offer = world.offer();
+    world.send(Command::Pause { run }).expect("paused");
+    world.succeed(&offer);
+    world.pass(1_000);
+    assert_eq!(world.state(run), State::TimedOut);
+    world.evict();
+    world.send(Command::Resume { run }).expect("reopened");
+    assert_eq!(world.offer().call.function, "b", "the first step is not done again");
+}
+
+#[test]
+fn a_child_of_no_definition_fails_its_step_at_once() {
+    let mut world = World::new(&[("f", vec![Op::Child("nobody", true, Cancel, None)])]);
+    let run = world.start(flow("f"));
+    let failure = world.view(run).outcome.expect("closed").expect_err("failed");
+    assert_eq!(
+        (failure.error.as_str(), failure.message.as_str()),
+        (Failure::START_REFUSED, "there is no flow `nobody`")
+    );
 }

@@ -66,6 +66,7 @@ impl Driver for Script {
                 open = open.saturating_sub(1);
                 at += u32::from(open == 0);
             }
+            // The next step has begun already if its predecessor's outcome was seen only now.
             Wake::Reopened => open = 0,
             Wake::Started | Wake::Continued => {}
         }

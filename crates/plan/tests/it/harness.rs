@@ -156,7 +156,7 @@ impl Run {
             // What the test wants to see as text may be no value that this process can hold.
             Then::End(Ok(output)) if self.keep_text => self.last_output = Some(output.get().to_owned()),
             Then::End(outcome) => {
-                self.outcome = Some(outcome.map(|output| output.to_value()));
+                self.outcome = Some(outcome.map(|output| output.to_value().expect("decodes")));
                 self.open.clear();
             }
         }
@@ -230,7 +230,7 @@ impl Run {
     fn ask(&mut self, stub: &Stub, name: &str, input: &Json) -> Result<Value, Failure> {
         let asked = self.asked.entry(name.to_owned()).or_default();
         *asked += 1;
-        stub(name, &input.to_value(), *asked - 1)
+        stub(name, &input.to_value().expect("decodes"), *asked - 1)
     }
 
     pub fn log(&self) -> String {

@@ -80,7 +80,7 @@ fn a_callback_step_tells_the_kernel_where_the_token_goes() {
     assert!(call.callback);
     assert_eq!(call.timeout_ms, Some(60_000));
     assert_eq!(call.callback_paths, ["/taskToken", "/a~1b/token", "/all/task/token"]);
-    let input = call.input.to_value();
+    let input = call.input.to_value().expect("decodes");
     assert_eq!((&input["taskToken"], &input["x"], &input["twice"]), (&Value::Null, &json!(1), &json!(1)));
     for path in &call.callback_paths {
         assert_eq!(input.pointer(path), Some(&Value::Null), "{path}");
@@ -131,7 +131,7 @@ fn service_parameters_of_a_child_are_literals_and_paths() {
             &json!({"x": {"y": 1}, "id": "n-1", "text": "{\"z\": 2}"}),
         );
         let Work::Child(child) = work else { panic!("{work:?}") };
-        (child.input.to_value(), child.continue_id)
+        (child.input.to_value().expect("decodes"), child.continue_id)
     };
     assert_eq!(child("{Input: $.x, ExecutionName: $.id}"), (json!({"y": 1}), Some("n-1".to_owned())));
     assert_eq!(

@@ -195,7 +195,7 @@ async fn a_call_runs_a_task_and_answers_with_its_result() {
     let call = server.post("/v1/calls", json!({"task": "/demo_api/ping", "params": {"n": 1}}));
     let serve = async {
         let offer = worker.offer().await;
-        assert_eq!(offer.input.to_value(), json!({"n": 1}));
+        assert_eq!(offer.input.to_value().expect("decodes"), json!({"n": 1}));
         worker.done(&offer, json!({"pong": 1})).await
     };
     let (answer, _) = tokio::join!(call, serve);
