@@ -78,7 +78,7 @@ impl Feed {
         loop {
             while let Some(row) = self.read.pop_front() {
                 if self.internal || is_shown(&row) {
-                    return Some(self.entry(&row));
+                    return Some(entry(&row));
                 }
             }
             if self.ended {
@@ -117,18 +117,18 @@ impl Feed {
         Some(Ok(()))
     }
 
-    fn entry(&self, row: &JournalRow) -> Event {
-        match line(row) {
-            Ok(line) => event("entry", row.seq, &line),
-            Err(refused) => event("error", row.seq, refused.problem()),
-        }
-    }
-
     async fn end(&self) -> Event {
         match self.app.engine.run(self.run).await {
             Ok(view) => event("end", self.after, &Run::from(view)),
             Err(error) => event("end", self.after, Refused::from(error).problem()),
         }
+    }
+}
+
+fn entry(row: &JournalRow) -> Event {
+    match line(row) {
+        Ok(line) => event("entry", row.seq, &line),
+        Err(refused) => event("error", row.seq, refused.problem()),
     }
 }
 

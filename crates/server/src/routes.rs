@@ -96,7 +96,7 @@ impl Route {
     }
 
     fn body<T: JsonSchema>(mut self) -> Self {
-        self.body = Some(|generator| generator.subschema_for::<T>());
+        self.body = Some(SchemaGenerator::subschema_for::<T>);
         self
     }
 
@@ -106,7 +106,7 @@ impl Route {
     }
 
     fn answers<T: JsonSchema>(mut self, status: u16, meaning: &'static str) -> Self {
-        self.answers.push((status, meaning, JSON, Some(|generator| generator.subschema_for::<T>())));
+        self.answers.push((status, meaning, JSON, Some(SchemaGenerator::subschema_for::<T>)));
         self
     }
 
@@ -135,7 +135,10 @@ pub(crate) fn routes() -> Vec<Route> {
 }
 
 fn run_routes() -> Vec<Route> {
-    use Code::*;
+    use Code::{
+        KeyMismatch, KeyPurged, KeyRejected, OverLimit, RunIdTaken, TooManyGenerations, UnknownDefinition,
+        UnknownRun,
+    };
     vec![
         Route::post("/v1/runs", "Start a run, or find the one that its key or id stands for", start::start)
             .headers(&[(
@@ -194,7 +197,7 @@ fn run_routes() -> Vec<Route> {
 }
 
 fn steering_routes() -> Vec<Route> {
-    use Code::*;
+    use Code::{InvalidCallback, OverLimit, RunClosed, UnknownRun, UnknownTask, WrongState};
     vec![
         Route::post("/v1/runs/{run}/cancel", "Ask a run to stop", runs::cancel)
             .body::<wire::CancelBody>()
@@ -231,7 +234,10 @@ fn steering_routes() -> Vec<Route> {
 }
 
 fn other_routes() -> Vec<Route> {
-    use Code::*;
+    use Code::{
+        InvalidDefinition, KeyInFlight, NotFound, OverLimit, Stopping, Unavailable, UnknownDefinition,
+        UnknownKey, UpgradeRequired,
+    };
     vec![
         Route::post(
             "/v1/definitions",

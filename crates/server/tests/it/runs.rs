@@ -80,8 +80,8 @@ async fn lists_are_filtered_and_paged_without_gaps() {
     expected.sort_unstable();
     assert_eq!(seen, expected);
     let one = |path: &'static str| async { ids(&server.get(path).await.body) };
-    assert_eq!(one("/v1/runs?state=failed,timed_out").await, [failed.clone()]);
-    assert_eq!(one("/v1/runs?state=failed&state=succeeded").await, [failed.clone()]);
+    assert_eq!(one("/v1/runs?state=failed,timed_out").await, [failed.as_str()]);
+    assert_eq!(one("/v1/runs?state=failed&state=succeeded").await, [failed.as_str()]);
     assert_eq!(one("/v1/runs?label=n=3&label=team=a%3Db").await, [started[3].clone()]);
     assert_eq!(one("/v1/runs?waiting=timer&label=n=0").await, [started[0].clone()]);
     assert_eq!(one("/v1/runs?kind=task").await, [] as [String; 0]);

@@ -1,5 +1,6 @@
 //! A server on a free port, a client, and a worker that a test plays.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,7 +160,7 @@ impl Server {
 pub struct Worker {
     pub stream: TcpStream,
     input: BytesMut,
-    waiting: std::collections::VecDeque<ToWorker>,
+    waiting: VecDeque<ToWorker>,
     seq: u64,
 }
 
@@ -177,7 +178,7 @@ impl Worker {
         }
         let head = String::from_utf8(head).unwrap();
         assert!(head.starts_with("HTTP/1.1 101"), "{head}");
-        Worker { stream, input: BytesMut::new(), waiting: Default::default(), seq: 0 }
+        Worker { stream, input: BytesMut::new(), waiting: VecDeque::default(), seq: 0 }
     }
 
     pub async fn hello(&mut self, functions: &[&str]) {
