@@ -122,6 +122,29 @@ fn a_second_server_on_the_same_directory() {
 }
 
 #[test]
+fn a_data_directory_of_a_newer_version() {
+    let house = house();
+    house.run(&["run", "flow.yaml"]).expect(0);
+    let script = "import sqlite3, sys\nwith sqlite3.connect(sys.argv[1]) as db:\n    \
+                  db.execute(\"UPDATE meta SET value = 9999 WHERE name = 'format'\")\n";
+    let changed = std::process::Command::new("python3")
+        .args(["-c", script, house.data().join("riverrun.db").to_str().expect("text")])
+        .status()
+        .expect("Python starts");
+    assert!(changed.success());
+    assert_snapshot!(house.said(&["runs", "list"], 1));
+}
+
+#[test]
+fn a_damaged_data_directory_is_refused_until_told_otherwise() {
+    let house = house();
+    house.run(&["run", "flow.yaml"]).expect(0);
+    fs::write(house.data().join("riverrun.db"), "this is no database").expect("a file");
+    let said = house.run(&["runs", "list"]);
+    assert!(said.code == 1 && said.stderr.contains("next:"), "{}: {}", said.code, said.stderr);
+}
+
+#[test]
 fn a_port_in_use() {
     let house = house();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

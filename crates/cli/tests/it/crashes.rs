@@ -150,3 +150,28 @@ fn sigterm_drains_a_server_and_ends_it_with_zero() {
     let shown = house.run(&["runs", "show", &run, "--json"]).expect(0).json();
     assert_eq!(shown["waiting"]["kind"], "worker", "{shown}");
 }
+
+#[test]
+fn sigterm_lets_a_worker_finish_what_it_executes() {
+    let house = House::new();
+    house.write(
+        "flow.yaml",
+        "version: v1\ntype: flow\nsteps:\n  - {type: task, name: Slow, resourceArn: shop/slow}\n",
+    );
+    house.function(
+        "shop/slow",
+        "while not os.path.exists(event['gate']):\n    time.sleep(0.02)\nreturn {'slow': True}",
+    );
+    let server = house.server(&[]);
+    let mut worker = house.spawn(&["worker", "functions", "--server", &server.url]);
+    house.run(&["deploy", "flow.yaml", "--name", "slow", "--server", &server.url]).expect(0);
+    let body = serde_json::json!({"definition": "slow", "input": {"gate": house.path("gate")}}).to_string();
+    let run =
+        crate::support::post(&server.url, "/v1/runs", &body)["run_id"].as_str().expect("an id").to_owned();
+    until("the function is called", || (house.calls("shop/slow") == 1).then_some(()));
+    worker.signal("TERM");
+    house.write("gate", "");
+    worker.wait().expect(0);
+    assert_eq!(output(&house, &server.url, &run), serde_json::json!({"slow": true}));
+    assert_eq!(house.calls("shop/slow"), 1);
+}

@@ -3,6 +3,7 @@
 mod arrows;
 mod bad_input;
 mod crashes;
+mod dev;
 mod examples;
 mod exit_codes;
 mod keys;
