@@ -38,6 +38,10 @@ impl Checkpoints {
         (self.failed && !self.slice).then_some(self.retry_at)
     }
 
+    pub(super) fn has_slice(&self) -> bool {
+        self.slice
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.until.is_none() && !self.slice && !self.wanted
     }

@@ -1,6 +1,6 @@
 //! Turns: what was decided together, written together and let out together; and the four ways in which a write fails.
 
-use riverrun_kernel::{Effect, Entry, Now, Record};
+use riverrun_kernel::{Effect, Entry, Now, Record, WorkerId};
 use riverrun_store::{AppendError, Batch, BatchId, StoreError};
 
 use crate::error::EngineError;
@@ -170,6 +170,13 @@ impl<H> Sequencer<H> {
     }
 
     fn release(&mut self, turns: Vec<Turn<H>>) {
+        let outputs = turns.iter().flat_map(|turn| &turn.outputs);
+        let evicted: Vec<WorkerId> = outputs
+            .filter_map(|output| match output {
+                Output::Evict(worker) => Some(*worker),
+                _ => None,
+            })
+            .collect();
         for turn in turns {
             if let Some(batch) = &turn.batch {
                 self.tally.batches += 1;
@@ -185,6 +192,8 @@ impl<H> Sequencer<H> {
                         self.outbox.insert((*to, *seq), message.clone());
                     }
                     Output::Request(_) => self.checkpoints.issued(),
+                    // The worker lost its lease while this was being written: the attempt is somebody else's by now.
+                    Output::Offer { worker, .. } if evicted.contains(worker) => continue,
                     _ => {}
                 }
                 self.out.push(output);

@@ -193,12 +193,14 @@ impl<H> Sequencer<H> {
         if self.may_decide() && !self.incoming.is_empty() {
             return Some(0);
         }
-        let retry = (self.in_flight.as_ref().is_some_and(|flight| flight.lookup_wanted)
-            || matches!(self.standing, Standing::ReadOnly(_)))
-        .then_some(self.retry_at);
+        let lookup = self.in_flight.as_ref().is_some_and(|flight| flight.lookup_wanted);
+        let serving = self.standing == Standing::Serving;
+        let probe = !serving && !self.checkpoints.has_slice();
+        let retry = (lookup || probe).then_some(self.retry_at);
+        let checkpoint = if serving { self.checkpoints.deadline() } else { None };
         let resend = (!self.outbox.is_empty()).then_some(self.resend_at);
         let tick = if self.may_tick() { self.tick_deadline() } else { None };
-        [retry, resend, tick, self.checkpoints.deadline(), self.loads.deadline()]
+        [retry, resend, tick, checkpoint, self.loads.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -239,6 +241,11 @@ impl<H> Sequencer<H> {
             && self.forming.is_empty()
             && self.sealed.is_empty()
             && self.checkpoints.is_idle()
+    }
+
+    /// Messages to other partitions that were not yet acknowledged.
+    pub fn unacknowledged(&self) -> usize {
+        self.outbox.len()
     }
 
     fn set_clock(&mut self, clock: Clock) {

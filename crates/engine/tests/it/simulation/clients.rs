@@ -112,9 +112,15 @@ impl World {
         let client = &mut self.clients.clients[index];
         if client.sent == 0 || client.sent + PATIENCE_MS <= now {
             client.sent = now;
-            if let Some((partition, command)) = client.asked.clone()
+            if let Some((partition, mut command)) = client.asked.clone()
                 && !self.fault(50)
             {
+                // The engine makes a new id for each call, where the client brings none.
+                if let Command::Start(start) = &mut command
+                    && start.key.is_some()
+                {
+                    start.run = RunId::new(self.wall_ms(), start.run.slot(), self.dice.number());
+                }
                 self.post(partition, Some(To::Client(index)), Ask::Command(command));
             }
         }

@@ -46,7 +46,9 @@ impl Ledger {
 
     fn entry(&mut self, run: RunId, entry: &Entry) {
         if let Entry::RunCreated(created) = entry {
-            assert!(!self.runs.contains_key(&run), "{run} was created twice");
+            // The id of a run that was deleted may be used again: a start that is repeated so late makes a new run.
+            let earlier = self.runs.get(&run);
+            assert!(earlier.is_none_or(|told| told.deleted), "{run} was created twice: {:?}", earlier.map(|told| &told.entries));
             let key = created.key.as_ref().map(|key| key.key.id.clone());
             if let Some(key) = &key {
                 self.by_key.entry(key.clone()).or_default().push(run);
@@ -60,13 +62,14 @@ impl Ledger {
         told.life(run, entry);
     }
 
-    /// An offer leaves: its attempt must be durable, its step open, and no attempt of another generation of its key alive.
+    /// An offer leaves: its attempt must be durable and without outcome, and no attempt of another generation of its key alive.
     pub fn offered(&self, offer: &Offer) {
         let attempt = offer.attempt;
         let told = self.runs.get(&attempt.run).unwrap_or_else(|| panic!("{attempt} was offered before its run was durable"));
         let place = (attempt.step, attempt.attempt);
         assert!(told.started.contains(&place), "{attempt} was offered before it was durable");
-        assert!(!told.outcomes.contains(&attempt.step), "{attempt} was offered after its step's outcome was durable");
+        // One that is to be stopped may still go out, before the word to stop it: it counts as alive until it has stopped.
+        assert!(told.live.contains(&place), "{attempt} was offered after its outcome was durable: {:?}", told.entries);
         let Some(key) = &told.key else { return };
         for other in self.by_key.get(key).into_iter().flatten().filter(|other| **other != attempt.run) {
             let live = &self.runs[other].live;

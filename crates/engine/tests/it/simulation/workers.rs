@@ -58,6 +58,10 @@ impl Workers {
         self.workers.len()
     }
 
+    pub fn is_linked(&self, link: u64) -> bool {
+        self.links.contains_key(&link)
+    }
+
     /// Letters on one connection keep their order.
     pub fn next_delivery(&mut self, link: u64, earliest: u64) -> u64 {
         let Some((_, last)) = self.links.get_mut(&link) else { return earliest };

@@ -368,7 +368,9 @@ impl World {
                 self.after(delay, Event::Answer { to, answer });
             }
             Output::Offer { worker, offer } => {
-                self.ledger.offered(&offer);
+                if self.workers.is_linked(worker.0) {
+                    self.ledger.offered(&offer);
+                }
                 self.to_worker(worker, Letter::Offer(offer));
             }
             Output::Stop { worker, attempt, grace_ms } => {
@@ -471,7 +473,7 @@ impl World {
         self.is_up()
             && self.clients.have_ended()
             && self.ledger.runs.values().all(|told| told.closed && told.live.is_empty())
-            && self.partitions.iter().flatten().all(|(sequencer, _)| sequencer.is_idle())
+            && self.partitions.iter().flatten().all(|(sequencer, _)| sequencer.is_idle() && sequencer.unacknowledged() == 0)
     }
 
     fn what_is_open(&mut self) -> String {
