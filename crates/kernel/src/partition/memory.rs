@@ -217,6 +217,8 @@ impl Partition {
             }
             self.index.whole(&row.state, now, graces, true);
             self.runs.insert(run, Slot::new(row.state, row.last));
+            // A run with attempts out is never evicted: this is its first load since a start, and nobody is known to execute them.
+            self.orphan_attempts(run);
             self.to_advance.push_back(run);
         }
         for (id, row) in rows.keys {
@@ -255,6 +257,8 @@ impl Partition {
         self.now = now;
         self.install(rows);
         self.to_advance.clear();
+        // Leases begin when recovery ends.
+        self.orphans.clear();
     }
 
     /// What replaying these records needs in memory first. Asked again after each load, until nothing is needed.
