@@ -155,8 +155,7 @@ impl<H> Sequencer<H> {
                 self.tally.checkpoints += 1;
                 self.kernel.checkpointed();
                 if matches!(self.standing, Standing::ReadOnly(_)) {
-                    self.standing = Standing::Serving;
-                    self.backoff_ms = 0;
+                    self.serve();
                 }
             }
             Err(StoreError::Fenced) => self.fence(),

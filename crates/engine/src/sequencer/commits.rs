@@ -205,8 +205,7 @@ impl<H> Sequencer<H> {
         let Some(mut flight) = self.in_flight.take() else { return };
         match result {
             Ok(()) => {
-                self.standing = Standing::Serving;
-                self.backoff_ms = 0;
+                self.serve();
                 self.release(flight.turns);
             }
             Err(AppendError::Unknown(_)) => {
@@ -292,6 +291,7 @@ impl<H> Sequencer<H> {
         self.life += 1;
         self.loads = Loads::default();
         self.blocked.clear();
+        self.held.clear();
         self.outbox.clear();
         self.tick_queued = false;
         self.checkpoints.forget();

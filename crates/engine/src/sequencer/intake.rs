@@ -103,6 +103,10 @@ impl<H> Sequencer<H> {
             if matches!(command, Command::Tick { .. }) {
                 self.tick_queued = false;
             }
+            if matches!(command, Command::Continue { .. }) {
+                self.held.push(asked);
+                return None;
+            }
             let error = EngineError::Unavailable(self.unavailable());
             self.answer(asked.to, error);
             return None;

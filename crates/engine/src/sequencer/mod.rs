@@ -84,6 +84,8 @@ pub struct Sequencer<H> {
     /// Requests that wait for a load, or behind one that does, in the order of their arrival.
     waiting: Vec<Asked<H>>,
     blocked: HashMap<Topic, usize>,
+    /// Runs that are to go on once the store takes writes again.
+    held: Vec<Asked<H>>,
     loads: Loads,
 
     forming: Turn<H>,
@@ -122,6 +124,7 @@ impl<H> Sequencer<H> {
             incoming: VecDeque::new(),
             waiting: Vec::new(),
             blocked: HashMap::new(),
+            held: Vec::new(),
             loads: Loads::default(),
             forming: Turn::default(),
             sealed: VecDeque::new(),
@@ -318,6 +321,13 @@ impl<H> Sequencer<H> {
                 self.out.push(Output::Send { to: *to, seq: *seq, message: message.clone() });
             }
         }
+    }
+
+    /// The store has taken a write.
+    fn serve(&mut self) {
+        self.standing = Standing::Serving;
+        self.backoff_ms = 0;
+        self.incoming.extend(std::mem::take(&mut self.held));
     }
 
     /// Sets the time of the next try after a failure: twice as long as the last wait, between 50 ms and 5 s.
