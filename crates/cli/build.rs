@@ -1,7 +1,5 @@
 //! Puts the Python package into the binary: a list of (path, bytes), so that no `pip install` is needed.
 
-#![expect(clippy::print_stdout, reason = "stdout is how a build script speaks to cargo")]
-
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -16,12 +14,7 @@ fn main() -> io::Result<()> {
     for path in &files {
         let name = path.strip_prefix(root).map_err(io::Error::other)?;
         let whole = fs::canonicalize(path)?;
-        let _ = writeln!(
-            list,
-            "    ({:?}, include_bytes!({:?})),",
-            name.display(),
-            whole.display()
-        );
+        let _ = writeln!(list, "    ({:?}, include_bytes!({:?})),", name.display(), whole.display());
     }
     list.push(']');
     let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?;

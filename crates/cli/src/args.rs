@@ -92,7 +92,7 @@ pub struct Node {
 impl Node {
     /// The defaults.
     pub fn standard() -> Self {
-        Node { lease: Duration::from_secs(30), retention: Retention::For(Duration::from_secs(30 * 86_400)) }
+        Node { lease: Duration::from_secs(30), retention: Retention::For(Duration::from_hours(720)) }
     }
 }
 

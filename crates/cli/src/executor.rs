@@ -101,9 +101,7 @@ pub fn config(
     config.slots = code.concurrency.unwrap_or(config.slots).max(1);
     let printer = printer.clone();
     config.show_output = Some(Arc::new(move |line: OutputLine<'_>| {
-        if printer.is_live() {
-            printer.end_live();
-        }
+        printer.end_live();
         printer.note(&dim(&format!("{:>10} {} | {}", "", line.function, line.text)));
     }));
     Ok(config)

@@ -16,7 +16,7 @@ use crate::story::Story;
 use crate::time;
 
 /// How long a server may be gone before following ends.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// A stream that says nothing for so long is not trusted: the journal is read again.
 const SILENCE: Duration = Duration::from_secs(15);
 
@@ -99,9 +99,7 @@ pub async fn follow(
         () = limit => Ok(Followed::StillOpen),
         () = interrupted => Ok(Followed::Interrupted),
     };
-    if printer.is_live() {
-        printer.end_live();
-    }
+    printer.end_live();
     followed
 }
 
@@ -137,9 +135,7 @@ async fn tell(printer: &Printer, client: &Client, run: RunId) -> Result<Followed
             let line = story.tell(entry);
             suspended |= line.kind == "RunSuspended";
             if line.is_news {
-                if printer.is_live() {
-                    printer.end_live();
-                }
+                printer.end_live();
                 printer.note(&line.followed());
             }
         }

@@ -161,13 +161,12 @@ pub fn store_error(error: StoreError) -> NodeError {
 }
 
 fn open_error(error: OpenError) -> NodeError {
+    let text = error.to_string();
     match error {
         OpenError::Store(error) => store_error(error),
-        other => CliError::failed(
-            other.to_string(),
-            "use the version of riverrun that deployed it: its runs could not go on under this one",
-        )
-        .into(),
+        OpenError::Threads(_) => {
+            CliError::failed(text, "raise the limits of the system, then try again").into()
+        }
     }
 }
 

@@ -68,25 +68,33 @@ impl Printer {
 
     /// Several notes.
     pub fn note_all(&self, texts: &[String]) {
-        texts.iter().for_each(|text| self.note(text));
+        for text in texts {
+            self.note(text);
+        }
     }
 
     /// What is wrong with a file: said also when asked to say less.
     pub fn complain(&self, texts: &[String]) {
-        texts.iter().for_each(|text| self.err(text));
+        for text in texts {
+            self.err(text);
+        }
     }
 
     /// A line that the next one replaces. Only for [`Printer::is_live`] terminals.
     pub fn live(&self, text: &str) {
         let width = terminal_width();
+        let text = anstream::adapter::strip_str(text).to_string();
         let text: String = text.chars().take(width.saturating_sub(1)).collect();
         let mut out = AutoStream::new(std::io::stderr(), self.choice(true));
         let _ = write!(out, "\r\x1b[2K{DIM}{text}{DIM:#}");
         let _ = out.flush();
     }
 
-    /// Takes the live line away.
+    /// Takes the live line away, if there can be one.
     pub fn end_live(&self) {
+        if !self.is_live() {
+            return;
+        }
         let mut out = std::io::stderr();
         let _ = write!(out, "\r\x1b[2K");
         let _ = out.flush();
@@ -95,11 +103,10 @@ impl Printer {
     /// The error that ends the command, with its next step.
     pub fn error(&self, error: &CliError) {
         let CliError { message, next, .. } = error;
-        let mut lines = format!("{BAD}error{BAD:#}: {message}\n");
+        self.err(&format!("{BAD}error{BAD:#}: {message}"));
         if !next.is_empty() {
-            lines.push_str(&format!("{BOLD}next{BOLD:#}: {next}"));
+            self.err(&format!("{BOLD}next{BOLD:#}: {next}"));
         }
-        self.err(lines.trim_end());
         if self.json {
             self.json(&serde_json::json!({
                 "error": { "code": error.code, "message": message, "next": next, "exit": error.exit.number() }
@@ -198,8 +205,9 @@ fn shown_width(text: &str) -> usize {
 pub fn clip(text: &str, limit: usize) -> String {
     let line = text.lines().next().unwrap_or_default();
     let more = line.chars().count() > limit || text.lines().nth(1).is_some();
-    match more {
-        true => format!("{}…", line.chars().take(limit.saturating_sub(1)).collect::<String>()),
-        false => line.to_owned(),
+    if more {
+        format!("{}…", line.chars().take(limit.saturating_sub(1)).collect::<String>())
+    } else {
+        line.to_owned()
     }
 }

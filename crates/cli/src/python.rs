@@ -182,5 +182,6 @@ fn digest() -> String {
         hash.update((bytes.len() as u64).to_be_bytes());
         hash.update(bytes);
     }
-    hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    let [a, b, c, d, ..]: [u8; 32] = hash.finalize().into();
+    format!("{:08x}", u32::from_be_bytes([a, b, c, d]))
 }

@@ -79,9 +79,12 @@ pub fn run(run: &Run) -> String {
         line("open step", format!("{}  {doing}", step.path));
     }
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let shown = lines.iter().map(|(name, value)| match name.is_empty() {
-        true => format!("{value}\n"),
-        false => format!("{}  {value}\n", dim(&format!("{name:>width$}"))),
+    let shown = lines.iter().map(|(name, value)| {
+        if name.is_empty() {
+            format!("{value}\n")
+        } else {
+            format!("{}  {value}\n", dim(&format!("{name:>width$}")))
+        }
     });
     shown.collect()
 }
@@ -111,10 +114,7 @@ fn key_state(key: &KeyView) -> String {
         riverrun_kernel::KeyStatus::Failed => state(State::Failed),
         riverrun_kernel::KeyStatus::Cancelled => state(State::Cancelled),
     };
-    match key.purged {
-        true => format!("{name} {}", dim("result deleted")),
-        false => name,
-    }
+    if key.purged { format!("{name} {}", dim("result deleted")) } else { name }
 }
 
 fn expiry(key: &KeyView, now: Wall) -> String {
@@ -156,12 +156,11 @@ pub fn waiting(waiting: &WaitingView, now: Wall) -> String {
         WaitKind::Pause => (care("resume: it is paused"), "at the latest"),
         WaitKind::Repair => (bad(&format!("repair: {name}")), "at the latest"),
     };
-    match until {
-        Some(until) => format!("{what}{}", dim(&format!(", {end} {}", relative(until, now)))),
-        None => {
-            let since = time::parse(&waiting.since).map(|since| relative(since, now)).unwrap_or_default();
-            format!("{what}{}", dim(&format!(", since {since}")))
-        }
+    if let Some(until) = until {
+        format!("{what}{}", dim(&format!(", {end} {}", relative(until, now))))
+    } else {
+        let since = time::parse(&waiting.since).map(|since| relative(since, now)).unwrap_or_default();
+        format!("{what}{}", dim(&format!(", since {since}")))
     }
 }
 

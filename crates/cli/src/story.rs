@@ -92,10 +92,7 @@ fn failure(fields: &Map<String, Value>) -> String {
         names.iter().find_map(|name| failure.get(name).and_then(Value::as_str)).unwrap_or_default().to_owned()
     };
     let (error, message) = (part(&["error", "type"]), part(&["message"]));
-    match message.is_empty() {
-        true => error,
-        false => format!("{error}: {}", clip(&message, VALUE)),
-    }
+    if message.is_empty() { error } else { format!("{error}: {}", clip(&message, VALUE)) }
 }
 
 /// What to say of an entry, and whether it is news to somebody who follows the run.

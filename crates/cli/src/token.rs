@@ -29,7 +29,7 @@ pub fn make() -> Result<String, CliError> {
     getrandom::fill(&mut bytes).map_err(|error| {
         CliError::failed(format!("the system gives no random bytes: {error}"), "report this")
     })?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 fn from_environment() -> Option<String> {

@@ -17,9 +17,10 @@ pub async fn deploy(printer: &Printer, args: Deploy) -> Result<Exit, CliError> {
             printer.json(&deployed);
         } else {
             let version = dim(&format!("version {}", deployed.definition.version));
-            match deployed.created {
-                true => printer.note(&format!("{} {name} {version}", good("deployed"))),
-                false => printer.note(&format!("{name} was deployed before and is unchanged {version}")),
+            if deployed.created {
+                printer.note(&format!("{} {name} {version}", good("deployed")))
+            } else {
+                printer.note(&format!("{name} was deployed before and is unchanged {version}"))
             }
         }
         Ok(Exit::Ok)

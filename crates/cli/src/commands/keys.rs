@@ -40,9 +40,10 @@ async fn list(printer: &Printer, session: &Session, args: &KeysList) -> Result<E
 
 async fn show_one(printer: &Printer, session: &Session, args: &OneKey) -> Result<Exit, CliError> {
     let key = session.client.key(&args.definition, &args.continue_id).await?;
-    match printer.is_json() {
-        true => printer.json(&key),
-        false => printer.text(&show::keys(&[key])),
+    if printer.is_json() {
+        printer.json(&key)
+    } else {
+        printer.text(&show::keys(&[key]))
     }
     Ok(Exit::Ok)
 }

@@ -138,12 +138,13 @@ async fn executor(
             "put them there as SERVICE/FUNCTION.py with handler(event, context), or name their folder with --functions",
         ));
     }
-    let executor = match here {
-        true => Some(
+    let executor = if here {
+        Some(
             Executor::start(printer, &session.client, &args.code, &plan.functions, session.data.as_deref())
                 .await?,
-        ),
-        false => None,
+        )
+    } else {
+        None
     };
     if let Err(error) = check_functions(args, plan, session, executor.as_ref()).await {
         if let Some(executor) = executor {
@@ -180,9 +181,10 @@ async fn check_functions(
         })
         .collect();
     let place = plan.functions.display();
-    let served = match served.is_empty() {
-        true => "has none".to_owned(),
-        false => format!("has {}", served.iter().cloned().collect::<Vec<_>>().join(", ")),
+    let served = if served.is_empty() {
+        "has none".to_owned()
+    } else {
+        format!("has {}", served.iter().cloned().collect::<Vec<_>>().join(", "))
     };
     let missing = lines.join(", ");
     let (what, how) = match plan.kind {
@@ -213,9 +215,10 @@ async fn start_and_follow(
     let answer = client.start(&start(args, plan)?).await?;
     let run = answer.item.run_id;
     printer.note(&dim(&opening(plan, &answer)));
-    let followed = match answer.item.state.is_closed() {
-        true => Followed::Closed(Box::new(answer)),
-        false => follow(printer, client, run, args.wait.wait).await?,
+    let followed = if answer.item.state.is_closed() {
+        Followed::Closed(Box::new(answer))
+    } else {
+        follow(printer, client, run, args.wait.wait).await?
     };
     finish(printer, session, followed, run, &functions_option(args, plan, session))
 }

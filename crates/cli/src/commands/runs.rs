@@ -106,9 +106,10 @@ async fn list(printer: &Printer, session: &Session, args: &RunsList) -> Result<E
 
 async fn show_one(printer: &Printer, session: &Session, run: RunId) -> Result<Exit, CliError> {
     let run = session.client.run(run).await?;
-    match printer.is_json() {
-        true => printer.json(&run),
-        false => printer.text(&show::run(&run)),
+    if printer.is_json() {
+        printer.json(&run)
+    } else {
+        printer.text(&show::run(&run))
     }
     Ok(Exit::Ok)
 }
@@ -121,10 +122,7 @@ async fn journal(printer: &Printer, session: &Session, args: &RunsJournal) -> Re
         let grew = part.next_after > after;
         after = part.next_after;
         for entry in part.items.iter().filter(|entry| args.all || !ALL_KINDS.contains(&entry.kind.as_str())) {
-            match printer.is_json() {
-                true => printer.json(entry),
-                false => rows.push(journal_row(&mut story, entry)),
-            }
+            if printer.is_json() { printer.json(entry) } else { rows.push(journal_row(&mut story, entry)) }
         }
         if args.follow && !rows.is_empty() {
             printer.text(&rows.drain(..).map(|row| row.join("  ") + "\n").collect::<String>());
@@ -175,9 +173,10 @@ async fn steer(printer: &Printer, session: &Session, run: RunId, what: &str) -> 
 }
 
 fn tell_state(printer: &Printer, answer: &riverrun_wire::http::StateAnswer) {
-    match printer.is_json() {
-        true => printer.json(answer),
-        false => printer.text(&format!("{} is {}", answer.run_id, crate::printer::state(answer.state))),
+    if printer.is_json() {
+        printer.json(answer)
+    } else {
+        printer.text(&format!("{} is {}", answer.run_id, crate::printer::state(answer.state)))
     }
 }
 

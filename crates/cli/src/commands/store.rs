@@ -55,7 +55,9 @@ fn repair(printer: &Printer, args: &StoreRepair) -> Result<Exit, CliError> {
     } else if whole {
         printer.text(&format!("{}  nothing is missing, nothing was changed", good("in order")));
     } else {
-        found.iter().filter(|one| !one.is_whole()).for_each(|one| printer.text(&tell(one)));
+        for damaged in found.iter().filter(|one| !one.is_whole()) {
+            printer.text(&tell(damaged));
+        }
     }
     if whole || args.accept_loss {
         return Ok(Exit::Ok);
@@ -97,7 +99,8 @@ fn tell(one: &Repaired) -> String {
         text.push_str(
             "these runs are older now than what was acknowledged; look at each before it goes on:\n",
         );
-        one.touched.iter().for_each(|run| text.push_str(&format!("  {run}\n")));
+        let lines: Vec<_> = one.touched.iter().map(|run| format!("  {run}")).collect();
+        text.push_str(&lines.join("\n"));
     }
     text
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// How long anything may take that needs a real process.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One test's folder, and what runs in it.
 pub struct House {
@@ -76,13 +76,13 @@ impl House {
 
     /// A function that notes each call in `calls` before it does what `body` says. `event` is decoded.
     pub fn function(&self, name: &str, body: &str) {
-        let body: String = body.lines().map(|line| format!("    {line}\n")).collect();
+        let body = body.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n");
+        let calls = self.path("calls").to_str().expect("text").to_owned();
         self.write(
             &format!("functions/{name}.py"),
             &format!(
                 "import json, os, sys, time\n\n\ndef note(text):\n    with open({calls:?}, 'a') as calls:\n        \
-                 calls.write(text + '\\n')\n\n\ndef handler(event, context):\n    event = json.loads(event)\n    note({name:?})\n{body}",
-                calls = self.path("calls"),
+                 calls.write(text + '\\n')\n\n\ndef handler(event, context):\n    event = json.loads(event)\n    note({name:?})\n{body}\n",
             ),
         );
     }
@@ -294,10 +294,10 @@ pub fn request(server: &str, what: &str, headers: &[(&str, &str)], body: &str) -
     let mut stream = std::net::TcpStream::connect(host).expect("the server answers");
     let mut text = format!("{what} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
     for (name, value) in headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        text.extend([name, ": ", value, "\r\n"]);
     }
     if headers.iter().all(|(name, _)| *name != "content-length") {
-        text.push_str(&format!("content-length: {}\r\n", body.len()));
+        text.extend(["content-length: ", &body.len().to_string(), "\r\n"]);
     }
     stream.write_all(format!("{text}\r\n{body}").as_bytes()).expect("the request is sent");
     let mut answer = String::new();
