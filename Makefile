@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/debug/riverrun
 VENV := .venv
 VENV_READY := $(VENV)/.ready
-RUFF := $(VENV)/bin/ruff --config python/pyproject.toml
+RUFF := $(VENV)/bin/ruff
 
 # Bytecode beside the sources would end up in the folders that the binary is built from.
 export PYTHONDONTWRITEBYTECODE := 1
@@ -26,8 +26,9 @@ check: ## A fast look: does it compile, is it formatted
 
 fmt: $(VENV_READY)
 	cargo fmt
-	$(RUFF) format python examples
-	$(RUFF) check --fix python examples
+	cd python && ../$(RUFF) format src tests && ../$(RUFF) check --fix src tests
+	$(RUFF) format --config python/pyproject.toml examples
+	$(RUFF) check --config python/pyproject.toml --fix examples
 
 clean:
 	cargo clean
@@ -45,8 +46,9 @@ lint-rust:
 
 lint-python: $(VENV_READY)
 	cd python && ../$(VENV)/bin/mypy
-	$(RUFF) check python examples
-	$(RUFF) format --check python examples
+	cd python && ../$(RUFF) check src tests && ../$(RUFF) format --check src tests
+	$(RUFF) check --config python/pyproject.toml examples
+	$(RUFF) format --config python/pyproject.toml --check examples
 
 # The tools are named once, in the package's own manifest.
 DEV_TOOLS = import tomllib; print(*tomllib.load(open("python/pyproject.toml", "rb"))["dependency-groups"]["dev"])

@@ -18,9 +18,9 @@ pub async fn deploy(printer: &Printer, args: Deploy) -> Result<Exit, CliError> {
         } else {
             let version = dim(&format!("version {}", deployed.definition.version));
             if deployed.created {
-                printer.note(&format!("{} {name} {version}", good("deployed")))
+                printer.note(&format!("{} {name} {version}", good("deployed")));
             } else {
-                printer.note(&format!("{name} was deployed before and is unchanged {version}"))
+                printer.note(&format!("{name} was deployed before and is unchanged {version}"));
             }
         }
         Ok(Exit::Ok)

@@ -41,9 +41,9 @@ async fn list(printer: &Printer, session: &Session, args: &KeysList) -> Result<E
 async fn show_one(printer: &Printer, session: &Session, args: &OneKey) -> Result<Exit, CliError> {
     let key = session.client.key(&args.definition, &args.continue_id).await?;
     if printer.is_json() {
-        printer.json(&key)
+        printer.json(&key);
     } else {
-        printer.text(&show::keys(&[key]))
+        printer.text(&show::keys(&[key]));
     }
     Ok(Exit::Ok)
 }

@@ -107,9 +107,9 @@ async fn list(printer: &Printer, session: &Session, args: &RunsList) -> Result<E
 async fn show_one(printer: &Printer, session: &Session, run: RunId) -> Result<Exit, CliError> {
     let run = session.client.run(run).await?;
     if printer.is_json() {
-        printer.json(&run)
+        printer.json(&run);
     } else {
-        printer.text(&show::run(&run))
+        printer.text(&show::run(&run));
     }
     Ok(Exit::Ok)
 }
@@ -174,9 +174,9 @@ async fn steer(printer: &Printer, session: &Session, run: RunId, what: &str) -> 
 
 fn tell_state(printer: &Printer, answer: &riverrun_wire::http::StateAnswer) {
     if printer.is_json() {
-        printer.json(answer)
+        printer.json(answer);
     } else {
-        printer.text(&format!("{} is {}", answer.run_id, crate::printer::state(answer.state)))
+        printer.text(&format!("{} is {}", answer.run_id, crate::printer::state(answer.state)));
     }
 }
 
