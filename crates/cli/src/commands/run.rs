@@ -229,7 +229,8 @@ fn opening(plan: &Plan, answer: &RunAnswer) -> String {
     match (answer.reused, answer.attached, answer.item.continue_id.as_deref()) {
         (true, _, Some(key)) => format!("{name} under `{key}` has a stored result: {run}"),
         (true, ..) => format!("{name} has a stored result: {run}"),
-        (_, true, _) => format!("{name} is running already: {run}"),
+        (_, true, Some(key)) => format!("{name} under `{key}` goes on: {run}"),
+        (_, true, None) => format!("{name} goes on: {run}"),
         _ => format!("{name} started: {run}"),
     }
 }

@@ -117,3 +117,26 @@ fn a_second_command_joins_the_run_in_flight() {
     assert_eq!(house.run(&args).expect(0).json(), json!({"done": 1}));
     assert_eq!(house.calls("shop/work"), 1);
 }
+
+#[test]
+fn a_killed_command_goes_on_with_the_same_key() {
+    let house = House::new();
+    house.write(
+        "flow.yaml",
+        "version: v1\ntype: flow\nsteps:\n  - {type: task, name: A, resourceArn: shop/a}\n  - {type: wait, name: Nap, duration: 2}\n  - {type: task, name: B, resourceArn: shop/b}\n",
+    );
+    house.function("shop/a", "return {'a': 1}");
+    house.function("shop/b", "return {'b': 2}");
+    let args = ["run", "flow.yaml:nap", "--continue-id", "k"];
+    let first = house.spawn(&args);
+    until("the flow waits", || {
+        let page = house.run(&["runs", "list", "--json", "--waiting", "timer"]);
+        let page: serde_json::Value = serde_json::from_str(&page.stdout).ok()?;
+        page["items"].get(0).map(drop)
+    });
+    first.kill();
+    let second = house.run(&args).expect(0);
+    assert!(second.stderr.contains("goes on"), "{}", second.stderr);
+    assert_eq!(second.json(), json!({"a": 1, "b": 2}));
+    assert_eq!((house.calls("shop/a"), house.calls("shop/b")), (1, 1));
+}
