@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::values::{Retention, duration, label, retention};
+
 /// Runs your work to the end, whatever happens in between.
 #[derive(Debug, Parser)]
 #[command(name = "riverrun", version, propagate_version = true, max_term_width = 100, after_help = EXIT_CODES)]
@@ -554,50 +556,4 @@ pub struct StoreRepair {
     /// Cut the log off before its first damage: what was acknowledged after that is gone
     #[arg(long)]
     pub accept_loss: bool,
-}
-
-/// How long something is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retention {
-    /// So long.
-    For(Duration),
-    /// For ever.
-    Forever,
-}
-
-/// Reads `90`, `1.5s`, `200ms`, `15m`, `24h`, `30d`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
-    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let factor = match unit {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        _ => {
-            return Err(format!("`{unit}` is not a unit of time: write ms, s, m, h or d, as in 90s or 24h"));
-        }
-    };
-    let number: f64 = number.trim().parse().map_err(|_| {
-        format!("`{text}` is not a length of time: write a number and a unit, as in 90s or 24h")
-    })?;
-    Duration::try_from_secs_f64(number * factor).map_err(|_| {
-        format!("`{text}` is not a length of time: it must be positive and below 500 billion years")
-    })
-}
-
-fn retention(text: &str) -> Result<Retention, String> {
-    match text {
-        "forever" => Ok(Retention::Forever),
-        _ => duration(text).map(Retention::For),
-    }
-}
-
-fn label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(format!("`{text}` is not a label: write NAME=VALUE")),
-    }
 }

@@ -23,6 +23,7 @@ mod signals;
 mod story;
 mod time;
 mod token;
+mod values;
 
 use std::process::ExitCode;
 

@@ -11,9 +11,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{self, Retention};
+use crate::args;
 use crate::data_dir::{self, Announced, ServerFile};
 use crate::error::CliError;
+use crate::values::Retention;
 
 /// How to serve a data directory.
 pub struct Setup<'a> {

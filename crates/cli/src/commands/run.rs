@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use riverrun_kernel::{DefinitionKind, Json, RunId, Slot};
 use riverrun_wire::http::{Duration as WireDuration, KeyTtl, Run as RunAnswer, Start};
 
-use crate::args::{self, KeyArgs, Retention, Run};
+use crate::args::{self, KeyArgs, Run};
 use crate::data_dir::Folders;
 use crate::error::CliError;
 use crate::executor::Executor;
@@ -18,6 +18,7 @@ use crate::input;
 use crate::near::near;
 use crate::printer::{Printer, dim};
 use crate::time;
+use crate::values::Retention;
 
 /// What is run, checked as far as it can be without a server.
 struct Plan {
