@@ -97,8 +97,13 @@ impl PartitionThread {
     fn run(mut self) {
         loop {
             self.sequencer.run(self.shared.clock.read(), &self.shared.hub.definitions);
-            for output in self.sequencer.take_outputs() {
-                self.perform(output);
+            // A recovery, done in between, asks for more.
+            loop {
+                let outputs = self.sequencer.take_outputs();
+                if outputs.is_empty() {
+                    break;
+                }
+                outputs.into_iter().for_each(|output| self.perform(output));
             }
             let partition = usize::from(self.id.0);
             self.shared.hub.stands(partition, self.sequencer.standing(), self.sequencer.tally());
