@@ -114,6 +114,8 @@ impl<H> Sequencer<H> {
         let Stage::Replay(replay) = std::mem::replace(&mut self.stage, Stage::Serve) else {
             return;
         };
+        // A log of which every write was refused is empty, however many batches were decided for it.
+        self.next_batch = BatchId(1);
         for batch in &replay.tail {
             self.kernel.replay(batch.now, batch.first, &batch.records);
             self.next_batch = BatchId(batch.id.0 + 1);

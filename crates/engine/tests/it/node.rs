@@ -1,7 +1,7 @@
 //! The real engine: threads, real clocks, stores that keep.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use riverrun_engine::{Engine, EngineError, Health, Settings, ToWorker};
 use riverrun_kernel::{Refusal, Report, RunId, Slot, StartKind, State, WaitKind};
@@ -183,6 +183,26 @@ async fn a_full_disk_refuses_starts_serves_reads_and_is_left_behind() {
     };
     assert_eq!(started.run, id);
     assert_eq!(engine.health(), Health::Serving);
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_partition_whose_very_first_write_was_refused_takes_the_next() {
+    let store = Arc::new(FaultStore::new(MemoryStore::default(), Full));
+    let engine = Engine::open(store.clone(), Settings::default()).unwrap();
+    let mut start = task("{}");
+    start.run = Some(RunId::new(1, Slot(3), 4));
+    assert!(matches!(engine.start(start.clone()).await, Err(EngineError::Unavailable(_))));
+    store.set_faults(NoFaults);
+    let deadline = Instant::now() + LONG;
+    let started = loop {
+        match engine.start(start.clone()).await {
+            Ok(started) => break started,
+            Err(EngineError::Unavailable(_)) if Instant::now() < deadline => tokio::task::yield_now().await,
+            Err(other) => panic!("{other}"),
+        }
+    };
+    assert_eq!(engine.run(started.run).await.unwrap().summary.id, started.run);
     engine.shutdown().await;
 }
 
