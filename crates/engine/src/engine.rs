@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use riverrun_kernel::{
-    AttemptId, CallbackToken, Claims, Command, Definition, DefinitionKind, DefinitionRef, Failure, Json,
-    JournalRow, Key, KeyId, Labels, Refusal, Reply, RunId, RunView, Slot, StartKind, State, StepId, Token,
-    WorkerSpec, WorkerView,
+    AttemptId, CallbackToken, Claims, Command, Definition, DefinitionKind, DefinitionRef, Failure,
+    JournalRow, Json, Key, KeyId, Labels, QueueDepth, Refusal, Reply, RunId, RunView, Slot, StartKind, State,
+    StepId, Token, WorkerSpec, WorkerView,
 };
 use riverrun_plan::{Diagnostic, Flow};
 use riverrun_store::Store;
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{DeployError, EngineError, Health, OpenError};
 use crate::hub::Counters;
 use crate::node::{Node, mismatch, reply, stopping, wall};
-use crate::sequencer::{Answer, Ask, Library, Query, QueueDepth};
+use crate::sequencer::{Answer, Ask, Library, Query};
 use crate::settings::Settings;
 use crate::start::{Start, Started, check_labels, check_name, prepare};
 use crate::watch::Watch;
@@ -68,9 +68,12 @@ impl Engine {
             return Err(EngineError::Invalid(problem).into());
         }
         let (_, warnings) = Flow::parse(source).map_err(DeployError::Invalid)?;
-        let version: String = Sha256::digest(source.as_bytes())[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let version: String =
+            Sha256::digest(source.as_bytes())[..6].iter().map(|byte| format!("{byte:02x}")).collect();
         let definitions = &self.node.hub.definitions;
-        let newest = definitions.find(namespace, name, None).filter(|found| found.reference.kind == DefinitionKind::Flow);
+        let newest = definitions
+            .find(namespace, name, None)
+            .filter(|found| found.reference.kind == DefinitionKind::Flow);
         if let Some(newest) = &newest
             && *newest.reference.version == *version
         {
@@ -282,14 +285,13 @@ impl Engine {
         let (worker, messages) = self.node.hub.links.add();
         // From here on, giving up ends the connection.
         let mut link = WorkerLink::new(self.node.clone(), worker, Claims::default(), messages);
-        let shared = Arc::new(WorkerSpec {
-            slots: spec.slots.div_ceil(u32::from(partitions)).max(1),
-            ..spec
-        });
+        let shared =
+            Arc::new(WorkerSpec { slots: spec.slots.div_ceil(u32::from(partitions)).max(1), ..spec });
         let mut answers = Vec::new();
         for id in 0..partitions {
             let partition = riverrun_kernel::PartitionId(id);
-            let own = |(attempt, _): &&(AttemptId, Token)| self.node.partition_of_run(attempt.run) == partition;
+            let own =
+                |(attempt, _): &&(AttemptId, Token)| self.node.partition_of_run(attempt.run) == partition;
             let claims = claims.iter().filter(own).copied().collect();
             let command = Command::ConnectWorker { worker, spec: shared.clone(), claims };
             answers.push(self.node.ask_freely(partition, Ask::Command(command)));
@@ -335,9 +337,12 @@ impl Engine {
                 other => return Err(mismatch(&other)),
             };
             for depth in found {
-                let same = |known: &&mut QueueDepth| (&known.0, &known.1, &known.2) == (&depth.0, &depth.1, &depth.2);
+                let line = |depth: &QueueDepth| {
+                    (depth.namespace.clone(), depth.queue.clone(), depth.function.clone())
+                };
+                let same = |known: &&mut QueueDepth| line(known) == line(&depth);
                 match depths.iter_mut().find(same) {
-                    Some(known) => known.3 += depth.3,
+                    Some(known) => known.waiting += depth.waiting,
                     None => depths.push(depth),
                 }
             }

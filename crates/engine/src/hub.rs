@@ -76,8 +76,12 @@ impl Hub {
         });
         let hindered = partitions.iter().find_map(|(standing, _)| match standing {
             Standing::ReadOnly(reason) => Some(Health::ReadOnly(reason.clone())),
-            Standing::Recovering => Some(Health::ReadOnly("a partition is being read from the store".to_owned())),
-            Standing::Fenced => Some(Health::ReadOnly("another node owns a partition of this one".to_owned())),
+            Standing::Recovering => {
+                Some(Health::ReadOnly("a partition is being read from the store".to_owned()))
+            }
+            Standing::Fenced => {
+                Some(Health::ReadOnly("another node owns a partition of this one".to_owned()))
+            }
             Standing::Serving | Standing::Broken(_) => None,
         });
         let stopping = self.stopping.load(Ordering::Acquire).then_some(Health::Stopping);

@@ -182,7 +182,8 @@ impl Definitions {
 
     fn unknown(&self, namespace: &str, name: &str, version: Option<&str>) -> EngineError {
         let known = self.read();
-        if let (Some(version), Some(versions)) = (version, known.flows.get(&(namespace.into(), name.into()))) {
+        if let (Some(version), Some(versions)) = (version, known.flows.get(&(namespace.into(), name.into())))
+        {
             let has: Vec<&str> = versions.iter().map(|found| &*found.definition.reference.version).collect();
             return EngineError::UnknownDefinition(format!(
                 "`{name}` has no version `{version}` in namespace `{namespace}`; it has {}",

@@ -82,7 +82,8 @@ impl Engine {
         // Rows that memory overrules may fill whole pages, so pages are read until enough is left of them.
         loop {
             let (page_filter, page_after) = (filter.clone(), from.clone());
-            let page = self.blocking(move |store| store.keys(&page_filter, page_after.as_ref(), limit)).await?;
+            let page =
+                self.blocking(move |store| store.keys(&page_filter, page_after.as_ref(), limit)).await?;
             let last = page.last().map(|key| key.id.clone());
             let full = page.len() >= limit;
             let fresh = page.into_iter().filter(|key| !dirty.contains_key(&key.id));
@@ -114,7 +115,12 @@ impl Engine {
 }
 
 /// One page of what the store and memory have, newest first.
-fn merge(rows: Page<RunSummary>, memory: Vec<RunSummary>, after: Option<Cursor>, limit: usize) -> Page<RunSummary> {
+fn merge(
+    rows: Page<RunSummary>,
+    memory: Vec<RunSummary>,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Page<RunSummary> {
     let place = |run: &RunSummary| (run.created, run.id);
     let mut items = memory;
     items.retain(|run| after.is_none_or(|after| place(run) < (after.created, after.id)));

@@ -215,10 +215,8 @@ fn chosen(input: &str, paths: &[String]) -> Result<String, EngineError> {
         }
         values.insert(path.as_str(), at(input, path).unwrap_or("null"));
     }
-    let fields: Vec<String> = values
-        .iter()
-        .map(|(path, value)| format!("{}:{value}", serde_json::Value::from(*path)))
-        .collect();
+    let fields: Vec<String> =
+        values.iter().map(|(path, value)| format!("{}:{value}", serde_json::Value::from(*path))).collect();
     Ok(format!("{{{}}}", fields.join(",")))
 }
 

@@ -35,5 +35,5 @@ pub use keys::{Key, KeyId, KeyOptions, KeyStatus, KeyUse, OnFailure, OnInput, On
 pub use message::Message;
 pub use partition::{Config, Partition, RunState, WorkerView, life};
 pub use rows::{JournalRow, KeyRow, LoadedRows, PartitionRow, QueuePlace, Rows, RunRow, Stub};
-pub use run::{Failure, Labels, Parent, RunSummary, RunView, State, StepView, WaitKind, Waiting};
+pub use run::{Failure, Labels, Parent, QueueDepth, RunSummary, RunView, State, StepView, WaitKind, Waiting};
 pub use time::{Due, Now, Ticks, Wall};

@@ -255,3 +255,16 @@ pub struct StepView {
     /// What it waits for, unless it is running.
     pub waiting: Option<Waiting>,
 }
+
+/// A line of calls that wait for a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// The namespace.
+    pub namespace: Arc<str>,
+    /// The queue.
+    pub queue: Arc<str>,
+    /// The function.
+    pub function: Arc<str>,
+    /// How many wait.
+    pub waiting: usize,
+}

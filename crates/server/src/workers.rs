@@ -2,7 +2,7 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
-use riverrun_kernel::WorkerView;
+use riverrun_kernel::{QueueDepth, WorkerView};
 use riverrun_wire::http::{QueueView, Queues, WorkerItem, Workers};
 
 use crate::app::Shared;
@@ -21,7 +21,7 @@ pub(crate) async fn queues(State(app): State<Shared>) -> Result<Answer<Queues>, 
     let depths = app.engine.queue_depths().await?;
     let items = depths
         .into_iter()
-        .map(|(namespace, queue, function, waiting, ..)| {
+        .map(|QueueDepth { namespace, queue, function, waiting }| {
             let takes = |worker: &&WorkerView| takes(worker, &namespace, &queue, &function);
             let serving = workers.iter().filter(takes).count();
             QueueView {

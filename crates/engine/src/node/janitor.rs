@@ -58,17 +58,20 @@ impl Janitor {
 /// Waits, and says whether to stop.
 fn wait(stop: &(Mutex<bool>, Condvar), pause: Duration) -> bool {
     let guard = lock(&stop.0);
-    let (guard, _) = stop
-        .1
-        .wait_timeout_while(guard, pause, |stop| !*stop)
-        .unwrap_or_else(PoisonError::into_inner);
+    let (guard, _) =
+        stop.1.wait_timeout_while(guard, pause, |stop| !*stop).unwrap_or_else(PoisonError::into_inner);
     *guard
 }
 
 impl Node {
     /// Asks for the removal of at most `limit` closed runs that ended longer ago than the retention, and says of how many. Blocks.
     /// Those that are already in `removed`, whose rows may still be there, are left out; the others join it.
-    pub(crate) fn sweep(&self, now: Wall, limit: usize, removed: &mut HashSet<RunId>) -> Result<usize, StoreError> {
+    pub(crate) fn sweep(
+        &self,
+        now: Wall,
+        limit: usize,
+        removed: &mut HashSet<RunId>,
+    ) -> Result<usize, StoreError> {
         let Some(retention) = self.settings.retention else { return Ok(0) };
         let before = Wall(now.0.saturating_sub(retention.as_millis() as i64));
         let mut found = Vec::new();

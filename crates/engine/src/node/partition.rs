@@ -66,7 +66,11 @@ pub(super) fn open(
 }
 
 /// Starts the thread.
-pub(super) fn spawn(opened: Opened, inbox: mpsc::Receiver<Mail>, shared: Shared) -> std::io::Result<JoinHandle<()>> {
+pub(super) fn spawn(
+    opened: Opened,
+    inbox: mpsc::Receiver<Mail>,
+    shared: Shared,
+) -> std::io::Result<JoinHandle<()>> {
     let id = opened.id.0;
     let thread = PartitionThread {
         appender: Lane::new(&format!("riverrun-log-{id}"), 1)?,
@@ -246,7 +250,10 @@ impl PartitionThread {
             Io::Recover => {
                 let definitions = &self.shared.hub.definitions;
                 if let Err(error) = self.sequencer.recover(definitions, |each| store.recover(id, each)) {
-                    tracing::warn!(partition = id.0, "the partition could not be read, and will be again: {error}");
+                    tracing::warn!(
+                        partition = id.0,
+                        "the partition could not be read, and will be again: {error}"
+                    );
                 }
             }
         }

@@ -2,8 +2,8 @@
 
 use riverrun_store::{Checkpoint, StoreError};
 
-use super::types::{Io, Output, Request, Standing};
 use super::Sequencer;
+use super::types::{Io, Output, Request, Standing};
 
 /// Runs whose rows are made at a time: about a millisecond's work.
 const SLICE_RUNS: usize = 256;
@@ -61,11 +61,7 @@ impl Checkpoints {
     }
 
     pub(super) fn forget(&mut self) {
-        *self = Checkpoints {
-            issued: self.issued,
-            trimmed: self.trimmed,
-            ..Checkpoints::default()
-        };
+        *self = Checkpoints { issued: self.issued, trimmed: self.trimmed, ..Checkpoints::default() };
     }
 }
 
@@ -109,7 +105,11 @@ impl<H> Sequencer<H> {
         }
         let until = self.checkpoints.until.unwrap_or_default();
         let trim = self.kernel.trim_point();
-        let rows = if trim < until { self.kernel.checkpoint_slice(SLICE_RUNS) } else { riverrun_kernel::Rows::default() };
+        let rows = if trim < until {
+            self.kernel.checkpoint_slice(SLICE_RUNS)
+        } else {
+            riverrun_kernel::Rows::default()
+        };
         if trim >= until {
             self.checkpoints.until = None;
             if trim.min(self.checkpoints.newest) <= self.checkpoints.trimmed {
@@ -136,11 +136,8 @@ impl<H> Sequencer<H> {
         if self.checkpoints.slice {
             return;
         }
-        let checkpoint = Checkpoint {
-            now: self.now(),
-            trim_below: self.checkpoints.trimmed,
-            ..Checkpoint::default()
-        };
+        let checkpoint =
+            Checkpoint { now: self.now(), trim_below: self.checkpoints.trimmed, ..Checkpoint::default() };
         self.write_slice(checkpoint);
     }
 

@@ -313,7 +313,9 @@ fn weight(record: &Record) -> u64 {
         Record::Run(_, entry) => match entry {
             Entry::RunCreated(created) => created.input.get().len(),
             Entry::StepSucceeded { output, .. } | Entry::RunSucceeded { output } => output.get().len(),
-            Entry::StepBegun { work: riverrun_kernel::driver::Work::Call(call), .. } => call.input.get().len(),
+            Entry::StepBegun { work: riverrun_kernel::driver::Work::Call(call), .. } => {
+                call.input.get().len()
+            }
             Entry::SignalReceived { payload, .. } => payload.get().len(),
             Entry::StatusPublished { status } => status.get().len(),
             Entry::Advanced { cells, .. } => {

@@ -191,9 +191,7 @@ impl<H> Sequencer<H> {
     fn query_needs(&self, query: &Query) -> Needs {
         match query {
             // What a cancellation would need is what it takes to know the run.
-            Query::Run(run) | Query::Tail(run, _) => {
-                self.kernel.needs(&Command::Pause { run: *run })
-            }
+            Query::Run(run) | Query::Tail(run, _) => self.kernel.needs(&Command::Pause { run: *run }),
             Query::Key(key) if self.kernel.key(key).is_none() => {
                 Needs { runs: Vec::new(), keys: vec![key.clone()] }
             }
@@ -330,6 +328,8 @@ fn topics(command: &Command) -> Vec<Topic> {
             topics.push(Topic::Line(*from));
             topics
         }
-        Command::Acknowledge { .. } | Command::Deploy(_) | Command::Tick { .. } | Command::Loaded(_) => Vec::new(),
+        Command::Acknowledge { .. } | Command::Deploy(_) | Command::Tick { .. } | Command::Loaded(_) => {
+            Vec::new()
+        }
     }
 }

@@ -32,7 +32,7 @@ use checkpoints::Checkpoints;
 use commits::{Flight, Turn};
 use intake::Loads;
 use recovery::Stage;
-pub use types::{Answer, Ask, Clock, Dirty, Done, Io, Library, Output, Query, QueueDepth, Request, Standing, Tally};
+pub use types::{Answer, Ask, Clock, Dirty, Done, Io, Library, Output, Query, Request, Standing, Tally};
 
 /// Requests decided in one call of [`Sequencer::run`], so that answers of the store are not kept waiting.
 const ASKS_PER_RUN: usize = 1024;
@@ -203,10 +203,7 @@ impl<H> Sequencer<H> {
         let checkpoint = if serving { self.checkpoints.deadline() } else { None };
         let resend = (!self.outbox.is_empty()).then_some(self.resend_at);
         let tick = if self.may_tick() { self.tick_deadline() } else { None };
-        [retry, resend, tick, checkpoint, self.loads.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [retry, resend, tick, checkpoint, self.loads.deadline()].into_iter().flatten().min()
     }
 
     /// Where the partition stands.
@@ -356,7 +353,9 @@ impl<H> Sequencer<H> {
         match &self.standing {
             Standing::Recovering => "the partition is being read from the store; try again".to_owned(),
             Standing::Serving => "the store did not take the change; try again".to_owned(),
-            Standing::ReadOnly(reason) => format!("the store cannot be written now: {reason}; try again later"),
+            Standing::ReadOnly(reason) => {
+                format!("the store cannot be written now: {reason}; try again later")
+            }
             Standing::Fenced => "another node owns the partition now; ask that one".to_owned(),
             Standing::Broken(reason) => format!("the storage is broken ({reason}); the server stops"),
         }

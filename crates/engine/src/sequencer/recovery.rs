@@ -123,7 +123,8 @@ impl<H> Sequencer<H> {
         }
         // A partition that was never written begins at nothing.
         let began = replay.last != Now::default();
-        let slept = if began { self.clock.wall.0.saturating_sub(replay.last.wall.0).max(0) as u64 } else { 0 };
+        let slept =
+            if began { self.clock.wall.0.saturating_sub(replay.last.wall.0).max(0) as u64 } else { 0 };
         self.ticks_base = Ticks(replay.last.ticks.0.saturating_add(slept));
         self.mono_base = self.clock.mono;
         let now = self.turn_now();

@@ -1,10 +1,8 @@
 //! What goes into a [`super::Sequencer`] and comes out of it.
 
-use std::sync::Arc;
-
 use riverrun_kernel::{
-    AttemptId, Command, Drivers, JournalRow, Key, KeyId, LoadedRows, Message, Offer, PartitionId, Reply,
-    RunId, RunSummary, RunView, Wall, WorkerId, WorkerView,
+    AttemptId, Command, Drivers, JournalRow, Key, KeyId, LoadedRows, Message, Offer, PartitionId, QueueDepth,
+    Reply, RunId, RunSummary, RunView, Wall, WorkerId, WorkerView,
 };
 use riverrun_store::{AppendError, Batch, BatchId, Checkpoint, RunFilter, StoreError};
 
@@ -46,9 +44,6 @@ pub enum Query {
     /// Steps that wait for a worker.
     QueueDepths,
 }
-
-/// Calls that wait for a worker: namespace, queue, function, how many, and whether a connected worker serves them.
-pub type QueueDepth = (Arc<str>, Arc<str>, Arc<str>, usize, bool);
 
 /// What a list takes from memory.
 #[derive(Debug, Clone, Default)]

@@ -194,7 +194,7 @@ impl Partition {
                 }
             }
             Command::Receive { message: Message::StartChild(start), .. } => {
-                self.start_needs(start, &mut needs)
+                self.start_needs(start, &mut needs);
             }
             Command::Receive { message, .. } => self.run_needs(message.target(), &mut needs),
             // A run that was asked to continue is in memory, or has been closed meanwhile.
@@ -370,11 +370,6 @@ impl Partition {
 
     fn callback_token(&self, run: RunId, step: StepId) -> Token {
         self.token(b"callback", run, step, 0)
-    }
-
-    /// Counts connected workers' functions: used to say that nobody serves a queue.
-    fn serves(&self, namespace: &str, queue: &str, function: &str) -> bool {
-        self.workers.values().any(|worker| worker.serves(namespace, queue, function))
     }
 }
 

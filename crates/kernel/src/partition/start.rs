@@ -131,7 +131,8 @@ impl Partition {
 
     /// Counts an answer from what was there. Kept in memory and in rows: not worth a commit of its own.
     fn count_hit(&mut self, options: &KeyOptions) {
-        let number = self.next;
+        // Dirty since the last record there is, so that the next checkpoint takes it along.
+        let number = self.next - 1;
         if let Some(key) = self.keys.get_mut(&options.id).and_then(|slot| slot.key.as_mut()) {
             key.hits += 1;
             self.touch_key(number, &options.id);

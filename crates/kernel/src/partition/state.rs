@@ -268,7 +268,7 @@ impl RunState {
             Entry::RunFailed { failure } => self.close(now, Err(failure.clone())),
             Entry::RunTimedOut => self.close(now, Err(life::timed_out(&self.created))),
             Entry::RunCancelled => {
-                self.close(now, Err(Failure::new(Failure::CANCELLED, "the run was cancelled")))
+                self.close(now, Err(Failure::new(Failure::CANCELLED, "the run was cancelled")));
             }
             Entry::RunExpired => {
                 self.close(now, Err(Failure::new(Failure::EXPIRED, "not started within its time to live")));

@@ -1,15 +1,16 @@
 //! Runs as others see them: states, what they wait for, and the other reads.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use super::Partition;
+use super::index::{Place, QueueKey};
 use super::life::Phase;
 use super::state::{RunState, Step, StepStatus};
 use crate::driver::Work;
 use crate::ids::{RunId, StepId};
 use crate::keys::{Key, KeyId};
 use crate::rows::JournalRow;
-use crate::run::{RunSummary, RunView, State, StepView, WaitKind, Waiting};
+use crate::run::{QueueDepth, RunSummary, RunView, State, StepView, WaitKind, Waiting};
 use crate::time::{Due, Now};
 
 impl Partition {
@@ -56,14 +57,11 @@ impl Partition {
         self.dirty_keys.iter().map(|(_, id)| (id.clone(), found(id))).collect()
     }
 
-    /// Calls that wait for a worker: (namespace, queue, function, how many, whether a connected worker serves it).
-    pub fn queue_depths(&self) -> Vec<(Arc<str>, Arc<str>, Arc<str>, usize, bool)> {
-        let depth = |((namespace, queue, function), line): (
-            &super::index::QueueKey,
-            &std::collections::BTreeSet<_>,
-        )| {
-            let served = self.serves(namespace, queue, function);
-            (namespace.clone(), queue.clone(), function.clone(), line.len(), served)
+    /// Calls that wait for a worker, by function.
+    pub fn queue_depths(&self) -> Vec<QueueDepth> {
+        let depth = |(key, line): (&QueueKey, &BTreeSet<Place>)| {
+            let (namespace, queue, function) = key.clone();
+            QueueDepth { namespace, queue, function, waiting: line.len() }
         };
         self.index.ready.iter().map(depth).collect()
     }

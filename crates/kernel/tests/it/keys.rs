@@ -86,6 +86,10 @@ fn a_success_is_reused_rerun_or_rejected() {
     assert_ne!(again, run);
     let key = key_id(&mut world);
     assert_eq!(world.partition.key(&key).flatten().expect("known").hits, 2);
+    assert_eq!(start(&mut world, |_| {}), Ok((again, StartKind::Attached, 2)));
+    assert!(world.partition.dirty_records() > 0, "a hit alone is worth a row");
+    world.checkpoint(10);
+    assert_eq!(world.table.keys[&key].key.hits, 3);
 }
 
 #[test]
