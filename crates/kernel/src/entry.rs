@@ -90,9 +90,9 @@ pub struct CreatedKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lost {
-    /// The worker gave it back unstarted, or said goodbye.
+    /// The worker gave it back: it never began.
     Returned,
-    /// Its process died because of another attempt.
+    /// Its process ended because of something else: another attempt, or the worker's own end.
     Bystander,
     /// Its process died, and it was the one executing.
     Crashed,

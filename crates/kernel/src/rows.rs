@@ -115,10 +115,27 @@ pub struct Rows {
 }
 
 /// What a load found: `None` for what has no row.
+///
+/// A run never comes without its key: whoever loads a run also loads [`LoadedRows::keys_of_runs`], so that no change of a
+/// run can pass its key by.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LoadedRows {
     /// Runs.
     pub runs: Vec<(RunId, Option<RunRow>)>,
     /// Keys.
     pub keys: Vec<(KeyId, Option<KeyRow>)>,
+}
+
+impl LoadedRows {
+    /// The keys of the loaded runs that are not among the loaded keys.
+    pub fn keys_of_runs(&self) -> Vec<KeyId> {
+        let mut keys: Vec<KeyId> = Vec::new();
+        let rows = self.runs.iter().filter_map(|(_, row)| row.as_ref());
+        for key in rows.filter_map(|row| row.summary.key.as_ref()) {
+            if !keys.contains(&key.id) && !self.keys.iter().any(|(known, _)| *known == key.id) {
+                keys.push(key.id.clone());
+            }
+        }
+        keys
+    }
 }

@@ -201,6 +201,11 @@ impl<S: Store> Store for FaultStore<S> {
         self.inner.count(filter, cap)
     }
 
+    fn namespaces(&self) -> Result<Vec<String>, StoreError> {
+        self.read()?;
+        self.inner.namespaces()
+    }
+
     fn keys(&self, filter: &KeyFilter, after: Option<&KeyId>, limit: usize) -> Result<Vec<Key>, StoreError> {
         self.read()?;
         self.inner.keys(filter, after, limit)

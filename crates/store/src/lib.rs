@@ -62,7 +62,8 @@ pub trait Store: Send + Sync {
         each: &mut dyn FnMut(Recovered) -> Result<(), StoreError>,
     ) -> Result<(), StoreError>;
 
-    /// Reads the rows of runs and keys, large values included. What has no row is answered with `None`.
+    /// Reads the rows of runs and keys, large values included. What has no row is answered with `None`. A run comes with its
+    /// key, asked for or not.
     fn load(&self, partition: PartitionId, runs: &[RunId], keys: &[KeyId]) -> Result<LoadedRows, StoreError>;
 
     /// Reads at most `limit` lines of a run's journal with `seq > after`, in order, large values included.
@@ -79,6 +80,9 @@ pub trait Store: Send + Sync {
 
     /// Counts run rows, up to `cap`.
     fn count(&self, filter: &RunFilter, cap: u64) -> Result<Count, StoreError>;
+
+    /// The namespaces that have run rows or key rows, in order.
+    fn namespaces(&self) -> Result<Vec<String>, StoreError>;
 
     /// Reads a page of key rows in the order of their ids.
     fn keys(&self, filter: &KeyFilter, after: Option<&KeyId>, limit: usize) -> Result<Vec<Key>, StoreError>;

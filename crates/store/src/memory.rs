@@ -3,7 +3,7 @@
 //! Everything is typed and in a `BTreeMap`, every rule is written once and in the plainest way. It keeps nothing beyond
 //! the process. Main type: [`MemoryStore`].
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use riverrun_kernel::{
@@ -266,7 +266,11 @@ impl Store for MemoryStore {
         let kept = self.kept();
         let run = |id: &RunId| (*id, kept.runs.get(id).map(|(_, row)| row.clone()));
         let key = |id: &KeyId| (id.clone(), kept.keys.get(id).map(|(_, row)| row.clone()));
-        Ok(LoadedRows { runs: runs.iter().map(run).collect(), keys: keys.iter().map(key).collect() })
+        let mut rows =
+            LoadedRows { runs: runs.iter().map(run).collect(), keys: keys.iter().map(key).collect() };
+        let more: Vec<_> = rows.keys_of_runs().iter().map(key).collect();
+        rows.keys.extend(more);
+        Ok(rows)
     }
 
     fn journal(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<JournalRow>, StoreError> {
@@ -307,6 +311,14 @@ impl Store for MemoryStore {
         let runs = kept.runs.values();
         let count = runs.filter(|(_, row)| filter.matches(&row.summary)).count() as u64;
         Ok(Count { count: count.min(cap), capped: count > cap })
+    }
+
+    fn namespaces(&self) -> Result<Vec<String>, StoreError> {
+        let kept = self.kept();
+        let runs = kept.runs.values().map(|(_, row)| &row.summary.definition.namespace);
+        let keys = kept.keys.values().map(|(_, row)| &row.key.id.namespace);
+        let names: BTreeSet<String> = runs.chain(keys).map(ToString::to_string).collect();
+        Ok(names.into_iter().collect())
     }
 
     fn keys(&self, filter: &KeyFilter, after: Option<&KeyId>, limit: usize) -> Result<Vec<Key>, StoreError> {

@@ -58,7 +58,7 @@ impl Partition {
             return false;
         };
         let due = state.start_due().is_none_or(|due| due.reached(self.now));
-        due && state.created.predecessor.is_none_or(|earlier| self.is_over(earlier))
+        due && self.is_next_of_key(run)
     }
 
     /// Whether a run and all its attempts have ended.

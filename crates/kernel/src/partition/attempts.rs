@@ -244,7 +244,8 @@ impl Partition {
 
 /// The retry policy that applies to a failed attempt, and how long to wait.
 fn retry(step: &Step, failure: &Failure) -> Option<(u32, u64)> {
-    if !failure.retryable {
+    // Once an attempt may have started, a step that is `at_most_once` is not tried again, however the attempt ended.
+    if !failure.retryable || step.call()?.at_most_once {
         return None;
     }
     let matches = |policy: &RetryPolicy| policy.errors.is_empty() || policy.errors.contains(&failure.error);

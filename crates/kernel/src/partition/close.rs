@@ -85,11 +85,12 @@ impl Partition {
 
     /// Starts the run that waits for the end of this one and its attempts.
     pub(super) fn follow(&mut self, run: RunId) {
-        if self.is_over(run)
-            && let Some(successor) = self.index.successors.get(&run)
-        {
-            self.to_advance.push_back(*successor);
-        }
+        let Some(created) = self.state(run).filter(|state| state.is_settled()).map(|state| &state.created)
+        else {
+            return;
+        };
+        let runs = created.key.as_ref().and_then(|created| self.key_runs.get(&created.key.id));
+        self.to_advance.extend(runs.into_iter().flatten());
     }
 
     /// Goes on with an end that waited for children.

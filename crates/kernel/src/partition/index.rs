@@ -4,7 +4,7 @@
 //! and puts them in again after.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::life::Phase;
@@ -43,8 +43,6 @@ pub(super) struct Index {
     pub(super) ticks: BTreeSet<(Ticks, RunId, Cause)>,
     pub(super) wall: BTreeSet<(Wall, RunId, Cause)>,
     pub(super) ready: BTreeMap<QueueKey, BTreeSet<Place>>,
-    /// Runs whose start waits for another generation's end.
-    pub(super) successors: HashMap<RunId, RunId>,
     /// Runs that were asked for with `Effect::Load` and have not come yet.
     pub(super) loading: HashSet<RunId>,
 }
@@ -91,13 +89,6 @@ impl Index {
     pub(super) fn run(&mut self, run: &RunState, graces: Graces, on: bool) {
         for (due, cause) in run_dues(run, graces) {
             self.set(due, run.id, cause, on);
-        }
-        if let (true, Some(predecessor)) = (run.is_queued(), run.created.predecessor) {
-            if on {
-                self.successors.insert(predecessor, run.id);
-            } else {
-                self.successors.remove(&predecessor);
-            }
         }
     }
 

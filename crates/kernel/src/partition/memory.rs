@@ -30,9 +30,8 @@ pub(super) struct KeySlot {
 pub(super) struct Flush {
     runs: Vec<RunId>,
     keys: Vec<KeyId>,
-    deleted: Vec<RunId>,
+    deleted: Vec<(RunId, u64)>,
     definitions: usize,
-    lines: bool,
 }
 
 impl Partition {
@@ -43,7 +42,7 @@ impl Partition {
         match record {
             Record::Run(run, entry) => self.fold_entry(number, *run, entry),
             Record::RunDeleted(run) => {
-                let Some(slot) = self.runs.remove(run) else { return };
+                let Some(slot) = self.drop_run(*run) else { return };
                 self.dirty.remove(&(slot.dirty_since.unwrap_or(0), *run));
                 self.deleted.insert(*run, number);
                 if let Some(key) = &slot.state.created.key {
@@ -74,14 +73,15 @@ impl Partition {
     fn touch_lines(&mut self, number: u64) {
         self.lines.last = number;
         self.lines_dirty.get_or_insert(number);
+        self.lines_again.get_or_insert(number);
     }
 
     fn fold_entry(&mut self, number: u64, run: RunId, entry: &Entry) {
         let (now, graces) = (self.now, self.config.graces());
         if let Entry::RunCreated(created) = entry {
-            let state = RunState::create(run, now, created);
+            let state = RunState::create(run, number, now, created);
             self.absent.remove(&run);
-            self.runs.insert(run, Slot::new(state, 0));
+            self.keep_run(Slot::new(state, 0));
         } else {
             let Some(slot) = self.runs.get_mut(&run) else {
                 return;
@@ -129,8 +129,10 @@ impl Partition {
             return;
         };
         let wall = self.now.wall;
-        if let Entry::RunCreated(_) = entry {
-            let slot = self.keys.entry(created.key.id.clone()).or_default();
+        let slot = self.keys.entry(created.key.id.clone()).or_default();
+        // A run that is reopened after its key was forgotten takes it again.
+        let rebinds = slot.key.is_none() && matches!(entry, Entry::RunReopened);
+        if rebinds || matches!(entry, Entry::RunCreated(_)) {
             if slot.last >= number {
                 return;
             }
@@ -205,6 +207,7 @@ impl Partition {
         let (now, graces) = (self.now, self.config.graces());
         for (run, row) in rows.runs {
             self.index.loading.remove(&run);
+            self.recovering.remove(&run);
             if self.runs.contains_key(&run) || self.deleted.contains_key(&run) {
                 continue;
             }
@@ -216,7 +219,7 @@ impl Partition {
                 self.index.stub(&stub, false);
             }
             self.index.whole(&row.state, now, graces, true);
-            self.runs.insert(run, Slot::new(row.state, row.last));
+            self.keep_run(Slot::new(row.state, row.last));
             // A run with attempts out is never evicted: this is its first load since a start, and nobody is known to execute them.
             self.orphan_attempts(run);
             self.to_advance.push_back(run);
@@ -228,6 +231,28 @@ impl Partition {
             };
             self.keys.entry(id).or_insert(slot);
         }
+    }
+
+    /// Puts a run into memory. Its key stays there as long as it does.
+    fn keep_run(&mut self, slot: Slot) {
+        let run = slot.state.id;
+        if let Some(created) = &slot.state.created.key {
+            self.key_runs.entry(created.key.id.clone()).or_default().insert(run);
+        }
+        self.runs.insert(run, slot);
+    }
+
+    fn drop_run(&mut self, run: RunId) -> Option<Slot> {
+        let slot = self.runs.remove(&run)?;
+        if let Some(created) = &slot.state.created.key
+            && let Some(runs) = self.key_runs.get_mut(&created.key.id)
+        {
+            runs.remove(&run);
+            if runs.is_empty() {
+                self.key_runs.remove(&created.key.id);
+            }
+        }
+        Some(slot)
     }
 
     /// Asks for the row of a run that is only a stub, once.
@@ -307,12 +332,14 @@ impl Partition {
                 Record::Run(run, entry) => match self.runs.get(run) {
                     Some(slot) => slot.last >= number,
                     // The row was removed by a later record.
-                    None => !matches!(entry, Entry::RunCreated(_)) || self.deleted.contains_key(run),
+                    None => !matches!(entry, Entry::RunCreated(_)),
                 },
                 Record::MessageSent { .. }
                 | Record::MessagesAcknowledged { .. }
                 | Record::MessageReceived { .. } => self.lines.last >= number,
-                Record::RunDeleted(_) | Record::KeyDeleted(_) | Record::DefinitionDeployed(_) => false,
+                // The id was used again, and its row is that of the later run.
+                Record::RunDeleted(run) => self.runs.get(run).is_some_and(|slot| slot.last >= number),
+                Record::KeyDeleted(_) | Record::DefinitionDeployed(_) => false,
             };
             if !known {
                 self.fold(number, record);
@@ -346,6 +373,7 @@ impl Partition {
             self.stubs.values().filter(|stub| stub.active).map(|stub| stub.run).collect();
         active.sort_unstable();
         self.index.loading.extend(active.iter().copied());
+        self.recovering.extend(active.iter().copied());
         active
     }
 
@@ -393,10 +421,9 @@ impl Partition {
         rows.partition = Some(lines);
         flush.runs = runs;
         flush.keys = keys;
-        flush.deleted.clone_from(&rows.deleted_runs);
+        flush.deleted = self.deleted.iter().map(|(run, number)| (*run, *number)).collect();
         flush.definitions = self.definitions.len();
-        flush.lines = true;
-        self.lines_dirty = None;
+        self.lines_again = None;
         self.flush = Some(flush);
         rows
     }
@@ -420,7 +447,7 @@ impl Partition {
                 }
                 None if slot.state.is_settled() => {
                     self.index.whole(&slot.state, self.now, self.config.graces(), false);
-                    self.runs.remove(&run);
+                    self.drop_run(run);
                 }
                 None => {}
             }
@@ -435,13 +462,16 @@ impl Partition {
             slot.dirty_since = slot.dirty_again;
             if let Some(since) = slot.dirty_since {
                 self.dirty_keys.insert((since, id));
-            } else if slot.key.as_ref().is_none_or(|key| key.status != KeyStatus::InFlight) {
+            } else if !self.key_runs.contains_key(&id) {
                 self.keys.remove(&id);
             }
         }
-        for run in flush.deleted {
-            self.deleted.remove(&run);
+        for (run, number) in flush.deleted {
+            if self.deleted.get(&run) == Some(&number) {
+                self.deleted.remove(&run);
+            }
         }
+        self.lines_dirty = self.lines_again;
         self.definitions.drain(..flush.definitions);
     }
 
@@ -472,18 +502,14 @@ impl Partition {
             .collect();
         let count = idle.len();
         for (run, stub) in idle {
-            let Some(slot) = self.runs.remove(&run) else {
-                continue;
-            };
+            let Some(slot) = self.drop_run(run) else { continue };
             self.index.whole(&slot.state, now, graces, false);
             if let Some(stub) = stub {
                 self.recover_stub(stub);
             }
         }
-        self.keys.retain(|_, slot| {
-            slot.dirty_since.is_some()
-                || slot.key.as_ref().is_some_and(|key| key.status == KeyStatus::InFlight)
-        });
+        let used = &self.key_runs;
+        self.keys.retain(|id, slot| slot.dirty_since.is_some() || used.contains_key(id));
         count
     }
 

@@ -119,6 +119,10 @@ pub struct Partition {
     /// Removed runs whose rows may still be there, with the number of the record that removed them.
     deleted: BTreeMap<RunId, u64>,
     keys: HashMap<KeyId, KeySlot>,
+    /// The runs in memory of each key.
+    key_runs: HashMap<KeyId, BTreeSet<RunId>>,
+    /// Runs that were active when the partition was recovered and are not loaded yet.
+    recovering: BTreeSet<RunId>,
     /// Definitions that no row has yet, with their record's number.
     definitions: Vec<(u64, Definition)>,
     index: Index,
@@ -127,6 +131,7 @@ pub struct Partition {
 
     lines: PartitionRow,
     lines_dirty: Option<u64>,
+    lines_again: Option<u64>,
     flush: Option<memory::Flush>,
 
     workers: BTreeMap<WorkerId, Worker>,
@@ -153,12 +158,15 @@ impl Partition {
             absent: HashSet::new(),
             deleted: BTreeMap::new(),
             keys: HashMap::new(),
+            key_runs: HashMap::new(),
+            recovering: BTreeSet::new(),
             definitions: Vec::new(),
             index: Index::default(),
             dirty: BTreeSet::new(),
             dirty_keys: BTreeSet::new(),
             lines: PartitionRow::default(),
             lines_dirty: None,
+            lines_again: None,
             flush: None,
             workers: BTreeMap::new(),
             holders: HashMap::new(),

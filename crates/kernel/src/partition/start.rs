@@ -6,19 +6,18 @@ use crate::command::{Refusal, Reply, StartKind, StartRun};
 use crate::effect::Needs;
 use crate::entry::{Created, CreatedKey, Entry};
 use crate::ids::RunId;
-use crate::keys::{Key, KeyOptions, KeyStatus, KeyUse, OnFailure, OnInput, OnRunning, OnSuccess};
+use crate::json::Json;
+use crate::keys::{Key, KeyId, KeyOptions, KeyStatus, KeyUse, OnFailure, OnInput, OnRunning, OnSuccess};
 use crate::message::Message;
-use crate::run::{Failure, State};
+use crate::run::{Failure, Parent, State};
 
 /// What a start under a key leads to.
 enum Found {
     /// A new run.
     Create {
         generation: u32,
-        /// The generation before it, unless it has ended with all its attempts.
-        predecessor: Option<RunId>,
-        /// Whether that one is to be cancelled.
-        cancel: bool,
+        /// The generation before it, if it is in flight.
+        cancel: Option<RunId>,
     },
     /// The run that is there.
     Answer { run: RunId, generation: u32, kind: StartKind },
@@ -27,7 +26,11 @@ enum Found {
 impl Partition {
     pub(super) fn start_needs(&self, start: &StartRun, needs: &mut Needs) {
         match &start.key {
-            Some(key) => self.key_needs(&key.id, needs),
+            Some(key) => {
+                self.key_needs(&key.id, needs);
+                // One of these may be an earlier run of the key whose attempts have not ended.
+                needs.runs.extend(self.recovering.iter().filter(|run| !self.runs.contains_key(*run)));
+            }
             None if start.client_id => self.run_needs(start.run, needs),
             None => {}
         }
@@ -55,14 +58,11 @@ impl Partition {
 
     fn start_keyed(&mut self, start: StartRun, options: &KeyOptions) -> Result<Reply, Refusal> {
         match self.look_up(options)? {
-            Found::Create { generation, predecessor, cancel } => {
-                if let (true, Some(earlier)) = (cancel, predecessor) {
+            Found::Create { generation, cancel } => {
+                if let Some(earlier) = cancel {
                     self.cancel(earlier, "a new generation of its key was started".to_owned())?;
                 }
-                // One that was only queued has ended by now; the one that it waited for may not have.
-                let inherited = predecessor.and_then(|earlier| self.state(earlier)?.created.predecessor);
-                let predecessor =
-                    [predecessor, inherited].into_iter().flatten().find(|earlier| !self.is_over(*earlier));
+                let predecessor = self.unfinished_of(&options.id);
                 let key = CreatedKey {
                     key: KeyUse { id: options.id.clone(), generation },
                     fingerprint: options.fingerprint,
@@ -110,16 +110,7 @@ impl Partition {
         let ended = |child, outcome| Message::ChildEnded { run, step, child, outcome };
         match self.start(start) {
             Ok(Reply::Started { run: child, .. }) => {
-                self.post(Message::ChildStarted { run, step, child });
-                // A run that was there before reports to its own parent: this one is told here if it has ended.
-                let outcome =
-                    self.state(child).filter(|_| child != wanted).and_then(|state| state.outcome.clone());
-                if let Some(outcome) = outcome {
-                    self.post(ended(child, outcome));
-                } else if child != wanted {
-                    let text = format!("{child} is in flight under the same key for another caller");
-                    self.post(ended(child, Err(Failure::new(Failure::START_REFUSED, text))));
-                }
+                self.tell_of_child(parent, wanted, child);
             }
             Ok(_) => {}
             Err(refusal) => {
@@ -127,6 +118,38 @@ impl Partition {
                 self.post(ended(wanted, Err(failure)));
             }
         }
+    }
+
+    /// Tells a parent's step about its child. A run that was there before has its own parent or none: this one only hears of it.
+    fn tell_of_child(&mut self, parent: Parent, wanted: RunId, child: RunId) {
+        let (run, step) = (parent.run, parent.step);
+        if child == wanted {
+            return self.post(Message::ChildStarted { run, step, child });
+        }
+        let outcome = if parent.waits {
+            self.state(child).and_then(|state| state.outcome.clone()).unwrap_or_else(|| {
+                let text = format!("{child} is in flight under the same key for another caller");
+                Err(Failure::new(Failure::START_REFUSED, text))
+            })
+        } else {
+            Ok(Json::from(serde_json::json!({ "run_id": child.to_string() })))
+        };
+        self.post(Message::ChildEnded { run, step, child, outcome });
+    }
+
+    /// The newest run of a key that has not ended with all its attempts.
+    fn unfinished_of(&self, key: &KeyId) -> Option<RunId> {
+        let runs = self.key_runs.get(key)?.iter();
+        let unfinished = runs.filter(|run| !self.is_over(**run)).filter_map(|run| self.state(*run));
+        unfinished.max_by_key(|state| state.number).map(|state| state.id)
+    }
+
+    /// Whether every run of its key that came before this one has ended with all its attempts.
+    pub(super) fn is_next_of_key(&self, run: RunId) -> bool {
+        let Some(state) = self.state(run) else { return false };
+        let runs = state.created.key.as_ref().and_then(|created| self.key_runs.get(&created.key.id));
+        let earlier = |other: &&RunId| self.state(**other).is_some_and(|other| other.number < state.number);
+        runs.is_none_or(|runs| runs.iter().filter(earlier).all(|other| self.is_over(*other)))
     }
 
     /// Counts an answer from what was there. Kept in memory and in rows: not worth a commit of its own.
@@ -142,12 +165,11 @@ impl Partition {
     fn look_up(&self, options: &KeyOptions) -> Result<Found, Refusal> {
         let found = self.keys.get(&options.id).and_then(|slot| slot.key.as_ref());
         let Some(key) = found.filter(|key| !key.is_expired(self.now.wall)) else {
-            return Ok(Found::Create { generation: 1, predecessor: None, cancel: false });
+            return Ok(Found::Create { generation: 1, cancel: None });
         };
         let again = |cancel: bool| Found::Create {
             generation: key.generation + 1,
-            predecessor: (cancel || !self.is_over(key.run)).then_some(key.run),
-            cancel,
+            cancel: cancel.then_some(key.run),
         };
         if options.force {
             return Ok(again(key.status == KeyStatus::InFlight));

@@ -15,10 +15,16 @@ use crate::json::Json;
 use crate::run::{Failure, Labels};
 use crate::time::{Due, Now, Ticks, Wall};
 
+/// Reports are repeated within seconds, if at all; a report older than so many others is answered as one whose lease was lost.
+const REPORTS_KEPT: usize = 1_000;
+
 /// Everything durable about a run but its journal. Opaque outside the kernel; stores keep it as a value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
     pub(crate) id: RunId,
+    /// The number of the record that created it: tells which of two runs of a key came first.
+    #[serde(default)]
+    pub(crate) number: u64,
     pub(crate) created: Created,
     pub(crate) created_at: Now,
     pub(crate) phase: Phase,
@@ -51,7 +57,8 @@ pub struct RunState {
     /// Attempts that may still be executing although nothing waits for their outcome.
     #[serde(default)]
     pub(crate) draining: BTreeSet<(StepId, u32)>,
-    /// Attempts whose outcome is on record, with a digest of it: what tells a repeated report from a contradicting one.
+    /// The last attempts whose outcome is on record, with a digest of it: what tells a repeated report from a contradicting one.
+    /// An outcome that a callback token gave counts as attempt 0.
     #[serde(default)]
     pub(crate) reported: BTreeMap<(StepId, u32), u64>,
     /// Signals that no step has taken yet.
@@ -151,9 +158,10 @@ impl Step {
 
 impl RunState {
     /// The state that the first entry of a journal makes.
-    pub(crate) fn create(id: RunId, now: Now, created: &Created) -> Self {
+    pub(crate) fn create(id: RunId, number: u64, now: Now, created: &Created) -> Self {
         RunState {
             id,
+            number,
             created_at: now,
             phase: Phase::Queued,
             paused: None,
@@ -315,7 +323,7 @@ impl RunState {
                 if *draining {
                     self.draining.insert((*step, *attempt));
                 } else {
-                    self.reported.insert((*step, *attempt), digest(&Err(failure)));
+                    self.keep_report(*step, *attempt, &Err(failure));
                 }
                 if let Some(step) = self.steps.get_mut(step) {
                     let policy = *policy as usize;
@@ -334,22 +342,22 @@ impl RunState {
                 self.draining.remove(&(*step, *attempt));
             }
             Entry::CallReturned { step, attempt } => {
-                self.reported.insert((*step, *attempt), digest(&Ok(&Json::null())));
+                self.keep_report(*step, *attempt, &Ok(&Json::null()));
                 if let Some(step) = self.steps.get_mut(step) {
                     step.status = StepStatus::Waiting;
                 }
             }
             Entry::StepSucceeded { step, attempt, output } => {
-                if *attempt > 0 {
-                    self.reported.insert((*step, *attempt), digest(&Ok(output)));
+                if *attempt > 0 || self.is_callback(*step) {
+                    self.keep_report(*step, *attempt, &Ok(output));
                 }
                 self.end_step(*step, *attempt, Some(Ok(output.clone())));
             }
             Entry::StepFailed { step, attempt, failure, draining } => {
                 if *draining {
                     self.draining.insert((*step, *attempt));
-                } else if *attempt > 0 {
-                    self.reported.insert((*step, *attempt), digest(&Err(failure)));
+                } else if *attempt > 0 || self.is_callback(*step) {
+                    self.keep_report(*step, *attempt, &Err(failure));
                 }
                 self.end_step(*step, *attempt, Some(Err(failure.clone())));
             }
@@ -357,6 +365,21 @@ impl RunState {
                 self.end_step(*step, 0, None);
             }
             _ => unreachable!("fold sends step entries only"),
+        }
+    }
+
+    fn is_callback(&self, step: StepId) -> bool {
+        self.steps.get(&step).is_some_and(|step| match &step.work {
+            Work::Callback { .. } => true,
+            Work::Call(call) => call.callback,
+            _ => false,
+        })
+    }
+
+    fn keep_report(&mut self, step: StepId, attempt: u32, outcome: &Result<&Json, &Failure>) {
+        self.reported.insert((step, attempt), digest(outcome));
+        if self.reported.len() > REPORTS_KEPT {
+            self.reported.pop_first();
         }
     }
 

@@ -9,7 +9,7 @@ use crate::command::{Claims, Reply, WorkerSpec};
 use crate::effect::Effect;
 use crate::entry::Lost;
 use crate::ids::{AttemptId, RunId, StepId, Token, WorkerId};
-use crate::time::Ticks;
+use crate::time::{Now, Ticks};
 
 /// A connected worker, as shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +92,8 @@ impl Partition {
         let deadline = self.now.ticks.plus(self.config.reconnect_grace_ms);
         for attempt in worker.attempts {
             if goodbye {
-                self.abandon(attempt, Lost::Returned);
+                // It had been offered, and may have begun.
+                self.abandon(attempt, Lost::Bystander);
             } else {
                 self.orphan(attempt, deadline);
             }
@@ -106,6 +107,18 @@ impl Partition {
             worker.last_seen = now;
         }
         Reply::Done
+    }
+
+    /// Gives everybody who executes something a whole lease from `now` on. For when nobody could have been heard of: while the
+    /// store took no writes, or while the process was stopped.
+    pub fn renew_leases(&mut self, now: Now) {
+        for worker in self.workers.values_mut() {
+            worker.last_seen = worker.last_seen.max(now.ticks);
+        }
+        let deadline = now.ticks.plus(self.config.lease_ms);
+        for known in self.orphans.values_mut() {
+            *known = deadline.max(*known);
+        }
     }
 
     /// Gives up on workers that were silent for a lease, and on attempts that nobody came back for.

@@ -248,3 +248,41 @@ fn queued_tasks_that_are_rows_only_are_loaded_when_their_turn_comes() {
         world.succeed(&offer);
     }
 }
+
+#[test]
+fn goodbye_does_not_run_an_at_most_once_step_again() {
+    let mut world = one_call(|call| call.at_most_once = true);
+    let run = world.start(flow("f"));
+    world.offer();
+    world.send(Command::DisconnectWorker { worker: WorkerId(1), goodbye: true }).expect("gone");
+    assert_eq!(world.view(run).summary.error.as_deref(), Some(Failure::UNKNOWN_OUTCOME));
+}
+
+#[test]
+fn an_at_most_once_step_over_its_time_limit_is_not_retried() {
+    let mut world = one_call(|call| {
+        call.at_most_once = true;
+        call.timeout_ms = Some(10);
+        call.retry = retry(3, 1);
+    });
+    let run = world.start(flow("f"));
+    let offer = world.offer();
+    world.pass(10_000);
+    assert_eq!(world.report(&offer, Report::Stopped), Ok(Reply::Done));
+    world.pass(10_000);
+    assert!(world.offers.is_empty());
+    assert_eq!(world.state(run), State::Failed);
+}
+
+#[test]
+fn leases_can_be_renewed_for_all() {
+    let mut world = one_call(|_| {});
+    let run = world.start(flow("f"));
+    let offer = world.offer();
+    world.now.ticks = world.now.ticks.plus(3_600_000);
+    world.partition.renew_leases(world.now);
+    world.pass(1);
+    assert!(world.evicted.is_empty());
+    world.succeed(&offer);
+    assert_eq!(world.state(run), State::Succeeded);
+}

@@ -268,3 +268,121 @@ fn an_expired_key_is_swept_and_no_other() {
     world.evict();
     assert!(world.table.keys.is_empty());
 }
+
+fn keyed(world: &mut World, name: &str, change: impl FnOnce(&mut KeyOptions)) -> (RunId, StartKind, u32) {
+    let mut request = world.request(flow(name));
+    let id = KeyId {
+        namespace: "default".into(),
+        definition: name.into(),
+        version: "".into(),
+        continue_id: "k".into(),
+    };
+    let mut options = KeyOptions::new(id, Fingerprint::of("{}").expect("valid"));
+    change(&mut options);
+    request.key = Some(options);
+    world.start_run(request).expect("a start")
+}
+
+#[test]
+fn the_end_of_a_run_that_was_loaded_after_a_restart_settles_its_key() {
+    let mut world = World::new(&[("f", vec![Op::Sleep(1_000), Op::Fail])]);
+    let (run, ..) = keyed(&mut world, "f", |_| {});
+    world.evict();
+    world.log.clear();
+    world.crash();
+    world.pass(1_000);
+    assert_eq!(world.state(run), State::Failed);
+    let (second, kind, generation) = keyed(&mut world, "f", |_| {});
+    assert_eq!((kind, generation), (StartKind::Created, 2), "a failed run is rerun by default");
+    assert_ne!(run, second);
+}
+
+#[test]
+fn an_old_generation_is_not_resumed_beside_a_newer_one_also_after_a_restart() {
+    let mut world = World::new(&[("f", vec![Op::Signal("go", None), Op::Fail])]);
+    let (first, ..) = keyed(&mut world, "f", |_| {});
+    let go = Command::Signal { run: first, name: "go".into(), payload: Json::null(), id: None };
+    world.send(go).expect("sent");
+    let (second, ..) = keyed(&mut world, "f", |_| {});
+    assert_ne!(first, second);
+    for _ in 0..2 {
+        assert!(matches!(world.send(Command::Resume { run: first }), Err(Refusal::WrongState { .. })));
+        world.evict();
+        world.log.clear();
+        world.crash();
+    }
+}
+
+#[test]
+fn resuming_a_run_puts_its_key_in_flight_also_when_the_key_was_a_row_only() {
+    let mut world = World::new(&[("f", vec![Op::Signal("go", None), Op::Call(call("a"))])]);
+    world.worker(1, &["a"], 1);
+    let (first, ..) = keyed(&mut world, "f", |_| {});
+    let go = Command::Signal { run: first, name: "go".into(), payload: Json::null(), id: None };
+    world.send(go).expect("sent");
+    let offer = world.offer();
+    world.fail(&offer, "Down");
+    world.checkpoint(10);
+    world.send(Command::Resume { run: first }).expect("reopened");
+    assert_eq!(keyed(&mut world, "f", |_| {}), (first, StartKind::Attached, 1));
+}
+
+#[test]
+fn a_resumed_run_takes_its_forgotten_key_again() {
+    let mut world = World::new(&[("f", vec![Op::Call(call("a"))])]);
+    world.worker(1, &["a"], 1);
+    let (run, ..) = keyed(&mut world, "f", |key| key.ttl = Ttl::Ms(0));
+    let offer = world.offer();
+    world.fail(&offer, "Down");
+    world.evict();
+    world.send(Command::Resume { run }).expect("reopened");
+    assert_eq!(keyed(&mut world, "f", |_| {}), (run, StartKind::Attached, 1));
+}
+
+#[test]
+fn no_two_runs_of_a_forgotten_key_execute_side_by_side() {
+    let mut world = World::new(&[("f", vec![Op::Call(call("a"))])]);
+    world.worker(1, &["a"], 4);
+    let (first, ..) = keyed(&mut world, "f", |_| {});
+    let old = world.offer();
+    let key = world.view(first).summary.key.expect("a key").id;
+    world.send(Command::DeleteKey { key, cancel: true }).expect("forgotten");
+    let (second, kind, generation) = keyed(&mut world, "f", |_| {});
+    assert_eq!((kind, generation), (StartKind::Created, 1));
+    assert_eq!(world.waiting(second), Some(WaitKind::Predecessor));
+    world.evict();
+    world.crash();
+    world.worker(2, &["a"], 4);
+    assert!(world.offers.is_empty(), "the first's attempt may still be executing");
+    world.reconnect(3, &["a"], 4, vec![(old.attempt, old.token)]);
+    world.report(&old, Report::Stopped).expect("stopped");
+    assert_eq!(world.offer().attempt.run, second);
+}
+
+#[test]
+fn a_key_without_a_time_to_live_waits_for_an_attempt_that_drains() {
+    let mut world = World::new(&[("f", vec![Op::Call(call("a"))])]);
+    world.worker(1, &["a"], 4);
+    let mut request = world.request(flow("f"));
+    request.options.timeout_ms = Some(100);
+    let options = |world: &mut World| {
+        let mut options = start_options(world);
+        options.ttl = Ttl::Ms(0);
+        Some(options)
+    };
+    request.key = options(&mut world);
+    let (first, ..) = world.start_run(request).expect("a start");
+    let old = world.offer();
+    world.pass(100);
+    assert_eq!(world.state(first), State::TimedOut);
+    let mut request = world.request(flow("f"));
+    request.key = options(&mut world);
+    world.start_run(request).expect("a start");
+    assert!(world.offers.is_empty());
+    world.report(&old, Report::Stopped).expect("stopped");
+    assert_eq!(world.offers.len(), 1);
+}
+
+fn start_options(world: &mut World) -> KeyOptions {
+    request(world, "{}").key.expect("a key")
+}

@@ -114,3 +114,33 @@ fn records_survive_their_encoding() {
     let bytes = rmp_serde::to_vec_named(row).expect("encodes");
     assert_eq!(&rmp_serde::from_slice::<RunRow>(&bytes).expect("decodes"), row);
 }
+
+#[test]
+fn a_run_whose_id_was_used_before_survives_recovery() {
+    let mut world = World::new(&[("f", vec![]), ("g", vec![Op::Signal("x", None)])]);
+    let mut request = world.request(flow("f"));
+    request.client_id = true;
+    let (run, ..) = world.start_run(request.clone()).expect("a start");
+    world.send(Command::Delete { run }).expect("deleted");
+    request.definition = flow("g");
+    assert_eq!(world.start_run(request).map(|found| found.1), Ok(StartKind::Created));
+    world.crash();
+    assert_eq!(world.state(run), State::Suspended, "from the log");
+    world.checkpoint(10);
+    world.table.trimmed_below = 0;
+    world.crash();
+    assert_eq!(world.state(run), State::Suspended, "from a row that is newer than the deletion");
+}
+
+#[test]
+fn a_slice_that_was_not_written_leaves_the_lines_dirty() {
+    let mut world = World::new(&[]);
+    let message = Message::CancelRun { run: RunId::new(1, Slot(0), 1), reason: String::new() };
+    world.send(Command::Receive { from: PartitionId(0), seq: 1, message }).expect("received");
+    let before = world.partition.trim_point();
+    let not_written = world.partition.checkpoint_slice(10);
+    assert!(not_written.partition.is_some());
+    assert_eq!(world.partition.trim_point(), before);
+    world.checkpoint(10);
+    assert_eq!(world.partition.trim_point(), world.partition.next_record());
+}

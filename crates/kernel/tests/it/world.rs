@@ -255,10 +255,14 @@ impl World {
     }
 
     fn load(&self, needs: &Needs) -> LoadedRows {
-        LoadedRows {
+        let key = |key: &KeyId| (key.clone(), self.table.keys.get(key).cloned());
+        let mut rows = LoadedRows {
             runs: needs.runs.iter().map(|run| (*run, self.table.runs.get(run).cloned())).collect(),
-            keys: needs.keys.iter().map(|key| (key.clone(), self.table.keys.get(key).cloned())).collect(),
-        }
+            keys: needs.keys.iter().map(key).collect(),
+        };
+        let more: Vec<_> = rows.keys_of_runs().iter().map(key).collect();
+        rows.keys.extend(more);
+        rows
     }
 
     /// Lets time pass, firing what is due on the way.

@@ -349,6 +349,10 @@ impl Store for EmbeddedStore {
         self.read(|connection| list::count(connection, filter, cap))
     }
 
+    fn namespaces(&self) -> Result<Vec<String>, StoreError> {
+        self.read(read::namespaces)
+    }
+
     fn keys(&self, filter: &KeyFilter, after: Option<&KeyId>, limit: usize) -> Result<Vec<Key>, StoreError> {
         self.read(|connection| read::keys(connection, filter, after, limit))
     }

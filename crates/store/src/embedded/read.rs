@@ -163,10 +163,15 @@ pub(super) fn load(
 ) -> Result<LoadedRows, StoreError> {
     let runs = runs.iter().map(|id| Ok((*id, run(connection, *id)?)));
     let keys = keys.iter().map(|id| Ok((id.clone(), key(connection, id)?)));
-    Ok(LoadedRows {
+    let mut rows = LoadedRows {
         runs: runs.collect::<Result<_, StoreError>>()?,
         keys: keys.collect::<Result<_, StoreError>>()?,
-    })
+    };
+    for id in rows.keys_of_runs() {
+        let found = key(connection, &id)?;
+        rows.keys.push((id, found));
+    }
+    Ok(rows)
 }
 
 /// The identity of the key in a row that begins with its four texts.
@@ -177,6 +182,18 @@ pub(super) fn key_id(row: &Row<'_>) -> rusqlite::Result<KeyId> {
         version: row.get::<_, String>(2)?.into(),
         continue_id: row.get::<_, String>(3)?.into(),
     })
+}
+
+/// The namespaces of runs and keys: one step through an index for each, however many rows it has.
+pub(super) fn namespaces(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let query = "WITH RECURSIVE
+            of_runs (name) AS (SELECT min(namespace) FROM runs UNION ALL
+                SELECT (SELECT min(namespace) FROM runs WHERE namespace > name) FROM of_runs WHERE name IS NOT NULL),
+            of_keys (name) AS (SELECT min(namespace) FROM keys UNION ALL
+                SELECT (SELECT min(namespace) FROM keys WHERE namespace > name) FROM of_keys WHERE name IS NOT NULL)
+        SELECT name FROM of_runs WHERE name IS NOT NULL UNION SELECT name FROM of_keys WHERE name IS NOT NULL
+        ORDER BY name";
+    all(connection, query, &[], |row| row.get(0))
 }
 
 /// A page of keys, in the order of their ids.
