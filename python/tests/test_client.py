@@ -151,6 +151,24 @@ def test_lists_are_read_page_by_page(server: Server) -> None:
     ]
 
 
+def test_a_filter_may_name_several_values(server: Server) -> None:
+    server.answers = [(200, {"items": [], "next_cursor": None})]
+    assert list(riverrun.Client(server.url).runs(label=["a=1", "b=2"])) == []
+    assert [seen.path for seen in server.seen] == ["/v1/runs?label=a%3D1&label=b%3D2"]
+
+
+def test_an_async_handle_reads_the_journal_to_its_end(server: Server) -> None:
+    parts = [{"items": [{"seq": 1}, {"seq": 2}], "next_after": 2}, {"items": [], "next_after": 2}]
+    server.answers = [(200, run()), *((200, part) for part in parts)]
+
+    async def read() -> list[int]:
+        async with aio.AsyncClient(server.url) as client:
+            return [entry["seq"] async for entry in (await client.get("run_1")).journal()]
+
+    assert asyncio.run(read()) == [1, 2]
+    assert server.seen[-1].path == "/v1/runs/run_1/journal?after=2&limit=500"
+
+
 def test_addresses_are_checked() -> None:
     with pytest.raises(ValueError, match="expected http://HOST:PORT"):
         riverrun.Client("localhost:7733")

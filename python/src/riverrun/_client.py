@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 from . import _requests as requests
-from ._requests import Address, Answer, Request, Retry
+from ._requests import Address, Answer, Request, Retry, SeenRun
 
 __all__ = ["Client", "Handle", "connect", "default_client", "get", "run", "start"]
 
@@ -39,9 +39,9 @@ class Client:
         """Starts a run, or finds the one that its ``continue_id`` stands for, and returns a handle at once.
 
         Args:
-            name: the definition: a flow's, a task's or a workflow's name.
+            name: the definition: a flow's or a task's name.
             input: a JSON value; a flow takes an object.
-            kind: ``flow``, ``task``, … where two definitions share a name.
+            kind: ``flow`` or ``task``, where two definitions share a name.
             run_id: an id of one's own (:func:`riverrun.new_run_id`): the same id again gives the same run.
             options: ``continue_id``, ``on_success``, ``on_failure``, ``on_running``, ``on_input``, ``allow_new_input``,
                 ``force``, ``ttl``, ``max_generations``, ``fingerprint_paths``, ``labels``, ``timeout``, ``delay``,
@@ -78,7 +78,11 @@ class Client:
         return Handle(self, self._call(requests.get_run(run_id)))
 
     def runs(self, **filters: Any) -> Iterator[dict[str, Any]]:
-        """Runs, newest first: ``definition=``, ``state=``, ``labels=``, …; pages are fetched as they are needed."""
+        """Runs, newest first; pages are fetched as they are needed.
+
+        Args:
+            filters: ``definition=``, ``state=``, ``label="name=value"``, …; the last two also as lists.
+        """
         cursor: str | None = filters.pop("cursor", None)
         while True:
             page = self._call(requests.list_runs({**filters, "cursor": cursor}))
@@ -154,32 +158,12 @@ class Client:
         return http.client.HTTPConnection(address.host, address.port, timeout=request.patience), False
 
 
-class Handle:
+class Handle(SeenRun):
     """A run that was started: ask how it is, wait for its end, stop it."""
 
     def __init__(self, client: Client, run: dict[str, Any]) -> None:
         self._client = client
         self._run = run
-
-    @property
-    def id(self) -> str:
-        """The run's id."""
-        return str(self._run["run_id"])
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """The run as it was last seen, without asking again."""
-        return self._run
-
-    @property
-    def reused(self) -> bool:
-        """Whether the start found a run that had ended under the same key."""
-        return bool(self._run.get("reused"))
-
-    @property
-    def attached(self) -> bool:
-        """Whether the start found a run in flight under the same key."""
-        return bool(self._run.get("attached"))
 
     def result(self, timeout: float | None = None) -> Any:
         """Waits for the end and returns the output.
@@ -232,8 +216,7 @@ class Handle:
         """What has happened to it, oldest first."""
         after = 0
         while True:
-            path = f"{requests.get_run(self.id).path}/journal?after={after}&limit=500"
-            page = self._client._call(Request("GET", path))
+            page = self._client._call(requests.read_journal(self.id, after))
             yield from page["items"]
             if not page["items"]:
                 return

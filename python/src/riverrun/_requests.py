@@ -33,12 +33,14 @@ __all__ = [
     "Answer",
     "Request",
     "Retry",
+    "SeenRun",
     "act_on_run",
     "get_run",
     "list_runs",
     "new_run_id",
     "next_wait",
     "not_ended",
+    "read_journal",
     "result_of",
     "start_run",
 ]
@@ -221,10 +223,41 @@ def act_on_run(run_id: str, action: str, body: dict[str, Any] | None = None) -> 
     return Request("POST", f"/v1/runs/{quote(run_id, safe='')}/{action}", encode(body or {}))
 
 
+def read_journal(run_id: str, after: int) -> Request:
+    """The part of a run's journal behind an entry."""
+    return Request("GET", f"{get_run(run_id).path}/journal?after={after}&limit=500")
+
+
 def list_runs(filters: Mapping[str, Any]) -> Request:
     """A page of runs."""
-    query = urlencode({key: value for key, value in filters.items() if value is not None})
+    query = urlencode({key: value for key, value in filters.items() if value is not None}, doseq=True)
     return Request("GET", "/v1/runs" + (f"?{query}" if query else ""))
+
+
+class SeenRun:
+    """A run as an answer told it: what a handle knows without asking."""
+
+    _run: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return str(self._run["run_id"])
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The run as it was last seen, without asking again."""
+        return self._run
+
+    @property
+    def reused(self) -> bool:
+        """Whether the start found a run that had ended under the same key."""
+        return bool(self._run.get("reused"))
+
+    @property
+    def attached(self) -> bool:
+        """Whether the start found a run in flight under the same key."""
+        return bool(self._run.get("attached"))
 
 
 def result_of(run: dict[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Generator
 from typing import Any
 
 from . import _requests as requests
-from ._requests import Address, Answer, Request, Retry
+from ._requests import Address, Answer, Request, Retry, SeenRun
 
 __all__ = ["AsyncClient", "AsyncHandle", "connect", "get", "run", "start"]
 
@@ -122,32 +122,12 @@ class AsyncClient:
         return None
 
 
-class AsyncHandle:
+class AsyncHandle(SeenRun):
     """A run that was started. See :class:`riverrun.Handle`; ``await handle`` is :meth:`result`."""
 
     def __init__(self, client: AsyncClient, run: dict[str, Any]) -> None:
         self._client = client
         self._run = run
-
-    @property
-    def id(self) -> str:
-        """The run's id."""
-        return str(self._run["run_id"])
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """The run as it was last seen, without asking again."""
-        return self._run
-
-    @property
-    def reused(self) -> bool:
-        """Whether the start found a run that had ended under the same key."""
-        return bool(self._run.get("reused"))
-
-    @property
-    def attached(self) -> bool:
-        """Whether the start found a run in flight under the same key."""
-        return bool(self._run.get("attached"))
 
     async def result(self, timeout: float | None = None) -> Any:
         """:meth:`riverrun.Handle.result`."""
@@ -190,6 +170,17 @@ class AsyncHandle:
     async def delete(self) -> None:
         """:meth:`riverrun.Handle.delete`."""
         await self._client._call(Request("DELETE", requests.get_run(self.id).path))
+
+    async def journal(self) -> AsyncIterator[dict[str, Any]]:
+        """:meth:`riverrun.Handle.journal`."""
+        after = 0
+        while True:
+            page = await self._client._call(requests.read_journal(self.id, after))
+            for entry in page["items"]:
+                yield entry
+            if not page["items"]:
+                return
+            after = page["next_after"]
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self.result().__await__()
