@@ -9,6 +9,7 @@ use crate::args::{self, Target};
 use crate::client::Client;
 use crate::data_dir::{self, ServerFile};
 use crate::error::CliError;
+use crate::exit::Exit;
 use crate::follow::Follower;
 use crate::node::{Node, NodeError, Setup};
 use crate::printer::Printer;
@@ -132,4 +133,16 @@ impl Session {
             node.stop().await;
         }
     }
+}
+
+/// Reaches a server, does something with it, and leaves.
+pub async fn with(
+    printer: &Printer,
+    target: &Target,
+    work: impl AsyncFnOnce(&Session) -> Result<Exit, CliError>,
+) -> Result<Exit, CliError> {
+    let session = Session::reach(printer, target).await?;
+    let done = work(&session).await;
+    session.leave().await;
+    done
 }

@@ -1,9 +1,9 @@
-//! JSON that a user gives on the command line: as text, `@FILE`, or `-` for stdin.
+//! What a user gives on the command line: JSON as text, `@FILE`, or `-` for stdin; the id of a run.
 
 use std::io::Read;
 use std::path::Path;
 
-use riverrun_kernel::Json;
+use riverrun_kernel::{InvalidId, Json, RunId};
 
 use crate::error::CliError;
 
@@ -25,6 +25,13 @@ pub fn read(argument: &str) -> Result<Json, CliError> {
             format!("the input from {source} is not JSON: {error}"),
             r#"give one JSON value, in a shell as '{"delay": 20}', @FILE or - for stdin"#,
         )
+    })
+}
+
+/// Reads a run's id.
+pub fn run_id(text: &str) -> Result<RunId, CliError> {
+    text.parse().map_err(|error: InvalidId| {
+        CliError::usage(error.to_string(), "`riverrun runs list` shows the ids of runs")
     })
 }
 

@@ -1,7 +1,8 @@
 //! The `riverrun` binary: durable runs on the command line.
 //!
-//! Every command talks HTTP to a server: one that was named, the one that holds the data directory, or one that this process starts
-//! for itself. So there is one way for everything, and what a command can do a program can do too.
+//! Every command that needs runs talks HTTP to a server: one that was named, the one that holds the data directory, or one that this
+//! process starts for itself. So there is one way for everything, and what a command can do a program can do too. Only `check` and
+//! `store` read files themselves.
 
 mod args;
 mod client;

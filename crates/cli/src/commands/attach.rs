@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use crate::args::RunsAttach;
-use crate::commands::runs::parse_run;
 use crate::data_dir::Folders;
 use crate::error::CliError;
 use crate::executor::Executor;
 use crate::exit::Exit;
 use crate::follow::{Followed, finish, follow};
 use crate::house::Session;
+use crate::input;
 use crate::printer::Printer;
 
 /// Follows a run to its end and prints its output.
@@ -28,7 +28,7 @@ pub async fn attach(printer: &Printer, args: RunsAttach) -> Result<Exit, CliErro
 }
 
 async fn serve_and_follow(printer: &Printer, args: &RunsAttach, session: &Session) -> Result<Exit, CliError> {
-    let id = parse_run(&args.run)?;
+    let id = input::run_id(&args.run)?;
     let run = session.client.run(id).await?;
     if run.item.state.is_closed() {
         return finish(printer, session, Followed::Closed(Box::new(run)), id, "");

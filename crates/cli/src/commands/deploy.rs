@@ -1,10 +1,10 @@
 //! `riverrun deploy`: check a flow and keep it under a name.
 
 use crate::args::Deploy;
-use crate::commands::runs::with;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::flow_file;
+use crate::house::with;
 use crate::printer::{Printer, dim, good};
 
 /// Deploys one flow.

@@ -1,10 +1,9 @@
 //! `riverrun keys`: list, show and forget continue_ids.
 
 use crate::args::{Keys, KeysDelete, KeysList, OneKey};
-use crate::commands::runs::with;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::house::Session;
+use crate::house::{Session, with};
 use crate::printer::Printer;
 use crate::show;
 

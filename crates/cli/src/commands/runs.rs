@@ -3,18 +3,18 @@
 use riverrun_kernel::RunId;
 use riverrun_wire::http::JournalEntry;
 
-use crate::args::{OneRun, Runs, RunsCancel, RunsJournal, RunsList, RunsSignal, Target};
+use crate::args::{OneRun, Runs, RunsCancel, RunsJournal, RunsList, RunsSignal};
 use crate::commands::attach;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::house::Session;
+use crate::house::{Session, with};
 use crate::input;
 use crate::printer::{Printer, clip, dim, table};
 use crate::show;
 use crate::story::Story;
 
-/// How many entries a journal's answer has at most.
-const ALL_KINDS: &[&str] = &["Advanced", "Noted"];
+/// Entries that only `--all` shows: the interpreter's own bookkeeping.
+const INTERNAL: &[&str] = &["Advanced", "Noted"];
 
 /// Does one of the commands.
 pub async fn runs(printer: &Printer, command: Runs) -> Result<Exit, CliError> {
@@ -50,32 +50,13 @@ pub async fn runs(printer: &Printer, command: Runs) -> Result<Exit, CliError> {
     }
 }
 
-/// Reaches a server, does something with it, and leaves.
-pub async fn with(
-    printer: &Printer,
-    target: &Target,
-    work: impl AsyncFnOnce(&Session) -> Result<Exit, CliError>,
-) -> Result<Exit, CliError> {
-    let session = Session::reach(printer, target).await?;
-    let done = work(&session).await;
-    session.leave().await;
-    done
-}
-
 async fn with_run(
     printer: &Printer,
     args: OneRun,
     work: impl AsyncFnOnce(&Session, RunId) -> Result<Exit, CliError>,
 ) -> Result<Exit, CliError> {
-    let run = parse_run(&args.run)?;
+    let run = input::run_id(&args.run)?;
     with(printer, &args.target, async |session| work(session, run).await).await
-}
-
-/// Reads a run's id.
-pub fn parse_run(text: &str) -> Result<RunId, CliError> {
-    text.parse().map_err(|error: riverrun_kernel::InvalidId| {
-        CliError::usage(error.to_string(), "`riverrun runs list` shows the ids of runs")
-    })
 }
 
 async fn list(printer: &Printer, session: &Session, args: &RunsList) -> Result<Exit, CliError> {
@@ -115,13 +96,13 @@ async fn show_one(printer: &Printer, session: &Session, run: RunId) -> Result<Ex
 }
 
 async fn journal(printer: &Printer, session: &Session, args: &RunsJournal) -> Result<Exit, CliError> {
-    let run = parse_run(&args.run)?;
+    let run = input::run_id(&args.run)?;
     let (mut after, mut story, mut rows) = (0, Story::default(), Vec::new());
     loop {
         let part = session.client.journal(run, after, args.all).await?;
         let grew = part.next_after > after;
         after = part.next_after;
-        for entry in part.items.iter().filter(|entry| args.all || !ALL_KINDS.contains(&entry.kind.as_str())) {
+        for entry in part.items.iter().filter(|entry| args.all || !INTERNAL.contains(&entry.kind.as_str())) {
             if printer.is_json() { printer.json(entry) } else { rows.push(journal_row(&mut story, entry)) }
         }
         if args.follow && !rows.is_empty() {
@@ -161,7 +142,7 @@ async fn logs(printer: &Printer, session: &Session, run: RunId) -> Result<Exit, 
 }
 
 async fn cancel(printer: &Printer, session: &Session, args: &RunsCancel) -> Result<Exit, CliError> {
-    let answer = session.client.cancel(parse_run(&args.run)?, &args.reason).await?;
+    let answer = session.client.cancel(input::run_id(&args.run)?, &args.reason).await?;
     tell_state(printer, &answer);
     Ok(Exit::Ok)
 }
@@ -182,7 +163,7 @@ fn tell_state(printer: &Printer, answer: &riverrun_wire::http::StateAnswer) {
 
 async fn signal(printer: &Printer, session: &Session, args: &RunsSignal) -> Result<Exit, CliError> {
     let payload = input::read(&args.payload)?;
-    let run = parse_run(&args.run)?;
+    let run = input::run_id(&args.run)?;
     session.client.signal(run, &args.name, payload, args.id.clone()).await?;
     printer.note(&format!("{run} has the signal `{}`", clip(&args.name, 60)));
     Ok(Exit::Ok)

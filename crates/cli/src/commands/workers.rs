@@ -1,9 +1,9 @@
 //! `riverrun workers`: who is connected.
 
 use crate::args::Workers;
-use crate::commands::runs::with;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::house::with;
 use crate::printer::Printer;
 use crate::show;
 
