@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::values::{Retention, duration, label, retention};
 
@@ -74,7 +74,7 @@ pub struct Code {
     /// Python interpreter (also RIVERRUN_PYTHON; else the active virtual environment, else python3)
     #[arg(long, value_name = "PYTHON")]
     pub python: Option<PathBuf>,
-    /// How many calls to execute at once; one per core by default
+    /// How many calls to execute at once; one per core by default, and at least 4
     #[arg(long, value_name = "N")]
     pub concurrency: Option<u32>,
 }
@@ -89,12 +89,22 @@ pub struct Node {
     /// Remove closed runs after so long, or `forever` to keep them
     #[arg(long, value_name = "TIME", value_parser = retention, default_value = "30d")]
     pub retention: Retention,
+    /// Largest request body, in bytes; at most 32 MiB, so that every input fits into a worker's frame
+    #[arg(long, value_name = "BYTES", value_parser = value_parser!(u32).range(1..=32 << 20), default_value_t = MAX_BODY)]
+    pub max_body: u32,
 }
+
+/// 16 MiB.
+const MAX_BODY: u32 = 16 << 20;
 
 impl Node {
     /// The defaults.
     pub fn standard() -> Self {
-        Node { lease: Duration::from_secs(30), retention: Retention::For(Duration::from_hours(720)) }
+        Node {
+            lease: Duration::from_secs(30),
+            retention: Retention::For(Duration::from_hours(720)),
+            max_body: MAX_BODY,
+        }
     }
 }
 
@@ -144,7 +154,7 @@ pub struct Run {
     /// Hang a label on the run
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
-    /// End the run as timed_out after so long
+    /// End a flow's run as timed_out after so long; for a task, the time limit of each attempt
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Duration>,
     /// How long to follow.

@@ -94,7 +94,7 @@ impl Node {
         let config = ServerConfig {
             tokens: setup.token.iter().cloned().collect(),
             allowed_hosts: setup.allow_hosts.clone(),
-            limits: Limits::default(),
+            limits: Limits { max_body: setup.node.max_body as usize, ..Limits::default() },
         };
         let shutdown = CancellationToken::new();
         let server = tokio::spawn(riverrun_server::serve(engine.clone(), listener, config, shutdown.clone()));

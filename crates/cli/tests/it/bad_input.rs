@@ -264,3 +264,13 @@ fn the_examples_are_without_mistakes() {
         house.run(&["check", &repository(&format!("examples/{name}/flow.yaml"))]).expect(0);
     }
 }
+
+#[test]
+fn a_body_over_the_limit_that_the_server_was_given() {
+    let house = House::new();
+    let server = house.server(&["--max-body", "100"]);
+    let body = serde_json::json!({"definition": "none", "input": {"text": "x".repeat(100)}}).to_string();
+    let answer =
+        crate::support::request(&server.url, "POST /v1/runs", &[("content-type", "application/json")], &body);
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("max_body 100 bytes"), "{answer}");
+}
