@@ -75,7 +75,7 @@ pub struct Start {
     /// Free text pairs, for lists and filters.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
-    /// The run becomes `timed_out` after so long.
+    /// For a flow: the run becomes `timed_out` after so long. For a task: the time limit of each attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
     /// Not before so long from now. Not together with `run_at`.
