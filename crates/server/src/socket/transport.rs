@@ -1,7 +1,7 @@
 //! Frames in and frames out: the two halves of a worker's connection.
 
 use bytes::BytesMut;
-use riverrun_wire::frame::{FrameError, decode, encode};
+use riverrun_wire::frame::{FrameError, MAX_FRAME, decode, encode_within};
 use riverrun_wire::worker::{FromWorker, ToWorker};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -74,10 +74,10 @@ async fn write<W: AsyncWrite + Unpin>(mut stream: W, mut frames: Receiver<BytesM
     }
 }
 
-/// One frame with all of these messages.
+/// All of these messages, in one frame unless that would be longer than a worker reads.
 pub(super) fn frame(messages: &[ToWorker]) -> Option<BytesMut> {
     let mut bytes = BytesMut::new();
-    encode(messages, &mut bytes)
+    encode_within(messages, MAX_FRAME, &mut bytes)
         .inspect_err(|error| tracing::error!(%error, "a frame cannot be written"))
         .ok()
         .map(|()| bytes)
