@@ -1,10 +1,10 @@
 //! What all requests share.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use riverrun_engine::{Engine, EngineError};
-use riverrun_kernel::{RunId, RunView};
+use riverrun_kernel::{RunId, RunView, Wall};
 use riverrun_wire::http::Code;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -71,4 +71,10 @@ impl App {
 /// The namespace that a request names, or `default`.
 pub(crate) fn namespace(asked: Option<String>) -> String {
     asked.filter(|name| !name.is_empty()).unwrap_or_else(|| "default".to_owned())
+}
+
+/// Wall time: what keys expire by, and what output is stamped with.
+pub(crate) fn now() -> Wall {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Wall(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

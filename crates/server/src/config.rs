@@ -80,7 +80,7 @@ impl Default for Limits {
 /// Why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// Rule 11: beyond loopback nothing listens without an access token.
+    /// Beyond loopback nothing listens without an access token.
     #[error(
         "{address} can be reached from other machines, and no access token is set: set one (RIVERRUN_TOKEN, or --token-file), or listen on 127.0.0.1"
     )]

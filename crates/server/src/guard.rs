@@ -1,4 +1,4 @@
-//! Who may ask: the one place where access is decided (rule 11 of the design).
+//! Who may ask: the one place where access is decided (invariant 9 of `ARCHITECTURE.md`).
 //!
 //! Beyond loopback, and wherever a token is set, a request must carry an access token. On the loopback a web page in the user's browser must
 //! not be able to start code: `Host` must be a name of the loopback (against DNS rebinding), a foreign `Origin` is refused, and a body must be of a

@@ -1,16 +1,14 @@
 //! Keys: showing, listing, forgetting.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use riverrun_kernel::{KeyId, Wall};
+use riverrun_kernel::KeyId;
 use riverrun_store::KeyFilter;
 use riverrun_wire::http::{Code, DeleteKeyQuery, KeyQuery, KeyView, Keys};
 
-use crate::app::{Shared, namespace};
+use crate::app::{Shared, namespace, now};
 use crate::extract::Params;
 use crate::paging::{key_cursor, page_size, parse_key_cursor};
 use crate::problem::Refused;
@@ -70,10 +68,4 @@ fn key_id(space: Option<String>, definition: String, version: Option<String>, co
         version: version.unwrap_or_default().into(),
         continue_id: continue_id.into(),
     }
-}
-
-/// Wall time: what expiry is counted in.
-pub(crate) fn now() -> Wall {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Wall(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

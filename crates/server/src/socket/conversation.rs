@@ -15,8 +15,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::transport::{Broken, Frames, frame, writer};
-use crate::app::{App, Shared};
-use crate::keys::now;
+use crate::app::{App, Shared, now};
 
 /// How long a connection may take to say `hello`.
 const HELLO: Duration = Duration::from_secs(10);
@@ -372,9 +371,7 @@ impl Conversation<'_> {
                 self.settle(outcome);
             }
         };
-        if timeout(LAST_WORDS, settle).await.is_err() {
-            tracing::debug!("a worker's last reports were not durable in time; it will send them again");
-        }
+        let settled = timeout(LAST_WORDS, settle).await.is_ok();
         let bye = matches!(end, End::Bye);
         if let End::Last(last) = end {
             self.out.push(last);
@@ -385,8 +382,15 @@ impl Conversation<'_> {
                 tracing::debug!("a worker did not take the last words");
             }
         }
-        if bye {
+        if bye && settled {
             self.link.goodbye().await;
+        } else if !settled {
+            // Not even a goodbye gives these attempts to others at once: they have ended, and the store does not know it yet. As after a
+            // lost connection, their worker has the grace to come back and to report again.
+            tracing::warn!(
+                reports = self.reports.len(),
+                "a worker's last reports were not durable in time; if it does not send them again, the attempts are lost"
+            );
         }
     }
 }

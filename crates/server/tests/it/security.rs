@@ -1,4 +1,4 @@
-//! Rule 11: who may ask.
+//! Who may ask.
 
 use reqwest::Method;
 use riverrun_engine::{Engine, Settings};
