@@ -1,6 +1,6 @@
 //! kill -9, at the worst moments: nothing recorded is lost, nothing recorded is done again.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{House, signal, until};
 
@@ -22,10 +22,24 @@ fn house() -> House {
     house
 }
 
-fn start(house: &House, server: &str) -> String {
-    house.run(&["deploy", "flow.yaml", "--name", "nap", "--server", server]).expect(0);
-    let body = r#"{"definition": "nap", "input": {}}"#;
-    crate::support::post(server, "/v1/runs", body)["run_id"].as_str().expect("a run id").to_owned()
+/// A flow of one call of `shop/NAME`, which does what `body` says.
+fn house_of_one(name: &str, body: &str) -> House {
+    let house = House::new();
+    house.write(
+        "flow.yaml",
+        &format!(
+            "version: v1\ntype: flow\nsteps:\n  - {{type: task, name: Only, resourceArn: shop/{name}}}\n"
+        ),
+    );
+    house.function(&format!("shop/{name}"), body);
+    house
+}
+
+/// Deploys the house's flow and starts a run of it.
+fn start(house: &House, server: &str, input: Value) -> String {
+    house.run(&["deploy", "flow.yaml", "--name", "tried", "--server", server]).expect(0);
+    let body = json!({"definition": "tried", "input": input}).to_string();
+    crate::support::post(server, "/v1/runs", &body)["run_id"].as_str().expect("a run id").to_owned()
 }
 
 fn waiting_for(house: &House, server: &str, run: &str, kind: &str) -> Option<Value> {
@@ -43,42 +57,34 @@ fn a_flow_goes_on_after_its_server_is_killed_while_it_waits() {
     let house = house();
     let server = house.server(&[]);
     let _worker = house.spawn(&["worker", "functions", "--server", &server.url]);
-    let run = start(&house, &server.url);
+    let run = start(&house, &server.url, json!({}));
     let before = until("the flow waits", || waiting_for(&house, &server.url, &run, "timer"));
     assert_eq!(before["name"], "Nap");
     server.process.kill();
 
     let server = house.server_at(&server.url, &[]);
     assert_eq!(house.show(&server.url, &run)["waiting"]["name"], "Nap");
-    assert_eq!(output(&house, &server.url, &run), serde_json::json!({"first": 1, "second": 2}));
+    assert_eq!(output(&house, &server.url, &run), json!({"first": 1, "second": 2}));
     assert_eq!((house.calls("shop/first"), house.calls("shop/second")), (1, 1));
 }
 
 #[test]
 fn a_function_that_outlives_its_server_is_not_called_again() {
-    let house = House::new();
-    house.write(
-        "flow.yaml",
-        "version: v1\ntype: flow\nsteps:\n  - {type: task, name: Slow, resourceArn: shop/slow}\n",
-    );
-    house.function(
-        "shop/slow",
+    let house = house_of_one(
+        "slow",
         "while not os.path.exists(event['gate']):\n    time.sleep(0.02)\nnote('returned')\nreturn {'slow': True}",
     );
     let server = house.server(&[]);
     let _worker = house.spawn(&["worker", "functions", "--server", &server.url]);
-    house.run(&["deploy", "flow.yaml", "--name", "slow", "--server", &server.url]).expect(0);
     let gate = house.path("gate");
-    let body = serde_json::json!({"definition": "slow", "input": {"gate": gate}}).to_string();
-    let run =
-        crate::support::post(&server.url, "/v1/runs", &body)["run_id"].as_str().expect("an id").to_owned();
+    let run = start(&house, &server.url, json!({"gate": gate}));
     until("the function is called", || (house.calls("shop/slow") == 1).then_some(()));
     server.process.kill();
     house.write("gate", "");
     until("the function returns to nobody", || (house.calls("returned") == 1).then_some(()));
 
     let server = house.server_at(&server.url, &[]);
-    assert_eq!(output(&house, &server.url, &run), serde_json::json!({"slow": true}));
+    assert_eq!(output(&house, &server.url, &run), json!({"slow": true}));
     assert_eq!(house.calls("shop/slow"), 1);
 }
 
@@ -86,7 +92,7 @@ fn a_function_that_outlives_its_server_is_not_called_again() {
 fn a_start_that_was_answered_is_kept() {
     let house = house();
     let server = house.server(&[]);
-    let run = start(&house, &server.url);
+    let run = start(&house, &server.url, json!({}));
     server.process.kill();
 
     let server = house.server_at(&server.url, &[]);
@@ -98,43 +104,30 @@ fn a_start_that_was_answered_is_kept() {
 
 #[test]
 fn a_child_that_is_killed_is_replaced_and_its_call_made_again() {
-    let house = House::new();
-    house.write(
-        "flow.yaml",
-        "version: v1\ntype: flow\nsteps:\n  - {type: task, name: Die, resourceArn: shop/die}\n",
-    );
-    house.function(
-        "shop/die",
+    let house = house_of_one(
+        "die",
         "import signal\nif not os.path.exists(event['mark']):\n    open(event['mark'], 'w').close()\n    \
          os.kill(os.getpid(), signal.SIGKILL)\nreturn {'alive': True}",
     );
-    let input = serde_json::json!({"mark": house.path("mark")}).to_string();
+    let input = json!({"mark": house.path("mark")}).to_string();
     let done = house.run(&["run", "flow.yaml", "--input", &input]).expect(0);
-    assert_eq!(done.json(), serde_json::json!({"alive": true}));
+    assert_eq!(done.json(), json!({"alive": true}));
     assert_eq!(house.calls("shop/die"), 2);
 }
 
 #[test]
 fn attempts_of_a_killed_supervisor_go_on_elsewhere_after_the_lease() {
-    let house = House::new();
-    house.write(
-        "flow.yaml",
-        "version: v1\ntype: flow\nsteps:\n  - {type: task, name: Hang, resourceArn: shop/hang}\n",
-    );
-    house.function(
-        "shop/hang",
+    let house = house_of_one(
+        "hang",
         "if not os.path.exists(event['mark']):\n    open(event['mark'], 'w').close()\n    time.sleep(600)\nreturn {'ok': True}",
     );
     let server = house.server(&["--lease", "1s"]);
     let mut first = house.spawn(&["worker", "functions", "--server", &server.url]);
-    house.run(&["deploy", "flow.yaml", "--name", "hang", "--server", &server.url]).expect(0);
-    let body = serde_json::json!({"definition": "hang", "input": {"mark": house.path("mark")}}).to_string();
-    let run =
-        crate::support::post(&server.url, "/v1/runs", &body)["run_id"].as_str().expect("an id").to_owned();
+    let run = start(&house, &server.url, json!({"mark": house.path("mark")}));
     until("the function is called", || (house.calls("shop/hang") == 1).then_some(()));
     signal(first.id(), "KILL");
     let _second = house.spawn(&["worker", "functions", "--server", &server.url]);
-    assert_eq!(output(&house, &server.url, &run), serde_json::json!({"ok": true}));
+    assert_eq!(output(&house, &server.url, &run), json!({"ok": true}));
     assert_eq!(house.calls("shop/hang"), 2);
 }
 
@@ -142,7 +135,7 @@ fn attempts_of_a_killed_supervisor_go_on_elsewhere_after_the_lease() {
 fn sigterm_drains_a_server_and_ends_it_with_zero() {
     let house = house();
     let mut server = house.server(&[]);
-    let run = start(&house, &server.url);
+    let run = start(&house, &server.url, json!({}));
     server.process.signal("TERM");
     let done = server.process.wait().expect(0);
     assert!(done.stderr.contains("stops"), "{}", done.stderr);
@@ -153,25 +146,17 @@ fn sigterm_drains_a_server_and_ends_it_with_zero() {
 
 #[test]
 fn sigterm_lets_a_worker_finish_what_it_executes() {
-    let house = House::new();
-    house.write(
-        "flow.yaml",
-        "version: v1\ntype: flow\nsteps:\n  - {type: task, name: Slow, resourceArn: shop/slow}\n",
-    );
-    house.function(
-        "shop/slow",
+    let house = house_of_one(
+        "slow",
         "while not os.path.exists(event['gate']):\n    time.sleep(0.02)\nreturn {'slow': True}",
     );
     let server = house.server(&[]);
     let mut worker = house.spawn(&["worker", "functions", "--server", &server.url]);
-    house.run(&["deploy", "flow.yaml", "--name", "slow", "--server", &server.url]).expect(0);
-    let body = serde_json::json!({"definition": "slow", "input": {"gate": house.path("gate")}}).to_string();
-    let run =
-        crate::support::post(&server.url, "/v1/runs", &body)["run_id"].as_str().expect("an id").to_owned();
+    let run = start(&house, &server.url, json!({"gate": house.path("gate")}));
     until("the function is called", || (house.calls("shop/slow") == 1).then_some(()));
     worker.signal("TERM");
     house.write("gate", "");
     worker.wait().expect(0);
-    assert_eq!(output(&house, &server.url, &run), serde_json::json!({"slow": true}));
+    assert_eq!(output(&house, &server.url, &run), json!({"slow": true}));
     assert_eq!(house.calls("shop/slow"), 1);
 }

@@ -9,6 +9,15 @@ use tokio::net::TcpStream;
 
 use crate::support::{PATIENCE, Server};
 
+/// What the server says before it has read more than this.
+async fn first_words(server: &Server, sent: &str) -> String {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(sent.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let length = tokio::time::timeout(PATIENCE, stream.read(&mut answer)).await.unwrap().unwrap();
+    String::from_utf8_lossy(&answer[..length]).into_owned()
+}
+
 #[tokio::test]
 async fn a_huge_body_is_refused_by_its_announced_length_alone() {
     let server = Server::new().await;
@@ -16,11 +25,7 @@ async fn a_huge_body_is_refused_by_its_announced_length_alone() {
         "POST /v1/runs HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: 314572800\r\n\r\n",
         server.address
     );
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = vec![0; 4096];
-    let length = tokio::time::timeout(PATIENCE, stream.read(&mut answer)).await.unwrap().unwrap();
-    let text = String::from_utf8_lossy(&answer[..length]);
+    let text = first_words(&server, &head).await;
     assert!(text.starts_with("HTTP/1.1 413"), "{text}");
     assert!(text.contains("max_body") && text.contains("--max-body"), "{text}");
 }
@@ -40,11 +45,7 @@ async fn a_body_without_a_length_is_cut_at_the_limit() {
         "POST /v1/runs HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n{chunk}",
         server.address
     );
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = vec![0; 4096];
-    let length = tokio::time::timeout(PATIENCE, stream.read(&mut answer)).await.unwrap().unwrap();
-    let text = String::from_utf8_lossy(&answer[..length]);
+    let text = first_words(&server, &head).await;
     assert!(text.starts_with("HTTP/1.1 413"), "{text}");
 }
 
