@@ -25,6 +25,7 @@ const IMPURE: &[&str] = &[
     "SystemTime",
     "Instant::",
     "Instant;",
+    "::now(",
     "rand::",
     "getrandom",
 ];
