@@ -34,6 +34,7 @@ macro_rules! suite {
             a_cursor_survives_new_runs
             counts_stop_at_their_cap
             keys_are_listed_in_order
+            every_namespace_of_runs_and_keys_is_named
             large_values_come_back_whole
             large_values_go_with_their_run
             the_log_keeps_large_values_of_deleted_runs
@@ -461,6 +462,23 @@ pub fn keys_are_listed_in_order(home: &dyn Home) {
         }
         assert_eq!(paged, whole);
     }
+}
+
+pub fn every_namespace_of_runs_and_keys_is_named(home: &dyn Home) {
+    let store = home.open();
+    assert_eq!(store.namespaces(), Ok(Vec::new()));
+    let epoch = store.acquire(P0, "a").expect("acquired");
+    let mut rows = Rows {
+        runs: (0..12).map(|n| samples::row(n, n, samples::Look::default())).collect(),
+        keys: (0..4).map(|n| samples::key(0, n, n)).collect(),
+        ..Rows::default()
+    };
+    for (n, run) in (0..).zip(&mut rows.runs) {
+        run.summary.definition.namespace = ["b", "default", "a b"][n % 3].into();
+    }
+    rows.keys[1].key.id.namespace = "keys only".into();
+    store.checkpoint(P0, epoch, &checkpoint(rows, 0)).expect("checkpointed");
+    assert_eq!(store.namespaces().expect("names"), ["a b", "b", "default", "keys only"]);
 }
 
 /// The SHA-256 names that `large` values have.
