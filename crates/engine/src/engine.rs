@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{DeployError, EngineError, Health, OpenError};
 use crate::hub::Counters;
-use crate::node::{Node, mismatch, reply, stopping, wall};
+use crate::node::{Node, Sweep, mismatch, reply, stopping, wall};
 use crate::sequencer::{Answer, Ask, Library, Query};
 use crate::settings::Settings;
 use crate::start::{Start, Started, check_labels, check_name, prepare};
@@ -43,6 +43,15 @@ pub struct Journal {
     pub rows: Vec<JournalRow>,
     /// Whether the run is closed and these are its last lines.
     pub complete: bool,
+}
+
+/// What a sweep asked to remove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// Closed runs.
+    pub runs: usize,
+    /// Keys.
+    pub keys: usize,
 }
 
 /// The engine of one node. Cheap to clone. When the last clone is dropped its threads end; [`Engine::shutdown`] writes a checkpoint first.
@@ -378,13 +387,13 @@ impl Engine {
         }
     }
 
-    /// Removes closed runs that were kept long enough, without waiting for the next sweep, and says how many.
-    pub async fn sweep(&self) -> Result<usize, EngineError> {
+    /// Removes closed runs that were kept long enough and keys that have expired, without waiting for the next sweep.
+    pub async fn sweep(&self) -> Result<Swept, EngineError> {
         let node = self.node.clone();
         let swept = tokio::task::spawn_blocking(move || {
-            let mut removed = std::collections::HashSet::new();
-            while node.sweep(wall(), 200, &mut removed)? > 0 {}
-            Ok(removed.len())
+            let mut sweep = Sweep::default();
+            while node.sweep(wall(), &mut sweep)? {}
+            Ok(Swept { runs: sweep.runs.len(), keys: sweep.keys })
         });
         let swept = swept.await.map_err(|_| stopping())?;
         swept.map_err(|error: riverrun_store::StoreError| EngineError::Unavailable(error.to_string()))

@@ -173,13 +173,6 @@ impl Definitions {
         flows.filter_map(|(_, versions)| newest(versions)).chain(tasks.map(task)).collect()
     }
 
-    /// Every namespace that has a definition, and the one that is always there.
-    pub fn namespaces(&self) -> BTreeSet<Arc<str>> {
-        let known = self.read();
-        let names = known.flows.keys().chain(&known.tasks).map(|name| name.0.clone());
-        names.chain(["default".into()]).collect()
-    }
-
     fn unknown(&self, namespace: &str, name: &str, version: Option<&str>) -> EngineError {
         let known = self.read();
         if let (Some(version), Some(versions)) = (version, known.flows.get(&(namespace.into(), name.into())))

@@ -1,23 +1,25 @@
-//! Removes closed runs that were kept long enough, a slice at a time.
+//! Removes closed runs that were kept long enough, and keys that have expired, a slice at a time.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use riverrun_kernel::{Command, RunId, State, Wall};
-use riverrun_store::{RunFilter, StoreError};
+use riverrun_kernel::{Command, KeyId, PartitionId, RunId, State, Wall};
+use riverrun_store::{KeyFilter, RunFilter, StoreError};
 
 use super::{Node, wall};
 use crate::hub::lock;
-use crate::sequencer::Ask;
+use crate::sequencer::{Answer, Ask, Query};
 
 /// Between two sweeps.
 const PAUSE: Duration = Duration::from_mins(5);
 /// Between two slices of a sweep, so that other work has its turn.
 const BREATH: Duration = Duration::from_millis(50);
-/// Runs removed in one slice.
+/// Runs or keys removed in one slice.
 const SLICE: usize = 200;
+/// Rows of keys read in one slice.
+const KEYS_READ: usize = 1_000;
 
 /// The thread that sweeps.
 #[derive(Debug)]
@@ -32,13 +34,16 @@ impl Janitor {
         let told = stop.clone();
         let thread = Builder::new().name("riverrun-sweep".to_owned()).spawn(move || {
             let mut pause = PAUSE;
-            let mut removed = HashSet::new();
+            let mut sweep = Sweep::default();
             while !wait(&told, pause) {
                 let Some(node) = node.upgrade() else { return };
-                let more = node.sweep(wall(), SLICE, &mut removed).is_ok_and(|count| count == SLICE);
+                let more = node.sweep(wall(), &mut sweep).unwrap_or_else(|error| {
+                    tracing::warn!("the sweep of old runs and keys was given up until the next: {error}");
+                    false
+                });
                 pause = if more { BREATH } else { PAUSE };
                 if !more {
-                    removed.clear();
+                    sweep = Sweep::default();
                 }
             }
         })?;
@@ -50,7 +55,7 @@ impl Janitor {
         self.stop.1.notify_all();
         // It may itself hold the last reference to the node that stops it.
         if self.thread.thread().id() != std::thread::current().id() && self.thread.join().is_err() {
-            tracing::error!("the sweep of closed runs ended by a panic");
+            tracing::error!("the sweep of old runs and keys ended by a panic");
         }
     }
 }
@@ -63,42 +68,107 @@ fn wait(stop: &(Mutex<bool>, Condvar), pause: Duration) -> bool {
     *guard
 }
 
+/// How far a sweep has come: runs first, then keys.
+#[derive(Debug, Default)]
+pub(crate) struct Sweep {
+    /// Runs removed by this sweep. Their rows may still be there.
+    pub(crate) runs: HashSet<RunId>,
+    /// Keys that it asked to forget.
+    pub(crate) keys: usize,
+    keys_left: Option<KeysLeft>,
+}
+
+/// The part of the keys that a sweep has not seen.
+#[derive(Debug)]
+struct KeysLeft {
+    /// Those that have expired and wait for the next slice.
+    found: Vec<KeyId>,
+    /// Namespaces whose rows are not all read; the last is being read.
+    namespaces: Vec<String>,
+    /// The last row read of it.
+    after: Option<KeyId>,
+}
+
 impl Node {
-    /// Asks for the removal of at most `limit` closed runs that ended longer ago than the retention, and says of how many. Blocks.
-    /// Those that are already in `removed`, whose rows may still be there, are left out; the others join it.
-    pub(crate) fn sweep(
-        &self,
-        now: Wall,
-        limit: usize,
-        removed: &mut HashSet<RunId>,
-    ) -> Result<usize, StoreError> {
+    /// Does the next slice of a sweep and says whether there is more to do. Blocks.
+    pub(crate) fn sweep(&self, now: Wall, sweep: &mut Sweep) -> Result<bool, StoreError> {
+        if sweep.keys_left.is_none() {
+            let removed = self.sweep_runs(now, &mut sweep.runs)?;
+            if removed < SLICE {
+                sweep.keys_left = Some(self.keys_to_sweep(now)?);
+            }
+            return Ok(true);
+        }
+        let Some(left) = &mut sweep.keys_left else { return Ok(false) };
+        let Some(swept) = self.sweep_keys(now, left)? else { return Ok(false) };
+        sweep.keys += swept;
+        Ok(true)
+    }
+
+    /// Removes at most a slice of closed runs that ended longer ago than the retention, and says how many.
+    /// Those that are already in `removed` are left out; the others join it.
+    fn sweep_runs(&self, now: Wall, removed: &mut HashSet<RunId>) -> Result<usize, StoreError> {
         let Some(retention) = self.settings.retention else { return Ok(0) };
         let before = Wall(now.0.saturating_sub(retention.as_millis() as i64));
         let mut found = Vec::new();
-        for namespace in self.hub.definitions.namespaces() {
+        for namespace in self.store.namespaces()? {
             let filter = RunFilter {
-                namespace: namespace.to_string(),
+                namespace,
                 states: State::ALL.into_iter().filter(|state| state.is_closed()).collect(),
                 ended_before: Some(before),
                 ..RunFilter::default()
             };
-            let page = self.store.list(&filter, None, limit - found.len(), removed)?;
+            let page = self.store.list(&filter, None, SLICE - found.len(), removed)?;
             found.extend(page.items.iter().map(|run| run.id));
-            if found.len() >= limit {
+            if found.len() >= SLICE {
                 break;
             }
         }
-        let remove = |run: &RunId| {
-            let ask = Ask::Command(Command::Delete { run: *run });
-            self.ask_freely(self.partition_of_run(*run), ask)
-        };
-        let answers: Vec<_> = found.iter().map(remove).collect();
-        for answer in answers {
-            // One that could not be removed now is found again by a later sweep.
-            let _ = blocking(answer);
-        }
+        let remove = |run: &RunId| (self.partition_of_run(*run), Command::Delete { run: *run });
+        self.command_all(found.iter().map(remove));
         removed.extend(&found);
         Ok(found.len())
+    }
+
+    /// Where a sweep of the keys begins: with those in memory, which may have no row yet.
+    fn keys_to_sweep(&self, now: Wall) -> Result<KeysLeft, StoreError> {
+        let mut found = Vec::new();
+        for answer in self.ask_all_freely(&|| Ask::Query(Query::DirtyKeys)) {
+            // A partition that does not answer now is swept another time.
+            let Ok(Answer::DirtyKeys(keys)) = blocking(answer) else { continue };
+            let expired = keys.into_iter().filter_map(|(_, key)| key).filter(|key| key.is_expired(now));
+            found.extend(expired.map(|key| key.id));
+        }
+        Ok(KeysLeft { found, namespaces: self.store.namespaces()?, after: None })
+    }
+
+    /// Forgets at most a slice of expired keys, and says how many; `None` when all were seen. Whether one has really expired is the
+    /// partition's to decide: it may stand for a new run since its row was written.
+    fn sweep_keys(&self, now: Wall, left: &mut KeysLeft) -> Result<Option<usize>, StoreError> {
+        if left.found.is_empty() {
+            let Some(namespace) = left.namespaces.last() else { return Ok(None) };
+            let filter = KeyFilter { namespace: namespace.clone(), definition: None };
+            let rows = self.store.keys(&filter, left.after.as_ref(), KEYS_READ)?;
+            left.after = rows.last().map(|key| key.id.clone());
+            if rows.len() < KEYS_READ {
+                left.namespaces.pop();
+                left.after = None;
+            }
+            left.found = rows.into_iter().filter(|key| key.is_expired(now)).map(|key| key.id).collect();
+        }
+        let slice = left.found.split_off(left.found.len().saturating_sub(SLICE));
+        let swept = slice.len();
+        self.command_all(slice.into_iter().map(|key| (self.partition_of(key.slot()), Command::SweepKey { key })));
+        Ok(Some(swept))
+    }
+
+    /// Has commands decided and waits for that. What could not be done now is found again by a later sweep.
+    fn command_all(&self, commands: impl Iterator<Item = (PartitionId, Command)>) {
+        let answers: Vec<_> =
+            commands.map(|(partition, command)| self.ask_freely(partition, Ask::Command(command))).collect();
+        for answer in answers {
+            let _ = blocking(answer);
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use crate::hub::{Counters, Gate, Hub, Permit, lock};
 use crate::sequencer::{Answer, Ask, Clock, Done};
 use crate::settings::Settings;
 
+pub(crate) use janitor::Sweep;
 pub(crate) use lanes::Lane;
 
 /// Threads that read.
@@ -131,10 +132,8 @@ impl Node {
             janitor: Mutex::new(None),
             clock,
         });
-        if node.settings.retention.is_some() {
-            let janitor = janitor::Janitor::start(Arc::downgrade(&node))?;
-            *lock(&node.janitor) = Some(janitor);
-        }
+        let janitor = janitor::Janitor::start(Arc::downgrade(&node))?;
+        *lock(&node.janitor) = Some(janitor);
         Ok(node)
     }
 

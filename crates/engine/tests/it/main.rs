@@ -4,4 +4,5 @@ mod lists;
 mod node;
 mod simulation;
 mod support;
+mod sweep;
 mod timers;
