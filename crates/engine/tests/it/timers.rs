@@ -1,15 +1,15 @@
-//! A million timers in memory, fired in order of time.
+//! A hundred thousand timers in memory, fired in order of time.
 
 use riverrun_engine::{Definitions, Settings};
 use riverrun_kernel::{
-    Command, DefinitionKind, DefinitionRef, Json, Now, Partition, PartitionId, RunId, RunOptions, Slot, StartRun,
-    Ticks, Wall,
+    Command, DefinitionKind, DefinitionRef, Json, Now, Partition, PartitionId, RunId, RunOptions, Slot,
+    StartRun, Ticks, Wall,
 };
 
-const TIMERS: u64 = 1_000_000;
+const TIMERS: u64 = 100_000;
 
 #[test]
-fn a_million_delayed_runs_are_due_one_by_one() {
+fn a_hundred_thousand_delayed_runs_are_due_one_by_one() {
     let config = Settings::default().config(PartitionId(0), 1, [0; 32]);
     let mut partition = Partition::new(config);
     let definitions = Definitions::new();
@@ -42,6 +42,6 @@ fn a_million_delayed_runs_are_due_one_by_one() {
         partition.apply(now(due.0 + 63), Command::Tick { limit: 64 }, &definitions).expect("a tick");
         let _ = partition.take_decided();
     }
-    let waiting: usize = partition.queue_depths().iter().map(|depth| depth.3).sum();
+    let waiting: usize = partition.queue_depths().iter().map(|depth| depth.waiting).sum();
     assert_eq!(waiting as u64, TIMERS);
 }
