@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use riverrun_engine::{Engine, Settings};
+use riverrun_engine::{Engine, EngineError, Settings};
 use riverrun_kernel::RunId;
 use riverrun_store::{MemoryStore, RunFilter};
 
-use crate::support::{connect, next_offer, json, task};
+use crate::support::{connect, json, next_offer, task};
 
 fn everything() -> RunFilter {
     RunFilter { namespace: "default".to_owned(), ..RunFilter::default() }
@@ -19,7 +19,15 @@ async fn pages_are_whole_while_some_runs_are_in_rows_and_some_in_memory() {
     let engine = Engine::open(Arc::new(MemoryStore::default()), settings).unwrap();
     let mut started: Vec<RunId> = Vec::new();
     for number in 0..50 {
-        started.push(engine.start(task(&format!("{{\"n\":{number}}}"))).await.unwrap().run);
+        let start = task(&format!("{{\"n\":{number}}}"));
+        // So small a log may fill up before its checkpoint is written.
+        let run = loop {
+            match engine.start(start.clone()).await {
+                Err(EngineError::Busy { .. }) => tokio::task::yield_now().await,
+                answer => break answer.unwrap().run,
+            }
+        };
+        started.push(run);
     }
     let mut found = Vec::new();
     let mut after = None;
