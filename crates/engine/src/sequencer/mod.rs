@@ -320,8 +320,19 @@ impl<H> Sequencer<H> {
         }
     }
 
+    /// Gives everybody who executes something a whole lease from now on: nobody could be heard of for a while.
+    pub fn renew_leases(&mut self, clock: Clock) {
+        self.set_clock(clock);
+        let now = self.now();
+        self.kernel.renew_leases(now);
+    }
+
     /// The store has taken a write.
     fn serve(&mut self) {
+        if matches!(self.standing, Standing::ReadOnly(_)) {
+            // Workers could neither connect nor be heard of meanwhile.
+            self.renew_leases(self.clock);
+        }
         self.standing = Standing::Serving;
         self.backoff_ms = 0;
         self.incoming.extend(std::mem::take(&mut self.held));

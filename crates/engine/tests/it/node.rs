@@ -9,7 +9,7 @@ use riverrun_store::{
     AppendError, Batch, EmbeddedStore, Fault, FaultStore, Faults, MemoryStore, NoFaults, Store,
 };
 
-use crate::support::{connect, echo, flow, json, key, memory, next_offer, open, task};
+use crate::support::{connect, echo, flow, json, key, memory, next_offer, open, task, worker};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -112,7 +112,7 @@ async fn a_worker_that_connects_again_keeps_what_it_executes() {
     let offer = next_offer(&mut link).await;
     drop(link);
     let claims = vec![(offer.attempt, offer.token)];
-    let link = engine.connect_worker(crate::support::worker(4), claims).await.unwrap();
+    let link = engine.connect_worker(worker(4), claims).await.unwrap();
     assert_eq!(link.claims().keep, [offer.attempt]);
     link.report(offer.attempt, offer.token, Report::Succeeded(json("2"))).await.unwrap();
     assert_eq!(engine.wait(run, LONG).await.unwrap().summary.state, State::Succeeded);
@@ -203,6 +203,35 @@ async fn a_partition_whose_very_first_write_was_refused_takes_the_next() {
         }
     };
     assert_eq!(engine.run(started.run).await.unwrap().summary.id, started.run);
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_full_disk_for_longer_than_a_lease_takes_no_lease() {
+    let store = Arc::new(FaultStore::new(MemoryStore::default(), NoFaults));
+    let lease = Duration::from_millis(600);
+    let settings = Settings { lease_ms: lease.as_millis() as u64, ..Settings::default() };
+    let engine = Engine::open(store.clone(), settings).unwrap();
+    let mut link = connect(&engine).await;
+    let run = engine.start(task("{}")).await.unwrap().run;
+    let offer = next_offer(&mut link).await;
+    store.set_faults(Full);
+    assert!(engine.start(task("{}")).await.is_err());
+    drop(link);
+    let full_until = Instant::now() + 2 * lease;
+    let claims = vec![(offer.attempt, offer.token)];
+    let link = loop {
+        if Instant::now() > full_until {
+            store.set_faults(NoFaults);
+        }
+        match engine.connect_worker(worker(4), claims.clone()).await {
+            Ok(link) => break link,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    assert_eq!(link.claims().keep, [offer.attempt]);
+    link.report(offer.attempt, offer.token, Report::Succeeded(json("2"))).await.unwrap();
+    assert_eq!(engine.wait(run, LONG).await.unwrap().summary.state, State::Succeeded);
     engine.shutdown().await;
 }
 
