@@ -79,6 +79,8 @@ pub struct Sequencer<H> {
     /// Partition time is `ticks_base` plus what the monotonic clock has advanced since `mono_base`.
     ticks_base: Ticks,
     mono_base: u64,
+    /// Whether these two are set: by the first recovery.
+    anchored: bool,
 
     incoming: VecDeque<Asked<H>>,
     /// Requests that wait for a load, or behind one that does, in the order of their arrival.
@@ -121,6 +123,7 @@ impl<H> Sequencer<H> {
             clock,
             ticks_base: Ticks(0),
             mono_base: clock.mono,
+            anchored: false,
             incoming: VecDeque::new(),
             waiting: Vec::new(),
             blocked: HashMap::new(),

@@ -121,12 +121,9 @@ impl<H> Sequencer<H> {
             self.next_batch = BatchId(batch.id.0 + 1);
             self.checkpoints.logged(batch.first, super::commits::weigh(&batch.records));
         }
-        // A partition that was never written begins at nothing.
-        let began = replay.last != Now::default();
-        let slept =
-            if began { self.clock.wall.0.saturating_sub(replay.last.wall.0).max(0) as u64 } else { 0 };
-        self.ticks_base = Ticks(replay.last.ticks.0.saturating_add(slept));
-        self.mono_base = self.clock.mono;
+        if !self.anchored {
+            self.anchor(replay.last);
+        }
         let now = self.turn_now();
         let active = self.kernel.recovered(now);
         self.loads.want(Needs { runs: active, keys: Vec::new() });
@@ -134,6 +131,17 @@ impl<H> Sequencer<H> {
             Some(reason) => Standing::ReadOnly(reason),
             None => Standing::Serving,
         };
+    }
+
+    /// Lets partition time go on after the newest recorded moment, by what the wall clock says has passed since. Once only: when
+    /// memory is read again the monotonic clock has gone on all the while, and a wall clock that was set is not asked.
+    fn anchor(&mut self, last: Now) {
+        // A partition that was never written begins at nothing.
+        let began = last != Now::default();
+        let slept = if began { self.clock.wall.0.saturating_sub(last.wall.0).max(0) as u64 } else { 0 };
+        self.ticks_base = Ticks(last.ticks.0.saturating_add(slept));
+        self.mono_base = self.clock.mono;
+        self.anchored = true;
     }
 
     pub(super) fn recovery_loaded(&mut self, rows: LoadedRows) {
