@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, mpsc};
 use std::thread::{Builder, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use riverrun_kernel::{Command, PartitionId, Reply};
 use riverrun_store::{Epoch, Store, StoreError};
@@ -17,6 +17,8 @@ use crate::worker_link::ToWorker;
 
 /// Letters taken from the mailbox before the sequencer has its turn.
 const MAIL_PER_TURN: usize = 4096;
+/// Whatever the lease, a shorter time between two turns is not taken for a pause.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// How long a stopping partition works on its last checkpoint.
 const STOP_MS: u64 = 10_000;
 
@@ -34,6 +36,7 @@ pub(super) struct Opened {
     id: PartitionId,
     epoch: Epoch,
     sequencer: Sequencer<Handle>,
+    lease: Duration,
 }
 
 /// Acquires a partition and recovers it, on the calling thread.
@@ -62,7 +65,7 @@ pub(super) fn open(
         }
     }
     hub.stands(usize::from(id.0), sequencer.standing(), sequencer.tally());
-    Ok(Opened { id, epoch, sequencer })
+    Ok(Opened { id, epoch, sequencer, lease: Duration::from_millis(settings.lease_ms) })
 }
 
 /// Starts the thread.
@@ -80,6 +83,7 @@ pub(super) fn spawn(
         sequencer: opened.sequencer,
         inbox,
         shared,
+        pause: (opened.lease / 3).max(SHORTEST_PAUSE),
         stop: None,
     };
     Builder::new().name(format!("riverrun-part-{id}")).spawn(move || thread.run())
@@ -93,14 +97,23 @@ struct PartitionThread {
     shared: Shared,
     appender: Lane,
     checkpointer: Lane,
+    /// Between two turns a longer time than this was not spent waiting.
+    pause: Duration,
     /// Until when it may go on, once it was told to stop.
     stop: Option<u64>,
 }
 
 impl PartitionThread {
     fn run(mut self) {
+        let mut last = self.shared.clock.mono();
         loop {
-            self.sequencer.run(self.shared.clock.read(), &self.shared.hub.definitions);
+            let clock = self.shared.clock.read();
+            if clock.mono.saturating_sub(last) > self.pause.as_millis() as u64 {
+                // The process stood still, or had no processor: nobody could be heard of.
+                self.sequencer.renew_leases(clock);
+            }
+            last = clock.mono;
+            self.sequencer.run(clock, &self.shared.hub.definitions);
             // A recovery, done in between, asks for more.
             loop {
                 let outputs = self.sequencer.take_outputs();
@@ -122,8 +135,9 @@ impl PartitionThread {
     fn receive(&mut self) -> bool {
         let deadline = [self.sequencer.deadline(), self.stop].into_iter().flatten().min();
         let first = match deadline {
-            Some(0) => self.inbox.try_recv().ok(),
-            Some(at) => match self.inbox.recv_timeout(self.shared.clock.until(at)) {
+            Some(0) => None,
+            // Never so long that waiting could be taken for a pause of the process.
+            Some(at) => match self.inbox.recv_timeout(self.shared.clock.until(at).min(self.pause / 2)) {
                 Ok(mail) => Some(mail),
                 Err(mpsc::RecvTimeoutError::Timeout) => None,
                 Err(mpsc::RecvTimeoutError::Disconnected) => return false,
@@ -133,8 +147,10 @@ impl PartitionThread {
                 Err(mpsc::RecvError) => return false,
             },
         };
-        let Some(first) = first else { return true };
-        self.take(first);
+        if let Some(first) = first {
+            self.take(first);
+        }
+        // Also after a time-out: what has arrived in time counts before what is over.
         for _ in 0..MAIL_PER_TURN {
             let Ok(mail) = self.inbox.try_recv() else { break };
             self.take(mail);
