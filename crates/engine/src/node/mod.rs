@@ -16,7 +16,7 @@ use riverrun_kernel::{Command, PartitionId, Reply, RunId, Slot, Wall};
 use riverrun_store::Store;
 use tokio::sync::oneshot;
 
-use crate::error::{EngineError, OpenError};
+use crate::error::{EngineError, Health, OpenError};
 use crate::hub::{Counters, Gate, Hub, Permit, lock};
 use crate::sequencer::{Answer, Ask, Clock, Done};
 use crate::settings::Settings;
@@ -43,6 +43,8 @@ pub(crate) enum Mail {
     Ask(Option<Handle>, Ask),
     /// How a call of the store went.
     Done(u64, Done),
+    /// A call of the store ended by a panic: what it did is not known.
+    Panicked(String),
     /// The end; with a checkpoint before it, or at once.
     Stop {
         /// Whether to write a checkpoint.
@@ -209,7 +211,8 @@ impl Node {
             // Where the thread has ended, the dropped sender is the answer.
             let _ = mailbox.send(mail);
         }
-        async move { receiver.await.unwrap_or_else(|_| Err(stopping())) }
+        let hub = self.hub.clone();
+        async move { receiver.await.unwrap_or_else(|_| Err(gone(&hub))) }
     }
 
     /// Ends every thread and waits for that.
@@ -243,6 +246,16 @@ impl Drop for Node {
 /// What is answered once the node takes nothing more.
 pub(crate) fn stopping() -> EngineError {
     EngineError::Unavailable("the node is stopping; try again when it is back".to_owned())
+}
+
+/// What is answered where a partition's thread has ended.
+fn gone(hub: &Hub) -> EngineError {
+    match hub.health() {
+        Health::Broken(reason) => {
+            EngineError::Unavailable(format!("the server failed ({reason}) and stops; try again when it is back"))
+        }
+        _ => stopping(),
+    }
 }
 
 /// The reply in an answer to a command.

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use riverrun_kernel::{Command, PartitionId, Reply};
 use riverrun_store::{Epoch, Store, StoreError};
 
-use super::lanes::Lane;
+use super::lanes::{Lane, caught};
 use super::{Handle, Mail, SystemClock};
 use crate::error::{EngineError, OpenError};
 use crate::hub::{Counters, Hub};
-use crate::sequencer::{Answer, Ask, Done, Io, Output, Request, Sequencer, Standing};
+use crate::sequencer::{Answer, Ask, Done, Io, Output, Request, Sequencer, Standing, Tally};
 use crate::settings::Settings;
 use crate::worker_link::ToWorker;
 
@@ -105,6 +105,17 @@ struct PartitionThread {
 
 impl PartitionThread {
     fn run(mut self) {
+        if let Err(panic) = caught(|| self.serve()) {
+            tracing::error!(partition = self.id.0, "the partition's thread ended by a panic: {panic}");
+            // Said before the callers that wait are let go, so that each learns why.
+            let standing = Standing::Broken(format!("a panic while deciding: {panic}"));
+            self.shared.hub.stands(usize::from(self.id.0), &standing, Tally::default());
+            self.shared.hub.links.close_all();
+        }
+        self.end();
+    }
+
+    fn serve(&mut self) {
         let mut last = self.shared.clock.mono();
         loop {
             let clock = self.shared.clock.read();
@@ -128,7 +139,6 @@ impl PartitionThread {
                 break;
             }
         }
-        self.end();
     }
 
     /// Waits for mail or the next deadline, and takes in everything that is at hand. `false`: nobody will write any more.
@@ -165,6 +175,7 @@ impl PartitionThread {
                 let clock = self.shared.clock.read();
                 self.sequencer.done(clock, life, done, &self.shared.hub.definitions);
             }
+            Mail::Panicked(reason) => self.sequencer.break_down(reason),
             Mail::Stop { checkpoint } => {
                 let now = self.shared.clock.mono();
                 self.stop = Some(if checkpoint { now + STOP_MS } else { now });
@@ -237,34 +248,43 @@ impl PartitionThread {
         let (id, epoch, life) = (self.id, self.epoch, request.life);
         let store = self.shared.store.clone();
         let Some(mailbox) = self.shared.mailboxes.get(usize::from(id.0)).cloned() else { return };
-        let answer = move |done: Done| {
+        let answer = move |call: &mut dyn FnMut(&dyn Store) -> Done| {
+            let mail = match caught(|| call(&*store)) {
+                Ok(done) => Mail::Done(life, done),
+                Err(panic) => Mail::Panicked(format!("a panic in a call of the store: {panic}")),
+            };
             // The thread outlives its calls, unless it stops and has no use for the answer.
-            let _ = mailbox.send(Mail::Done(life, done));
+            let _ = mailbox.send(mail);
         };
         match request.io {
             Io::Append(batches) => {
                 let hub = self.shared.hub.clone();
                 self.appender.run(move || {
-                    let start = Instant::now();
-                    let result = store.append(&batches);
-                    Counters::add(&hub.counters.appends, 1);
-                    Counters::add(&hub.counters.append_micros, start.elapsed().as_micros() as u64);
-                    answer(Done::Appended(result));
+                    answer(&mut |store| {
+                        let start = Instant::now();
+                        let result = store.append(&batches);
+                        Counters::add(&hub.counters.appends, 1);
+                        Counters::add(&hub.counters.append_micros, start.elapsed().as_micros() as u64);
+                        Done::Appended(result)
+                    });
                 });
             }
             Io::HasBatch(batch) => {
-                self.appender.run(move || answer(Done::LookedUp(store.has_batch(id, epoch, batch))));
+                let look_up = move |store: &dyn Store| Done::LookedUp(store.has_batch(id, epoch, batch));
+                self.appender.run(move || answer(&mut { look_up }));
             }
             Io::Load(runs, keys) => {
-                self.shared.readers.run(move || answer(Done::Loaded(store.load(id, &runs, &keys))));
+                let load = move |store: &dyn Store| Done::Loaded(store.load(id, &runs, &keys));
+                self.shared.readers.run(move || answer(&mut { load }));
             }
             Io::Checkpoint(checkpoint) => {
-                self.checkpointer.run(move || {
-                    answer(Done::Checkpointed(store.checkpoint(id, epoch, &checkpoint)));
-                });
+                let write = move |store: &dyn Store| {
+                    Done::Checkpointed(store.checkpoint(id, epoch, &checkpoint))
+                };
+                self.checkpointer.run(move || answer(&mut { write }));
             }
             Io::Recover => {
-                let definitions = &self.shared.hub.definitions;
+                let (definitions, store) = (&self.shared.hub.definitions, &self.shared.store);
                 if let Err(error) = self.sequencer.recover(definitions, |each| store.recover(id, each)) {
                     tracing::warn!(
                         partition = id.0,

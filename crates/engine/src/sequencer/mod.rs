@@ -178,6 +178,11 @@ impl<H> Sequencer<H> {
         }
     }
 
+    /// Ends the partition's service: something is wrong that only a new start can mend. Everybody who waits is answered.
+    pub fn break_down(&mut self, reason: String) {
+        self.end(Standing::Broken(reason));
+    }
+
     /// What has come out since the last call, in order.
     pub fn take_outputs(&mut self) -> Vec<Output<H>> {
         std::mem::take(&mut self.out)

@@ -253,6 +253,28 @@ async fn a_broken_storage_is_told_and_nothing_is_acknowledged() {
     engine.shutdown().await;
 }
 
+struct Panics;
+
+impl Faults for Panics {
+    fn append(&mut self, _: &[Batch]) -> Option<Fault<AppendError>> {
+        panic!("the store lost its mind")
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_the_store_is_told_and_callers_are_answered() {
+    let store = Arc::new(FaultStore::new(MemoryStore::default(), Panics));
+    let engine = Engine::open(store, Settings::default()).unwrap();
+    let refused = engine.start(task("{}")).await.unwrap_err();
+    assert!(
+        matches!(&refused, EngineError::Unavailable(text) if text.contains("lost its mind")),
+        "{refused}"
+    );
+    assert!(engine.broken().await.contains("lost its mind"));
+    assert!(engine.start(task("{}")).await.is_err());
+    engine.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_flow_is_deployed_once_and_an_unknown_name_gets_a_near_one() {
     let engine = open(&memory());
