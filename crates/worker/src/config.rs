@@ -46,8 +46,11 @@ pub struct Config {
     pub start_timeout: Duration,
     /// How long an attempt may clean up after its time limit before it is killed.
     pub timeout_grace: Duration,
-    /// How long attempts may go on after the supervisor was told to shut down, before they are killed and given back.
+    /// How long attempts may go on after the supervisor was told to shut down, before they are killed.
     pub drain_timeout: Duration,
+    /// How long after `drain_timeout` the ends of killed attempts and the server's acknowledgements of all reports are waited for.
+    /// Without them the supervisor leaves as if the connection were lost.
+    pub settle_timeout: Duration,
     /// How much of one attempt's output is kept, in bytes.
     pub max_output_bytes: usize,
     /// The largest result of an attempt, in bytes of JSON.
@@ -73,6 +76,7 @@ impl Config {
             start_timeout: Duration::from_mins(1),
             timeout_grace: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(25),
+            settle_timeout: Duration::from_secs(3),
             max_output_bytes: 1 << 20,
             max_result_bytes: 32 << 20,
             show_output: None,

@@ -39,7 +39,7 @@ pub(crate) struct Busy {
 pub(crate) enum Ending {
     Stop,
     Timeout(Duration),
-    /// Given back, because the supervisor shuts down.
+    /// Cut off, because the supervisor shuts down.
     Shutdown,
     /// Its right was lost: whatever becomes of it is nobody's business.
     Dropped,
@@ -144,7 +144,8 @@ impl Busy {
             // What came before the stop reached it is the truth.
             None | Some(Ending::Stop | Ending::Dropped) => outcome,
             Some(Ending::Timeout(limit)) => timed_out(limit, false),
-            Some(Ending::Shutdown) if outcome == Outcome::Stopped => Outcome::Lost(Lost::Returned),
+            // It had begun: `returned` would allow an `at_most_once` step to be executed again.
+            Some(Ending::Shutdown) if outcome == Outcome::Stopped => Outcome::Lost(Lost::Bystander),
             Some(Ending::Shutdown) => outcome,
         }
     }
@@ -155,7 +156,7 @@ impl Busy {
             None => Outcome::Lost(Lost::Crashed),
             Some(Ending::Stop | Ending::Dropped) => Outcome::Stopped,
             Some(Ending::Timeout(limit)) => timed_out(limit, true),
-            Some(Ending::Shutdown) => Outcome::Lost(Lost::Returned),
+            Some(Ending::Shutdown) => Outcome::Lost(Lost::Bystander),
         }
     }
 }

@@ -99,8 +99,8 @@ impl Pool {
         }
     }
 
-    /// Kills and gives back what is executing.
-    pub fn return_executing(&mut self, now: Instant) {
+    /// Kills what is executing; it is reported as a bystander of the shutdown, since it may have had its effect.
+    pub fn cut_off_executing(&mut self, now: Instant) {
         for attempt in self.ledger.executing() {
             self.end(attempt, Ending::Shutdown, now);
         }

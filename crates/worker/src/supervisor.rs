@@ -46,7 +46,8 @@ impl Supervisor {
         Ok(Supervisor { config, address })
     }
 
-    /// Runs until `shutdown` is cancelled and what is executing has ended, or was given back after `drain_timeout`.
+    /// Runs until `shutdown` is cancelled, what was executing has ended or was killed after `drain_timeout`, and the server has
+    /// acknowledged every report. Past `drain_timeout` that is waited for no longer than `settle_timeout`.
     ///
     /// A server that cannot be reached is tried again for ever; only what will not pass by itself is an error.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
@@ -156,11 +157,19 @@ impl Work {
         }
     }
 
-    /// Says goodbye if there is somebody to say it to, and ends the children.
+    /// Ends the connection and the children. Goodbye is said only when the server has acknowledged everything: it gives up what it
+    /// has no report of at once, while a lost connection leaves it time to make reports durable that are on their way.
     async fn leave(self, politely: bool) {
+        let unsettled = self.pool.ledger.claims().len();
+        if politely && unsettled > 0 {
+            tracing::warn!(
+                attempts = unsettled,
+                "leaving without a goodbye: the server has not acknowledged how these attempts ended"
+            );
+        }
         if let Link::Open(open) = self.link {
             let mut bytes = BytesMut::new();
-            if politely && frame::encode(&[FromWorker::Bye {}], &mut bytes).is_ok() {
+            if politely && unsettled == 0 && frame::encode(&[FromWorker::Bye {}], &mut bytes).is_ok() {
                 let _ = tokio::time::timeout(FAREWELL, open.frames.send(bytes)).await;
             }
             drop(open.frames);
@@ -174,8 +183,7 @@ impl Work {
             return false;
         };
         let settled = self.pool.ledger.is_settled() && self.pool.logs.is_empty();
-        // Past the deadline the killed children's ends are waited for a moment; their reports may find no listener.
-        settled || Instant::now() >= deadline + FAREWELL
+        settled || Instant::now() >= deadline + self.config.settle_timeout
     }
 
     fn connect_once_loaded(&mut self) {
@@ -296,7 +304,7 @@ impl Work {
         self.draining = Some(now + self.config.drain_timeout);
         self.pool.return_waiting();
         if self.config.drain_timeout.is_zero() {
-            self.pool.return_executing(now);
+            self.pool.cut_off_executing(now);
         }
         if let Link::Open(open) = &mut self.link {
             open.pending.push(FromWorker::Draining {});
@@ -308,11 +316,9 @@ impl Work {
             Link::Open(open) => Some(open.last_sent + open.beat.unwrap_or(WELCOME_TIMEOUT)),
             _ => None,
         };
-        let drain = self.draining.map(
-            |deadline| {
-                if Instant::now() < deadline { deadline } else { deadline + FAREWELL }
-            },
-        );
+        let drain = self.draining.map(|deadline| {
+            if Instant::now() < deadline { deadline } else { deadline + self.config.settle_timeout }
+        });
         let idle = Instant::now() + Duration::from_hours(1);
         [beat, drain, self.pool.next_deadline()].into_iter().flatten().min().unwrap_or(idle)
     }
@@ -320,7 +326,7 @@ impl Work {
     fn on_time(&mut self, now: Instant) {
         self.pool.tick(now);
         if self.draining.is_some_and(|deadline| deadline <= now) {
-            self.pool.return_executing(now);
+            self.pool.cut_off_executing(now);
         }
         let Link::Open(open) = &mut self.link else {
             return;

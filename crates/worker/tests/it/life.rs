@@ -5,7 +5,7 @@ use std::time::Duration;
 use riverrun_kernel::Lost;
 use riverrun_wire::worker::{FromWorker, Function, ToWorker};
 
-use crate::fake::{Fake, attempt, failure, offer, output, seq, within};
+use crate::fake::{Fake, Peer, attempt, failure, offer, output, seq, within};
 
 const TASKS: &str = r"
 import riverrun, time, pathlib
@@ -109,24 +109,47 @@ async fn a_shutdown_lets_attempts_finish_and_returns_what_has_not_begun() {
     fake.ended().await.expect("a good end");
 }
 
-/// Shuts down while a call never ends.
-async fn gives_back_after(drain_timeout: Duration) {
-    let mut fake = Fake::new(&[("tasks.py", TASKS)]).await;
+/// Shuts down while a call never ends, and returns the connection before the report on that call.
+async fn cut_off_after(fake: &mut Fake, drain_timeout: Duration) -> Peer {
     fake.config.drain_timeout = drain_timeout;
     let mut peer = fake.welcomed().await;
     peer.send(&[offer(1, "until", r#"{"file": "/nonexistent/file"}"#, None)]).await;
     assert_eq!(output(&peer.call(2, "add", r#"{"a": 1}"#).await), "3");
     fake.shut_down();
     assert_eq!(peer.next().await, FromWorker::Draining {});
+    peer
+}
+
+/// What had begun may have had its effect: only what never began is `returned`.
+async fn is_a_bystander_of_a_shutdown_after(drain_timeout: Duration) {
+    let mut fake = Fake::new(&[("tasks.py", TASKS)]).await;
+    let mut peer = cut_off_after(&mut fake, drain_timeout).await;
     let report = peer.outcome().await;
-    assert!(matches!(report, FromWorker::Lost { reason: Lost::Returned, .. }), "{report:?}");
+    assert!(matches!(report, FromWorker::Lost { reason: Lost::Bystander, .. }), "{report:?}");
     assert_eq!(peer.next().await, FromWorker::Bye {});
     fake.ended().await.expect("a good end");
 }
 
 #[tokio::test]
-async fn a_shutdown_gives_back_what_does_not_finish_in_time() {
-    gives_back_after(Duration::from_millis(50)).await;
+async fn what_does_not_finish_before_a_shutdown_is_cut_off_and_not_called_unbegun() {
+    is_a_bystander_of_a_shutdown_after(Duration::from_millis(50)).await;
+}
+
+#[tokio::test]
+async fn without_time_to_drain_everything_is_cut_off_at_once() {
+    is_a_bystander_of_a_shutdown_after(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn a_worker_with_unacknowledged_reports_leaves_without_a_goodbye() {
+    let mut fake = Fake::new(&[("tasks.py", TASKS)]).await;
+    fake.config.settle_timeout = Duration::from_millis(200);
+    let mut peer = cut_off_after(&mut fake, Duration::ZERO).await;
+    // The server reads on, but its store takes nothing.
+    while let Some(message) = within(peer.read()).await {
+        assert_ne!(message, FromWorker::Bye {});
+    }
+    fake.ended().await.expect("a good end");
 }
 
 #[tokio::test]
@@ -233,9 +256,4 @@ async fn when_no_further_child_starts_what_waits_for_one_fails_and_the_rest_goes
     assert!(message.contains("tasks.py") && message.contains("exit status 3"), "{message}");
     std::fs::write(&gate, "").expect("a file");
     assert_eq!(output(&peer.outcome().await), "null");
-}
-
-#[tokio::test]
-async fn without_time_to_drain_everything_is_given_back_at_once() {
-    gives_back_after(Duration::ZERO).await;
 }
