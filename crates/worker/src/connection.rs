@@ -62,8 +62,8 @@ impl Address {
 /// Why there is no connection.
 #[derive(Debug)]
 pub(crate) enum ConnectError {
-    /// It will not get better by itself.
-    Fatal(WorkerError),
+    /// The server does not want this worker, and gives no hope that it will.
+    Refused(WorkerError),
     /// Worth another try.
     Passing(String),
 }
@@ -146,7 +146,7 @@ fn refusal(address: &Address, status: u16, body: BytesMut) -> ConnectError {
     if status >= 500 || status == 408 || status == 429 {
         return ConnectError::Passing(message);
     }
-    ConnectError::Fatal(WorkerError::Refused {
+    ConnectError::Refused(WorkerError::Refused {
         server: address.url.clone(),
         code: text("code").unwrap_or_else(|| format!("HTTP {status}")),
         message,

@@ -59,7 +59,8 @@ impl Supervisor {
             config: self.config,
             address: self.address,
             retry: MIN_RETRY,
-            warned: false,
+            welcomed: false,
+            told: Told::Nothing,
             draining: None,
         };
         let result = work.run(received, shutdown).await;
@@ -75,10 +76,20 @@ struct Work {
     pool: Pool,
     link: Link,
     retry: Duration,
-    /// Whether the loss of the connection has been told already.
-    warned: bool,
+    /// Whether a server has ever taken this worker: then no refusal is for ever.
+    welcomed: bool,
+    /// What has been told about the connection that is missing.
+    told: Told,
     /// Since the shutdown was asked for: until when attempts may go on.
     draining: Option<Instant>,
+}
+
+/// What has been told about a lost connection, so that each thing is told once and not with every try.
+#[derive(PartialEq, PartialOrd)]
+enum Told {
+    Nothing,
+    Lost,
+    Refused,
 }
 
 /// The way to the server.
@@ -204,7 +215,7 @@ impl Work {
         match event {
             LinkEvent::Connected(Ok(upgraded)) => self.say_hello(upgraded),
             LinkEvent::Connected(Err(ConnectError::Passing(reason))) => self.disconnected(&reason),
-            LinkEvent::Connected(Err(ConnectError::Fatal(error))) => return Err(error),
+            LinkEvent::Connected(Err(ConnectError::Refused(error))) => self.refused(error)?,
             LinkEvent::Received(Received::Closed(reason)) => self.disconnected(&reason),
             LinkEvent::Received(Received::Messages(messages)) => {
                 for message in messages {
@@ -243,10 +254,29 @@ impl Work {
         self.link = Link::Open(open);
     }
 
+    /// The server does not want this worker. At the start that is a mistake in the settings, and ends it. Later it is more likely a
+    /// passing one of the server's or of a proxy before it, and no reason to kill what executes.
+    fn refused(&mut self, error: WorkerError) -> Result<(), WorkerError> {
+        if !self.welcomed {
+            return Err(error);
+        }
+        if self.told < Told::Refused {
+            let executing = self.pool.ledger.executing().len();
+            tracing::warn!(
+                executing,
+                "{error}. It had taken the worker before, so the attempts go on and it is tried again; if the access token or the \
+                 address has changed, start the worker anew"
+            );
+            self.told = Told::Refused;
+        }
+        self.disconnected("it refused the worker");
+        Ok(())
+    }
+
     fn disconnected(&mut self, reason: &str) {
-        if !self.warned {
+        if self.told < Told::Lost {
             tracing::warn!(server = %self.address.url, "no connection to the server: {reason}; trying again");
-            self.warned = true;
+            self.told = Told::Lost;
         }
         // Spread, so that a thousand workers do not come back in the same millisecond.
         let noise = std::hash::RandomState::new().build_hasher().finish() % 512;
@@ -263,7 +293,7 @@ impl Work {
                     self.pool.drop_attempt(attempt, now);
                 }
                 tracing::info!(server = %self.address.url, version = %server, kept = keep.len(), "connected");
-                (self.retry, self.warned) = (MIN_RETRY, false);
+                (self.retry, self.told, self.welcomed) = (MIN_RETRY, Told::Nothing, true);
                 if let Link::Open(open) = &mut self.link {
                     open.beat = Some(Duration::from_millis((lease_ms / 3).max(1)));
                     if self.draining.is_some() {

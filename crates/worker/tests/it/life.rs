@@ -188,6 +188,26 @@ async fn a_refusal_that_will_not_pass_ends_the_worker_and_says_why() {
 }
 
 #[tokio::test]
+async fn a_refusal_after_the_first_welcome_is_outlived_and_kills_nothing() {
+    let mut fake = Fake::new(&[("tasks.py", TASKS)]).await;
+    let mut peer = fake.welcomed().await;
+    let gate = fake.folder().join("gate");
+    let input = format!(r#"{{"file": {:?}, "value": 5}}"#, gate.display().to_string());
+    peer.send(&[offer(1, "until", &input, None)]).await;
+    assert_eq!(output(&peer.call(2, "add", r#"{"a": 1}"#).await), "3");
+    drop(peer);
+    for status in ["401 Unauthorized", "403 Forbidden", "404 Not Found"] {
+        fake.refuse(&format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n")).await;
+    }
+    let mut peer = fake.accept().await;
+    let FromWorker::Hello { attempts, .. } = peer.hello().await else { unreachable!() };
+    assert_eq!(attempts.iter().map(|claim| claim.attempt).collect::<Vec<_>>(), [attempt(1)]);
+    peer.welcome(&[attempt(1)], &[]).await;
+    std::fs::write(&gate, "").expect("a file");
+    assert_eq!(output(&peer.outcome().await), "5");
+}
+
+#[tokio::test]
 async fn a_worker_that_cannot_start_says_why() {
     let mut fake = Fake::new(&[("dies.py", "import os\nos.write(2, b'out of luck')\nos._exit(9)\n")]).await;
     fake.start();
