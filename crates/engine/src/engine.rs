@@ -77,8 +77,9 @@ impl Engine {
             return Err(EngineError::Invalid(problem).into());
         }
         let (_, warnings) = Flow::parse(source).map_err(DeployError::Invalid)?;
-        let version: String =
-            Sha256::digest(source.as_bytes())[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = Sha256::digest(source.as_bytes());
+        let version = digest[..6].iter().fold(0, |number: u64, byte| (number << 8) | u64::from(*byte));
+        let version = format!("{version:012x}");
         let definitions = &self.node.hub.definitions;
         let newest = definitions
             .find(namespace, name, None)

@@ -158,7 +158,9 @@ impl Node {
         }
         let slice = left.found.split_off(left.found.len().saturating_sub(SLICE));
         let swept = slice.len();
-        self.command_all(slice.into_iter().map(|key| (self.partition_of(key.slot()), Command::SweepKey { key })));
+        self.command_all(
+            slice.into_iter().map(|key| (self.partition_of(key.slot()), Command::SweepKey { key })),
+        );
         Ok(Some(swept))
     }
 

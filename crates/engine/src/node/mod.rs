@@ -251,9 +251,9 @@ pub(crate) fn stopping() -> EngineError {
 /// What is answered where a partition's thread has ended.
 fn gone(hub: &Hub) -> EngineError {
     match hub.health() {
-        Health::Broken(reason) => {
-            EngineError::Unavailable(format!("the server failed ({reason}) and stops; try again when it is back"))
-        }
+        Health::Broken(reason) => EngineError::Unavailable(format!(
+            "the server failed ({reason}) and stops; try again when it is back"
+        )),
         _ => stopping(),
     }
 }

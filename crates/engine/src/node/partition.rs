@@ -131,7 +131,9 @@ impl PartitionThread {
                 if outputs.is_empty() {
                     break;
                 }
-                outputs.into_iter().for_each(|output| self.perform(output));
+                for output in outputs {
+                    self.perform(output);
+                }
             }
             let partition = usize::from(self.id.0);
             self.shared.hub.stands(partition, self.sequencer.standing(), self.sequencer.tally());
@@ -278,9 +280,8 @@ impl PartitionThread {
                 self.shared.readers.run(move || answer(&mut { load }));
             }
             Io::Checkpoint(checkpoint) => {
-                let write = move |store: &dyn Store| {
-                    Done::Checkpointed(store.checkpoint(id, epoch, &checkpoint))
-                };
+                let write =
+                    move |store: &dyn Store| Done::Checkpointed(store.checkpoint(id, epoch, &checkpoint));
                 self.checkpointer.run(move || answer(&mut { write }));
             }
             Io::Recover => {

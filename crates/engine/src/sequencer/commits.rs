@@ -60,15 +60,13 @@ pub(super) struct Flight<H> {
 impl<H> Sequencer<H> {
     /// The moment of the turn that is forming.
     pub(super) fn turn_now(&mut self) -> Now {
-        match self.forming.now {
-            Some(now) => now,
-            None => {
-                let now = self.now();
-                self.forming.now = Some(now);
-                self.forming.since = self.clock.mono;
-                now
-            }
+        if let Some(now) = self.forming.now {
+            return now;
         }
+        let now = self.now();
+        self.forming.now = Some(now);
+        self.forming.since = self.clock.mono;
+        now
     }
 
     pub(super) fn may_decide(&self) -> bool {

@@ -170,7 +170,10 @@ async fn a_full_disk_refuses_starts_serves_reads_and_is_left_behind() {
     let mut start = task("{}");
     start.run = Some(id);
     let refused = engine.start(start.clone()).await.unwrap_err();
-    assert!(matches!(&refused, EngineError::Unavailable(text) if text.contains("no space left")), "{refused}");
+    assert!(
+        matches!(&refused, EngineError::Unavailable(text) if text.contains("no space left")),
+        "{refused}"
+    );
     assert_eq!(engine.run(kept).await.unwrap().summary.id, kept);
     assert!(matches!(engine.run(id).await, Err(EngineError::Refused(Refusal::UnknownRun(_)))));
     store.set_faults(NoFaults);

@@ -6,7 +6,8 @@ use riverrun_engine::EngineError;
 use riverrun_engine::sequencer::{Answer, Ask, Library};
 use riverrun_kernel::{
     CallbackToken, Command, Definition, DefinitionKind, Fingerprint, Json, KeyId, KeyOptions, OnFailure,
-    OnRunning, PartitionId, Reply, Refusal, RunId, RunOptions, Slot, StartRun, StepId, TaskOptions, Ttl, Wall,
+    OnRunning, PartitionId, Refusal, Reply, RunId, RunOptions, Slot, StartRun, StepId, TaskOptions, Ttl,
+    Wall,
 };
 
 use super::script::{FLOW, SCRIPTS, call, reference};
@@ -19,7 +20,11 @@ const PATIENCE_MS: u64 = 3_000;
 enum Wish {
     Deploy,
     /// Key number, whether its results are reused (else each start may begin a new generation), input.
-    Keyed { key: u64, strict: bool, input: u64 },
+    Keyed {
+        key: u64,
+        strict: bool,
+        input: u64,
+    },
     Unkeyed,
     /// Something about a run that is known by then.
     Cancel,
@@ -55,7 +60,9 @@ impl Clients {
         let mut clients = vec![(Wish::Deploy, 5), (Wish::Help, 60_000)];
         for _ in 0..8 + dice.below(25) {
             let wish = match dice.below(20) {
-                0..=6 => Wish::Keyed { key: dice.below(4), strict: true, input: u64::from(dice.in_thousand(100)) },
+                0..=6 => {
+                    Wish::Keyed { key: dice.below(4), strict: true, input: u64::from(dice.in_thousand(100)) }
+                }
                 7..=10 => Wish::Keyed { key: 100 + dice.below(3), strict: false, input: 0 },
                 11..=15 => Wish::Unkeyed,
                 16 => Wish::Cancel,
@@ -66,7 +73,12 @@ impl Clients {
             clients.push((wish, dice.below(45_000)));
         }
         let client = |(wish, begins)| Client { wish, begins, asked: None, sent: 0, answered: false };
-        Clients { clients: clients.into_iter().map(client).collect(), tokens: Vec::new(), known: Vec::new(), keys: BTreeMap::new() }
+        Clients {
+            clients: clients.into_iter().map(client).collect(),
+            tokens: Vec::new(),
+            known: Vec::new(),
+            keys: BTreeMap::new(),
+        }
     }
 
     pub fn count(&self) -> usize {
@@ -253,7 +265,8 @@ impl World {
             }
             (Wish::Keyed { key, strict: true, input }, Err(EngineError::Refused(refusal))) => match refusal {
                 Refusal::KeyMismatch { run, .. } => {
-                    let other = self.clients.keys.get(&key).is_none_or(|stands| stands.0 == run && stands.1 != input);
+                    let other =
+                        self.clients.keys.get(&key).is_none_or(|stands| stands.0 == run && stands.1 != input);
                     assert!(other, "a start was refused although its input is the key's");
                 }
                 Refusal::KeyPurged { .. } => {}
@@ -284,14 +297,20 @@ impl World {
         }
         for (run, token) in self.clients.tokens.clone() {
             let mut parts = token.split('.').skip(1);
-            let (Some(step), Some(secret)) = (parts.next(), parts.next()) else { panic!("a callback token: {token}") };
+            let (Some(step), Some(secret)) = (parts.next(), parts.next()) else {
+                panic!("a callback token: {token}")
+            };
             let token = CallbackToken {
                 run,
                 step: StepId(step.parse().expect("a step")),
                 token: secret.parse().expect("a secret"),
             };
             let partition = PartitionId::of(run.slot(), PARTITIONS).0;
-            self.post(partition, None, Ask::Command(Command::CompleteCallback { token, outcome: Ok(Json::null()) }));
+            self.post(
+                partition,
+                None,
+                Ask::Command(Command::CompleteCallback { token, outcome: Ok(Json::null()) }),
+            );
         }
     }
 }

@@ -48,7 +48,11 @@ impl Ledger {
         if let Entry::RunCreated(created) = entry {
             // The id of a run that was deleted may be used again: a start that is repeated so late makes a new run.
             let earlier = self.runs.get(&run);
-            assert!(earlier.is_none_or(|told| told.deleted), "{run} was created twice: {:?}", earlier.map(|told| &told.entries));
+            assert!(
+                earlier.is_none_or(|told| told.deleted),
+                "{run} was created twice: {:?}",
+                earlier.map(|told| &told.entries)
+            );
             let key = created.key.as_ref().map(|key| key.key.id.clone());
             if let Some(key) = &key {
                 self.by_key.entry(key.clone()).or_default().push(run);
@@ -65,15 +69,25 @@ impl Ledger {
     /// An offer leaves: its attempt must be durable and without outcome, and no attempt of another generation of its key alive.
     pub fn offered(&self, offer: &Offer) {
         let attempt = offer.attempt;
-        let told = self.runs.get(&attempt.run).unwrap_or_else(|| panic!("{attempt} was offered before its run was durable"));
+        let told = self
+            .runs
+            .get(&attempt.run)
+            .unwrap_or_else(|| panic!("{attempt} was offered before its run was durable"));
         let place = (attempt.step, attempt.attempt);
         assert!(told.started.contains(&place), "{attempt} was offered before it was durable");
         // One that is to be stopped may still go out, before the word to stop it: it counts as alive until it has stopped.
-        assert!(told.live.contains(&place), "{attempt} was offered after its outcome was durable: {:?}", told.entries);
+        assert!(
+            told.live.contains(&place),
+            "{attempt} was offered after its outcome was durable: {:?}",
+            told.entries
+        );
         let Some(key) = &told.key else { return };
         for other in self.by_key.get(key).into_iter().flatten().filter(|other| **other != attempt.run) {
             let live = &self.runs[other].live;
-            assert!(live.is_empty(), "{attempt} was offered beside {live:?} of {other}, another generation of {key:?}");
+            assert!(
+                live.is_empty(),
+                "{attempt} was offered beside {live:?} of {other}, another generation of {key:?}"
+            );
         }
     }
 
@@ -90,7 +104,10 @@ impl Told {
             }
             Entry::AttemptStarted { step, attempt, .. } => {
                 assert!(!self.outcomes.contains(step), "step {step:?} of {run} was tried after its outcome");
-                assert!(self.started.insert((*step, *attempt)), "attempt {step:?}.{attempt} of {run} started twice");
+                assert!(
+                    self.started.insert((*step, *attempt)),
+                    "attempt {step:?}.{attempt} of {run} started twice"
+                );
                 self.live.insert((*step, *attempt));
             }
             Entry::AttemptFailed { step, attempt, draining: false, .. }
@@ -135,7 +152,10 @@ impl Told {
                 assert!(self.closed && may, "{run} was reopened after {:?}", self.end);
                 self.closed = false;
             }
-            Entry::StepBegun { .. } | Entry::AttemptStarted { .. } | Entry::Advanced { .. } | Entry::RunStarted => {
+            Entry::StepBegun { .. }
+            | Entry::AttemptStarted { .. }
+            | Entry::Advanced { .. }
+            | Entry::RunStarted => {
                 assert!(!self.closed, "{run} ended as {:?}, and then: {entry:?}", self.end);
             }
             _ => {}

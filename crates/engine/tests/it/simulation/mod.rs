@@ -29,7 +29,8 @@ fn simulation() {
     let seeds = number("RIVERRUN_SIM_SEEDS").unwrap_or(SEEDS);
     for seed in first..first + seeds {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| World::new(seed).live())) {
-            let command = format!("RIVERRUN_SIM_SEED={seed} cargo test -p riverrun-engine --test it simulation");
+            let command =
+                format!("RIVERRUN_SIM_SEED={seed} cargo test -p riverrun-engine --test it simulation");
             let said = panic.downcast_ref::<String>().cloned();
             let said = said.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             panic!("seed {seed} failed; repeat it with\n    {command}\n{}", said.unwrap_or_default());

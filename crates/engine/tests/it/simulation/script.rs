@@ -25,7 +25,8 @@ steps:
 ";
 
 /// The scripts, by name.
-pub const SCRIPTS: [&str; 8] = ["chain", "sleepy", "signalled", "parent", "abandoner", "called_back", "spinner", "pair"];
+pub const SCRIPTS: [&str; 8] =
+    ["chain", "sleepy", "signalled", "parent", "abandoner", "called_back", "spinner", "pair"];
 
 enum Op {
     Call,
@@ -115,7 +116,9 @@ impl Driver for Script {
             };
             match op {
                 Op::Call => begin(1, Work::Call(call())),
-                Op::CallBack => begin(1, Work::Call(Call { callback: true, timeout_ms: Some(600_000), ..call() })),
+                Op::CallBack => {
+                    begin(1, Work::Call(Call { callback: true, timeout_ms: Some(600_000), ..call() }))
+                }
                 Op::Sleep(ms) => begin(1, Work::Sleep(Sleep::For(*ms))),
                 Op::Signal => begin(1, Work::Signal { name: "go".to_owned(), timeout_ms: None }),
                 Op::Child(on_parent_end) => begin(

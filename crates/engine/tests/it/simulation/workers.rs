@@ -51,7 +51,11 @@ pub struct Workers {
 impl Workers {
     pub fn new(dice: &mut Dice) -> Self {
         let count = 1 + dice.below(3);
-        Workers { workers: (0..count).map(|_| Worker::default()).collect(), links: BTreeMap::new(), last_link: 0 }
+        Workers {
+            workers: (0..count).map(|_| Worker::default()).collect(),
+            links: BTreeMap::new(),
+            last_link: 0,
+        }
     }
 
     pub fn count(&self) -> usize {
@@ -212,7 +216,12 @@ impl World {
         }
     }
 
-    pub fn report_answered(&mut self, index: usize, attempt: AttemptId, answer: &Result<Answer, EngineError>) {
+    pub fn report_answered(
+        &mut self,
+        index: usize,
+        attempt: AttemptId,
+        answer: &Result<Answer, EngineError>,
+    ) {
         if let Ok(_) | Err(EngineError::Refused(_)) = answer {
             self.workers.workers[index].doing.remove(&attempt);
         }

@@ -58,16 +58,38 @@ pub enum To {
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A call of the store is made.
-    Call { node: u64, partition: u16, request: Request },
+    Call {
+        node: u64,
+        partition: u16,
+        request: Request,
+    },
     /// Its answer comes back.
-    Landed { node: u64, partition: u16, life: u64, done: Done },
+    Landed {
+        node: u64,
+        partition: u16,
+        life: u64,
+        done: Done,
+    },
     /// A partition wanted to be woken.
-    Wake { node: u64, partition: u16 },
+    Wake {
+        node: u64,
+        partition: u16,
+    },
     /// A request reaches a partition, if the node is up.
-    Mail { partition: u16, to: Option<To>, ask: Ask },
-    Answer { to: To, answer: Result<Answer, EngineError> },
+    Mail {
+        partition: u16,
+        to: Option<To>,
+        ask: Ask,
+    },
+    Answer {
+        to: To,
+        answer: Result<Answer, EngineError>,
+    },
     /// Something reaches a worker on a connection.
-    ToWorker { link: u64, letter: Letter },
+    ToWorker {
+        link: u64,
+        letter: Letter,
+    },
     Worker(usize),
     Client(usize),
     Trouble,
@@ -269,7 +291,9 @@ impl World {
             .events
             .values()
             .filter_map(|event| match event {
-                Event::Call { node: of, partition, request } if *of == node => Some((*partition, request.io.clone())),
+                Event::Call { node: of, partition, request } if *of == node => {
+                    Some((*partition, request.io.clone()))
+                }
                 _ => None,
             })
             .collect();
@@ -313,9 +337,9 @@ impl World {
             let Some((sequencer, _)) = &mut self.partitions[usize::from(partition)] else { return };
             sequencer.run(clock, &self.library);
             let outputs = sequencer.take_outputs();
-            let again = outputs.iter().any(|output| {
-                matches!(output, Output::Request(Request { io: Io::Recover, .. }))
-            });
+            let again = outputs
+                .iter()
+                .any(|output| matches!(output, Output::Request(Request { io: Io::Recover, .. })));
             let deadline = sequencer.deadline();
             if let Standing::Broken(_) = sequencer.standing() {
                 self.crash();
@@ -455,7 +479,11 @@ impl World {
             }
             Ok(Answer::Run(view)) => {
                 let told = &self.ledger.runs[&view.summary.id];
-                assert!(view.entries <= told.entries.len() as u64, "a read of {} saw what is not durable", view.summary.id);
+                assert!(
+                    view.entries <= told.entries.len() as u64,
+                    "a read of {} saw what is not durable",
+                    view.summary.id
+                );
             }
             _ => {}
         }
@@ -465,7 +493,13 @@ impl World {
         for line in &rows.journal {
             let told = &self.ledger.runs[&line.run];
             let known = told.entries.get(line.seq as usize - 1);
-            assert_eq!(known, Some(&line.entry), "line {} of {} was checkpointed before it was durable", line.seq, line.run);
+            assert_eq!(
+                known,
+                Some(&line.entry),
+                "line {} of {} was checkpointed before it was durable",
+                line.seq,
+                line.run
+            );
         }
     }
 
@@ -473,7 +507,11 @@ impl World {
         self.is_up()
             && self.clients.have_ended()
             && self.ledger.runs.values().all(|told| told.closed && told.live.is_empty())
-            && self.partitions.iter().flatten().all(|(sequencer, _)| sequencer.is_idle() && sequencer.unacknowledged() == 0)
+            && self
+                .partitions
+                .iter()
+                .flatten()
+                .all(|(sequencer, _)| sequencer.is_idle() && sequencer.unacknowledged() == 0)
     }
 
     fn what_is_open(&mut self) -> String {
@@ -484,17 +522,33 @@ impl World {
             .filter(|(_, told)| !told.closed || !told.live.is_empty())
             .map(|(run, _)| *run)
             .collect();
-        let views: Vec<_> = open.iter().take(3).map(|run| {
-            let partition = PartitionId::of(run.slot(), PARTITIONS);
-            let entries: Vec<_> = self.ledger.runs[run].entries.iter().map(|entry| format!("{entry:?}")).collect();
-            let live = &self.ledger.runs[run].live;
-            let view = self.partitions[usize::from(partition.0)].as_ref().and_then(|(sequencer, _)| {
-                sequencer.kernel().run(sequencer.now(), *run)
-            });
-            format!("{run} live {live:?}\n{}\n{view:#?}", entries.join("\n"))
-        }).collect();
-        let standings: Vec<_> = self.partitions.iter().flatten().map(|(s, _)| (s.standing().clone(), s.is_idle(), s.deadline(), s.now(), s.kernel().next_due())).collect();
-        format!("up {} {standings:?}, clients {:?}, {} runs open:\n{}", self.is_up(), self.clients.unanswered(), open.len(), views.join("\n\n"))
+        let views: Vec<_> = open
+            .iter()
+            .take(3)
+            .map(|run| {
+                let partition = PartitionId::of(run.slot(), PARTITIONS);
+                let entries: Vec<_> =
+                    self.ledger.runs[run].entries.iter().map(|entry| format!("{entry:?}")).collect();
+                let live = &self.ledger.runs[run].live;
+                let view = self.partitions[usize::from(partition.0)]
+                    .as_ref()
+                    .and_then(|(sequencer, _)| sequencer.kernel().run(sequencer.now(), *run));
+                format!("{run} live {live:?}\n{}\n{view:#?}", entries.join("\n"))
+            })
+            .collect();
+        let standings: Vec<_> = self
+            .partitions
+            .iter()
+            .flatten()
+            .map(|(s, _)| (s.standing().clone(), s.is_idle(), s.deadline(), s.now(), s.kernel().next_due()))
+            .collect();
+        format!(
+            "up {} {standings:?}, clients {:?}, {} runs open:\n{}",
+            self.is_up(),
+            self.clients.unanswered(),
+            open.len(),
+            views.join("\n\n")
+        )
     }
 
     /// Every run that was not deleted, asked for like anybody would.
@@ -529,7 +583,10 @@ impl World {
                 rows.extend(sequencer.kernel().journal_tail(run, last));
             }
             let entries: Vec<_> = rows.into_iter().map(|row| row.entry).collect();
-            assert_eq!(entries, self.ledger.runs[&run].entries, "the journal of {run} is not what was written");
+            assert_eq!(
+                entries, self.ledger.runs[&run].entries,
+                "the journal of {run} is not what was written"
+            );
             assert!(view.summary.state.is_closed());
         }
     }
