@@ -17,15 +17,15 @@ fn start(namespace: &str, continue_id: &str, ttl: Ttl) -> Start {
 
 /// Starts a run and cancels it.
 async fn close(engine: &Engine, start: Start) -> RunId {
-    let run = engine.start(start).await.unwrap().run;
-    engine.cancel(run, "tested".to_owned()).await.unwrap();
+    let run = engine.start(start).await.expect("an answer").run;
+    engine.cancel(run, "tested".to_owned()).await.expect("an answer");
     run
 }
 
 /// Leaves keys of three kinds, and waits until those with a time to live have expired.
 async fn leave_keys(engine: &Engine, expiring: usize) {
     close(engine, start("default", "kept", Ttl::Forever)).await;
-    engine.start(start("default", "running", Ttl::Ms(1))).await.unwrap();
+    engine.start(start("default", "running", Ttl::Ms(1))).await.expect("an answer");
     for number in 0..expiring {
         let namespace = ["default", "other"][number % 2];
         let continue_id = format!("key-{number}");
@@ -36,17 +36,17 @@ async fn leave_keys(engine: &Engine, expiring: usize) {
             version: "".into(),
             continue_id: continue_id.as_str().into(),
         };
-        while engine.key(id.clone()).await.unwrap().is_some() {
+        while engine.key(id.clone()).await.expect("an answer").is_some() {
             tokio::task::yield_now().await;
         }
     }
 }
 
 fn keys_in_rows(store: &Arc<dyn Store>) -> Vec<String> {
-    let names = store.namespaces().unwrap().into_iter();
+    let names = store.namespaces().expect("an answer").into_iter();
     let keys = names.flat_map(|namespace| {
         let filter = KeyFilter { namespace, definition: None };
-        store.keys(&filter, None, usize::MAX).unwrap()
+        store.keys(&filter, None, usize::MAX).expect("an answer")
     });
     keys.map(|key| key.id.continue_id.to_string()).collect()
 }

@@ -47,7 +47,7 @@ struct Client {
 
 #[derive(Debug)]
 pub struct Clients {
-    clients: Vec<Client>,
+    all: Vec<Client>,
     /// Callback tokens that functions were given.
     pub tokens: Vec<(RunId, String)>,
     known: Vec<RunId>,
@@ -74,7 +74,7 @@ impl Clients {
         }
         let client = |(wish, begins)| Client { wish, begins, asked: None, sent: 0, answered: false };
         Clients {
-            clients: clients.into_iter().map(client).collect(),
+            all: clients.into_iter().map(client).collect(),
             tokens: Vec::new(),
             known: Vec::new(),
             keys: BTreeMap::new(),
@@ -82,25 +82,25 @@ impl Clients {
     }
 
     pub fn count(&self) -> usize {
-        self.clients.len()
+        self.all.len()
     }
 
     pub fn begins(&self, client: usize) -> u64 {
-        self.clients[client].begins
+        self.all[client].begins
     }
 
     pub fn have_ended(&self) -> bool {
-        self.clients.iter().all(|client| client.answered || matches!(client.wish, Wish::Help))
+        self.all.iter().all(|client| client.answered || matches!(client.wish, Wish::Help))
     }
 
     pub fn unanswered(&self) -> Vec<String> {
-        self.clients.iter().filter(|client| !client.answered).map(|client| format!("{client:?}")).collect()
+        self.all.iter().filter(|client| !client.answered).map(|client| format!("{client:?}")).collect()
     }
 }
 
 impl World {
     pub fn client_acts(&mut self, index: usize) {
-        let client = &self.clients.clients[index];
+        let client = &self.clients.all[index];
         if client.answered {
             return;
         }
@@ -108,20 +108,20 @@ impl World {
             self.help();
             return self.after(5_000, Event::Client(index));
         }
-        let client = &self.clients.clients[index];
+        let client = &self.clients.all[index];
         if client.asked.is_none() {
             let wish = client.wish.clone();
-            match self.command_of(&wish) {
-                Some(asked) => self.clients.clients[index].asked = Some(asked),
-                // There is no run yet that it could be about.
-                None => {
-                    self.clients.clients[index].answered = true;
-                    return;
-                }
+            let asked = self.command_of(&wish);
+            let client = &mut self.clients.all[index];
+            // Without a command there is no run yet that it could be about.
+            client.answered = asked.is_none();
+            client.asked = asked;
+            if client.answered {
+                return;
             }
         }
         let now = self.now;
-        let client = &mut self.clients.clients[index];
+        let client = &mut self.clients.all[index];
         if client.sent == 0 || client.sent + PATIENCE_MS <= now {
             client.sent = now;
             if let Some((partition, mut command)) = client.asked.clone()
@@ -239,7 +239,7 @@ impl World {
     }
 
     pub fn client_answered(&mut self, index: usize, answer: Result<Answer, EngineError>) {
-        let client = &mut self.clients.clients[index];
+        let client = &mut self.clients.all[index];
         if client.answered {
             return;
         }

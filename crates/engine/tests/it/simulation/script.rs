@@ -117,7 +117,7 @@ impl Driver for Script {
             match op {
                 Op::Call => begin(1, Work::Call(call())),
                 Op::CallBack => {
-                    begin(1, Work::Call(Call { callback: true, timeout_ms: Some(600_000), ..call() }))
+                    begin(1, Work::Call(Call { callback: true, timeout_ms: Some(600_000), ..call() }));
                 }
                 Op::Sleep(ms) => begin(1, Work::Sleep(Sleep::For(*ms))),
                 Op::Signal => begin(1, Work::Signal { name: "go".to_owned(), timeout_ms: None }),

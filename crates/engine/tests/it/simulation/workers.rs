@@ -42,7 +42,7 @@ struct Worker {
 
 #[derive(Debug)]
 pub struct Workers {
-    workers: Vec<Worker>,
+    all: Vec<Worker>,
     /// Who is at the other end of each connection, and when the last letter on it arrives.
     links: BTreeMap<u64, (usize, u64)>,
     last_link: u64,
@@ -51,15 +51,11 @@ pub struct Workers {
 impl Workers {
     pub fn new(dice: &mut Dice) -> Self {
         let count = 1 + dice.below(3);
-        Workers {
-            workers: (0..count).map(|_| Worker::default()).collect(),
-            links: BTreeMap::new(),
-            last_link: 0,
-        }
+        Workers { all: (0..count).map(|_| Worker::default()).collect(), links: BTreeMap::new(), last_link: 0 }
     }
 
     pub fn count(&self) -> usize {
-        self.workers.len()
+        self.all.len()
     }
 
     pub fn is_linked(&self, link: u64) -> bool {
@@ -88,25 +84,25 @@ impl World {
     pub fn worker_acts(&mut self, index: usize) {
         let pause = 100 + self.dice.below(400);
         self.after(pause, Event::Worker(index));
-        if self.workers.workers[index].silent_until > self.now {
+        if self.workers.all[index].silent_until > self.now {
             return;
         }
         if self.fault(4) {
             // The supervisor is killed: what it executed is gone with it.
-            self.workers.workers[index].doing.clear();
+            self.workers.all[index].doing.clear();
             return self.drop_link_of(index);
         }
         if self.fault(8) {
             let silence = self.dice.below(8_000);
-            self.workers.workers[index].silent_until = self.now + silence;
+            self.workers.all[index].silent_until = self.now + silence;
             return;
         }
-        let Some(link) = self.workers.workers[index].link else { return self.connect(index) };
-        if self.workers.workers[index].welcomed < PARTITIONS {
+        let Some(link) = self.workers.all[index].link else { return self.connect(index) };
+        if self.workers.all[index].welcomed < PARTITIONS {
             return;
         }
-        if self.now >= self.workers.workers[index].beaten + 900 {
-            self.workers.workers[index].beaten = self.now;
+        if self.now >= self.workers.all[index].beaten + 900 {
+            self.workers.all[index].beaten = self.now;
             self.tell_all(&|| Command::Heartbeat { worker: WorkerId(link) });
         }
         self.report_what_is_done(index);
@@ -119,7 +115,7 @@ impl World {
         self.workers.last_link += 1;
         let link = self.workers.last_link;
         self.workers.links.insert(link, (index, self.now));
-        let worker = &mut self.workers.workers[index];
+        let worker = &mut self.workers.all[index];
         worker.link = Some(link);
         worker.welcomed = 0;
         worker.beaten = self.now;
@@ -139,13 +135,13 @@ impl World {
     }
 
     pub fn worker_connected(&mut self, index: usize, link: u64, answer: Result<Answer, EngineError>) {
-        if self.workers.workers[index].link != Some(link) {
+        if self.workers.all[index].link != Some(link) {
             return;
         }
         let Ok(Answer::Reply(Reply::Claims(claims))) = answer else {
             return self.break_link(link);
         };
-        let worker = &mut self.workers.workers[index];
+        let worker = &mut self.workers.all[index];
         worker.welcomed += 1;
         for attempt in claims.drop {
             worker.doing.remove(&attempt);
@@ -159,7 +155,7 @@ impl World {
 
     pub fn worker_receives(&mut self, link: u64, letter: Letter) {
         let Some((index, _)) = self.workers.links.get(&link).copied() else { return };
-        if self.workers.workers[index].link != Some(link) {
+        if self.workers.all[index].link != Some(link) {
             return;
         }
         match letter {
@@ -167,7 +163,7 @@ impl World {
             Letter::Stop { attempt, grace_ms } => {
                 let delay = self.dice.below(grace_ms.min(3_000) + 1);
                 let at = self.now + delay;
-                if let Some(doing) = self.workers.workers[index].doing.get_mut(&attempt)
+                if let Some(doing) = self.workers.all[index].doing.get_mut(&attempt)
                     && doing.reported.is_none()
                     && doing.done_at > at
                 {
@@ -191,13 +187,13 @@ impl World {
             _ => Report::Succeeded(Json::trusted(format!("{{\"key\":\"{}\"}}", offer.idempotency_key))),
         };
         let doing = Doing { token: offer.token, done_at: self.now + takes, report, reported: None };
-        let earlier = self.workers.workers[index].doing.insert(offer.attempt, doing);
+        let earlier = self.workers.all[index].doing.insert(offer.attempt, doing);
         assert!(earlier.is_none(), "{} was offered twice to one worker", offer.attempt);
     }
 
     fn report_what_is_done(&mut self, index: usize) {
         let now = self.now;
-        let done: Vec<(AttemptId, Token, Report)> = self.workers.workers[index]
+        let done: Vec<(AttemptId, Token, Report)> = self.workers.all[index]
             .doing
             .iter_mut()
             .filter(|(_, doing)| doing.done_at <= now && doing.reported.is_none_or(|at| at + 4_000 < now))
@@ -223,7 +219,7 @@ impl World {
         answer: &Result<Answer, EngineError>,
     ) {
         if let Ok(_) | Err(EngineError::Refused(_)) = answer {
-            self.workers.workers[index].doing.remove(&attempt);
+            self.workers.all[index].doing.remove(&attempt);
         }
     }
 
@@ -236,7 +232,7 @@ impl World {
     // ---- connections
 
     fn drop_link_of(&mut self, index: usize) {
-        if let Some(link) = self.workers.workers[index].link {
+        if let Some(link) = self.workers.all[index].link {
             self.break_link(link);
         }
     }
@@ -244,8 +240,8 @@ impl World {
     /// Both ends learn of it, each in its own time.
     pub fn break_link(&mut self, link: u64) {
         let Some((index, _)) = self.workers.links.remove(&link) else { return };
-        if self.workers.workers[index].link == Some(link) {
-            self.workers.workers[index].link = None;
+        if self.workers.all[index].link == Some(link) {
+            self.workers.all[index].link = None;
         }
         self.tell_all(&|| Command::DisconnectWorker { worker: WorkerId(link), goodbye: false });
     }
@@ -260,6 +256,8 @@ impl World {
 
     pub fn break_all_links(&mut self) {
         let links: Vec<u64> = self.workers.links.keys().copied().collect();
-        links.into_iter().for_each(|link| self.break_link(link));
+        for link in links {
+            self.break_link(link);
+        }
     }
 }

@@ -395,10 +395,10 @@ impl World {
                 if self.workers.is_linked(worker.0) {
                     self.ledger.offered(&offer);
                 }
-                self.to_worker(worker, Letter::Offer(offer));
+                self.send_to_worker(worker, Letter::Offer(offer));
             }
             Output::Stop { worker, attempt, grace_ms } => {
-                self.to_worker(worker, Letter::Stop { attempt, grace_ms });
+                self.send_to_worker(worker, Letter::Stop { attempt, grace_ms });
             }
             Output::Evict(worker) => self.break_link(worker.0),
             Output::Send { to, seq, message } => {
@@ -423,7 +423,7 @@ impl World {
         self.after(delay, Event::Mail { partition, to, ask });
     }
 
-    fn to_worker(&mut self, worker: WorkerId, letter: Letter) {
+    fn send_to_worker(&mut self, worker: WorkerId, letter: Letter) {
         let at = self.workers.next_delivery(worker.0, self.now + 1);
         self.after(at - self.now, Event::ToWorker { link: worker.0, letter });
     }
@@ -446,7 +446,7 @@ impl World {
                 }
                 Done::Appended(match fate {
                     1..=2 => Err(AppendError::Refused("simulated: disk full".to_owned())),
-                    3..=4 | 5..=7 => Err(AppendError::Unknown("simulated".to_owned())),
+                    3..=7 => Err(AppendError::Unknown("simulated".to_owned())),
                     8 | 9 => Err(AppendError::Broken("simulated".to_owned())),
                     _ => Ok(()),
                 })
