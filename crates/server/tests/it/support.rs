@@ -9,10 +9,11 @@ use bytes::BytesMut;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder};
 use riverrun_engine::{Engine, Settings};
+use riverrun_kernel::AttemptId;
 use riverrun_server::{Limits, ServeError, ServerConfig, serve};
-use riverrun_store::MemoryStore;
+use riverrun_store::{MemoryStore, Store};
 use riverrun_wire::frame::{decode, encode};
-use riverrun_wire::worker::{FromWorker, Function, Offer, PROTOCOL, ToWorker};
+use riverrun_wire::worker::{Claim, FromWorker, Function, Offer, PROTOCOL, ToWorker};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -81,7 +82,10 @@ impl Server {
     }
 
     pub async fn with(config: ServerConfig) -> Self {
-        let store = Arc::new(MemoryStore::new(1, [7; 32]));
+        Server::on(Arc::new(MemoryStore::new(1, [7; 32])), config).await
+    }
+
+    pub async fn on(store: Arc<dyn Store>, config: ServerConfig) -> Self {
         let engine = Engine::open(store, Settings::default()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -182,6 +186,11 @@ impl Worker {
     }
 
     pub async fn hello(&mut self, functions: &[&str]) {
+        self.claim(functions, vec![]).await;
+    }
+
+    /// Says hello with what it executes, and returns what it keeps of that.
+    pub async fn claim(&mut self, functions: &[&str], attempts: Vec<Claim>) -> Vec<AttemptId> {
         let functions =
             functions.iter().map(|name| Function { name: (*name).to_owned(), broken: None }).collect();
         self.say(&[FromWorker::Hello {
@@ -191,11 +200,14 @@ impl Worker {
             queues: vec![],
             functions,
             slots: 8,
-            attempts: vec![],
+            attempts,
         }])
         .await;
         let welcome = self.next().await;
-        assert!(matches!(welcome, Some(ToWorker::Welcome { protocol: PROTOCOL, .. })), "{welcome:?}");
+        match welcome {
+            Some(ToWorker::Welcome { protocol: PROTOCOL, keep, .. }) => keep,
+            other => panic!("{other:?} is no welcome"),
+        }
     }
 
     pub async fn say(&mut self, messages: &[FromWorker]) {

@@ -1,8 +1,11 @@
 //! The worker socket, with a worker that the test plays; calls and callbacks.
 
+use std::sync::Arc;
+
 use riverrun_kernel::{Failure, Lost};
-use riverrun_server::Limits;
-use riverrun_wire::worker::{FromWorker, ToWorker};
+use riverrun_server::{Limits, ServerConfig};
+use riverrun_store::{AppendError, Batch, Fault, FaultStore, Faults, MemoryStore, NoFaults};
+use riverrun_wire::worker::{Claim, FromWorker, Offer, ToWorker};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
@@ -122,6 +125,38 @@ async fn goodbye_gives_attempts_back_at_once() {
     let mut second = server.worker(&["shop/work"]).await;
     let again = second.offer().await;
     assert_eq!((again.attempt.run, again.attempt.attempt), (offer.attempt.run, 2));
+}
+
+/// A store that takes no writes.
+struct Full;
+
+impl Faults for Full {
+    fn append(&mut self, _: &[Batch]) -> Option<Fault<AppendError>> {
+        Some(Fault { error: AppendError::Refused("no space left".to_owned()), written: false })
+    }
+}
+
+#[tokio::test]
+async fn a_goodbye_before_the_last_report_is_durable_counts_as_a_lost_connection() {
+    let store = Arc::new(FaultStore::new(MemoryStore::new(1, [7; 32]), NoFaults));
+    let server = Server::on(store.clone(), ServerConfig::default()).await;
+    let mut worker = server.worker(&["shop/work"]).await;
+    let run = server.start(json!({"definition": "calling"})).await.run_id();
+    let Offer { attempt, token, .. } = worker.offer().await;
+    let done = FromWorker::Done { seq: 1, attempt, token, output: json!({"sum": 6}).into() };
+    store.set_faults(Full);
+    worker.say(&[done.clone(), FromWorker::Bye {}]).await;
+    while let Some(message) = worker.next().await {
+        assert!(!matches!(message, ToWorker::Ack { .. }), "nothing is durable: {message:?}");
+    }
+    store.set_faults(NoFaults);
+    let mut worker = Worker::connect(server.address).await;
+    let kept = worker.claim(&["shop/work"], vec![Claim { attempt, token }]).await;
+    assert_eq!(kept, [attempt], "nobody else was given what has ended");
+    worker.say(&[done]).await;
+    assert_eq!(worker.acknowledged(1).await, []);
+    let ended = server.get(&format!("/v1/runs/{run}?wait=20s")).await;
+    assert_eq!(ended.body["state"], "succeeded", "{}", ended.text);
 }
 
 #[tokio::test]
