@@ -33,7 +33,7 @@ pub struct Limits {
     pub max_body: usize,
     /// The longest `wait`.
     pub max_wait: Duration,
-    /// Bytes of a worker's frame.
+    /// Bytes of a frame to or from a worker. What is sent has 64 MiB at most: no worker reads more.
     pub max_frame: usize,
     /// Connections at once.
     pub max_connections: usize,

@@ -8,13 +8,14 @@ use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use riverrun_engine::{EngineError, ToWorker as FromEngine, WorkerLink};
 use riverrun_kernel::{AttemptId, Failure, Offer, Report, Token, WorkerSpec};
+use riverrun_wire::frame::MAX_FRAME;
 use riverrun_wire::http::check;
 use riverrun_wire::worker::{self as wire, Claim, FromWorker, PROTOCOL, ToWorker};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::transport::{Broken, Frames, frame, writer};
+use super::transport::{Broken, Frames, fits, frames_of, writer};
 use crate::app::{App, Shared, now};
 
 /// How long a connection may take to say `hello`.
@@ -51,6 +52,7 @@ where
             app: &app,
             link,
             frames_out,
+            max_frame: app.config.limits.max_frame.min(MAX_FRAME),
             out: vec![welcome],
             reports: FuturesOrdered::new(),
             last_report: 0,
@@ -66,7 +68,7 @@ where
 }
 
 async fn say(frames_out: &Sender<BytesMut>, messages: &[ToWorker]) {
-    if let Some(bytes) = frame(messages)
+    if let Some(bytes) = frames_of(messages, MAX_FRAME)
         && frames_out.send(bytes).await.is_err()
     {
         tracing::debug!("a worker went away before it was told why");
@@ -154,7 +156,8 @@ enum End {
 
 /// A report on its way, kept so that it can be handed in again.
 struct Outcome {
-    seq: u64,
+    /// The worker's number for it; `None` if it is the server's own.
+    seq: Option<u64>,
     attempt: AttemptId,
     token: Token,
     report: Report,
@@ -165,6 +168,8 @@ struct Conversation<'a> {
     app: &'a App,
     link: WorkerLink,
     frames_out: Sender<BytesMut>,
+    /// The longest frame that is sent. No worker reads more than [`MAX_FRAME`].
+    max_frame: usize,
     /// What goes into the next frame.
     out: Vec<ToWorker>,
     /// Reports on their way to the store, in the order in which they are acknowledged.
@@ -187,7 +192,7 @@ impl Conversation<'_> {
             tokio::select! {
                 place = queue.reserve(), if !self.out.is_empty() => {
                     let Ok(place) = place else { return End::Lost };
-                    if let Some(bytes) = frame(&std::mem::take(&mut self.out)) {
+                    if let Some(bytes) = frames_of(&std::mem::take(&mut self.out), self.max_frame) {
                         place.send(bytes);
                     }
                 }
@@ -216,10 +221,7 @@ impl Conversation<'_> {
         let more = self.link.ready();
         for told in std::iter::once(first).chain(more.into_iter().map(Some)) {
             match told {
-                Some(FromEngine::Offer(offer)) => {
-                    self.known.insert(offer.attempt);
-                    self.out.push(ToWorker::Offer(Box::new(show(*offer))));
-                }
+                Some(FromEngine::Offer(offer)) => self.offer(*offer),
                 Some(FromEngine::Stop { attempt, grace_ms }) => {
                     self.out.push(ToWorker::Stop { attempt, grace_ms });
                 }
@@ -232,6 +234,26 @@ impl Conversation<'_> {
             }
         }
         None
+    }
+
+    /// Offers an attempt. One that no frame can hold fails here: sent all the same, it would cut the connection, and everybody else's.
+    fn offer(&mut self, offer: Offer) {
+        let (attempt, token, size) = (offer.attempt, offer.token, offer.call.input.get().len());
+        let message = ToWorker::Offer(Box::new(show(offer)));
+        // Most are far from the limit, and are written once only.
+        if size < self.max_frame / 2 || fits(&message, self.max_frame) {
+            self.known.insert(attempt);
+            self.out.push(message);
+            return;
+        }
+        let text = format!(
+            "the input is {size} bytes of JSON, and with it the offer to a worker is over the limit max_frame of {} bytes: keep large \
+             data in a file or an object store and send its address",
+            self.max_frame
+        );
+        let report = Report::Failed(Failure::new("InputTooLarge", text).not_retryable());
+        let future = self.hand_in(None, attempt, token, report);
+        self.reports.push_back(future);
     }
 
     /// Takes in a frame.
@@ -306,14 +328,14 @@ impl Conversation<'_> {
             )));
         }
         self.last_report = seq;
-        let future = self.hand_in(seq, attempt, token, report);
+        let future = self.hand_in(Some(seq), attempt, token, report);
         self.reports.push_back(future);
         None
     }
 
     fn hand_in(
         &self,
-        seq: u64,
+        seq: Option<u64>,
         attempt: AttemptId,
         token: Token,
         report: Report,
@@ -327,22 +349,21 @@ impl Conversation<'_> {
         let mut next = Some(first);
         let mut acknowledged = None;
         while let Some(outcome) = next {
-            let seq = outcome.seq;
-            match &outcome.result {
-                Err(EngineError::Busy { .. } | EngineError::Unavailable(_)) => {
+            match (&outcome.result, outcome.seq) {
+                (Err(EngineError::Busy { .. } | EngineError::Unavailable(_)), _) => {
                     self.try_again(outcome);
                     break;
                 }
-                Err(refused) => self.out.push(ToWorker::Refused {
+                (Err(refused), Some(seq)) => self.out.push(ToWorker::Refused {
                     seq,
                     code: code(refused),
                     message: refused.to_string(),
                 }),
-                Ok(()) => {}
+                (Err(_), None) | (Ok(()), _) => {}
             }
             self.pause = FIRST_PAUSE;
             self.known.remove(&outcome.attempt);
-            acknowledged = Some(seq);
+            acknowledged = outcome.seq.or(acknowledged);
             next = self.reports.next().now_or_never().flatten();
         }
         if let Some(seq) = acknowledged {

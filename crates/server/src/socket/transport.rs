@@ -1,13 +1,15 @@
 //! Frames in and frames out: the two halves of a worker's connection.
 
 use bytes::BytesMut;
-use riverrun_wire::frame::{FrameError, MAX_FRAME, decode, encode_within};
+use riverrun_wire::frame::{FrameError, decode, encode_within};
 use riverrun_wire::worker::{FromWorker, ToWorker};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Frames that may wait to be written.
 const WRITE_AHEAD: usize = 4;
+/// A frame begins with its length, which does not count.
+const HEADER: usize = 4;
 
 /// Why nothing more comes in.
 #[derive(Debug)]
@@ -74,11 +76,16 @@ async fn write<W: AsyncWrite + Unpin>(mut stream: W, mut frames: Receiver<BytesM
     }
 }
 
-/// All of these messages, in one frame unless that would be longer than a worker reads.
-pub(super) fn frame(messages: &[ToWorker]) -> Option<BytesMut> {
+/// All of these messages, in as few frames of at most `limit` bytes as hold them.
+pub(super) fn frames_of(messages: &[ToWorker], limit: usize) -> Option<BytesMut> {
     let mut bytes = BytesMut::new();
-    encode_within(messages, MAX_FRAME, &mut bytes)
+    encode_within(messages, limit, &mut bytes)
         .inspect_err(|error| tracing::error!(%error, "a frame cannot be written"))
         .ok()
         .map(|()| bytes)
+}
+
+/// Whether a frame of at most `limit` bytes can hold it.
+pub(super) fn fits(message: &ToWorker, limit: usize) -> bool {
+    frames_of(std::slice::from_ref(message), limit).is_some_and(|frame| frame.len() - HEADER <= limit)
 }

@@ -12,7 +12,7 @@ use riverrun_engine::{Engine, Settings};
 use riverrun_kernel::AttemptId;
 use riverrun_server::{Limits, ServeError, ServerConfig, serve};
 use riverrun_store::{MemoryStore, Store};
-use riverrun_wire::frame::{decode, encode};
+use riverrun_wire::frame::{MAX_FRAME, decode, encode};
 use riverrun_wire::worker::{Claim, FromWorker, Function, Offer, PROTOCOL, ToWorker};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -163,6 +163,8 @@ impl Server {
 /// A worker, played by the test.
 pub struct Worker {
     pub stream: TcpStream,
+    /// The longest frame that it reads.
+    pub max_frame: usize,
     input: BytesMut,
     waiting: VecDeque<ToWorker>,
     seq: u64,
@@ -182,7 +184,7 @@ impl Worker {
         }
         let head = String::from_utf8(head).unwrap();
         assert!(head.starts_with("HTTP/1.1 101"), "{head}");
-        Worker { stream, input: BytesMut::new(), waiting: VecDeque::default(), seq: 0 }
+        Worker { stream, max_frame: MAX_FRAME, input: BytesMut::new(), waiting: VecDeque::default(), seq: 0 }
     }
 
     pub async fn hello(&mut self, functions: &[&str]) {
@@ -222,7 +224,7 @@ impl Worker {
             if let Some(message) = self.waiting.pop_front() {
                 return Some(message);
             }
-            if let Some(messages) = decode::<ToWorker>(&mut self.input, 64 << 20).unwrap() {
+            if let Some(messages) = decode::<ToWorker>(&mut self.input, self.max_frame).unwrap() {
                 self.waiting.extend(messages);
                 continue;
             }

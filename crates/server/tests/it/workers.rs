@@ -160,6 +160,37 @@ async fn a_goodbye_before_the_last_report_is_durable_counts_as_a_lost_connection
 }
 
 #[tokio::test]
+async fn offers_that_no_frame_holds_together_come_in_several() {
+    let server = Server::limited(Limits { max_frame: 50_000, ..Default::default() }).await;
+    let blob = "x".repeat(20_000);
+    for _ in 0..8 {
+        server.start(json!({"definition": "calling", "input": {"blob": blob}})).await.is(201);
+    }
+    let mut worker = Worker::connect(server.address).await;
+    worker.max_frame = 50_000;
+    worker.hello(&["shop/work"]).await;
+    for _ in 0..8 {
+        assert_eq!(worker.offer().await.input.to_value().unwrap()["blob"], blob);
+    }
+}
+
+#[tokio::test]
+async fn an_offer_that_no_frame_can_hold_fails_its_attempt_and_nothing_else() {
+    let server = Server::limited(Limits { max_frame: 4_000, ..Default::default() }).await;
+    let mut worker = server.worker(&["shop/work"]).await;
+    let blob = json!({"blob": "x".repeat(8_000)});
+    let large = server.start(json!({"definition": "calling", "input": blob})).await.run_id();
+    let ended = server.get(&format!("/v1/runs/{large}?wait=20s")).await;
+    assert_eq!(ended.body["error"]["type"], "InputTooLarge", "{}", ended.text);
+    assert!(ended.text.contains("max_frame of 4000 bytes"), "{}", ended.text);
+    server.start(json!({"definition": "calling", "input": {"n": 3}})).await.is(201);
+    let offer = worker.offer().await;
+    assert_eq!(offer.input.to_value().unwrap()["n"], 3);
+    let report = worker.done(&offer, json!(null)).await;
+    assert_eq!(worker.acknowledged(report).await, []);
+}
+
+#[tokio::test]
 async fn a_worker_that_breaks_the_protocol_is_told_why() {
     let server = Server::limited(Limits { max_frame: 1_000, ..Default::default() }).await;
     let told = async |bytes: &[u8]| {
