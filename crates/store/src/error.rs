@@ -32,6 +32,9 @@ pub enum StoreError {
     /// What was read is not what was written. Loud, and final until repaired.
     #[error("the store is damaged: {0}")]
     Corrupt(String),
+    /// Writing or syncing failed, so that nobody knows what a disk will hold: the process must stop. Every later append says so too.
+    #[error("the storage is broken: {0}")]
+    Broken(String),
     /// Anything else that may go away: no space, no connection.
     #[error("the store cannot be reached: {0}")]
     Unavailable(String),

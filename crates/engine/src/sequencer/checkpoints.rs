@@ -156,7 +156,9 @@ impl<H> Sequencer<H> {
                 }
             }
             Err(StoreError::Fenced) => self.fence(),
-            Err(StoreError::Corrupt(reason)) => self.end(Standing::Broken(reason)),
+            Err(StoreError::Corrupt(reason) | StoreError::Broken(reason)) => {
+                self.end(Standing::Broken(reason))
+            }
             Err(_) => {
                 self.checkpoints.failed = true;
                 self.checkpoints.retry_at = self.clock.mono + RETRY_MS;

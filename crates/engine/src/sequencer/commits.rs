@@ -246,7 +246,9 @@ impl<H> Sequencer<H> {
                 self.out.push(Output::Request(Request { life: self.life, io: Io::Append(batches) }));
             }
             Err(StoreError::Fenced) => self.fence(),
-            Err(StoreError::Corrupt(reason)) => self.end(Standing::Broken(reason)),
+            Err(StoreError::Corrupt(reason) | StoreError::Broken(reason)) => {
+                self.end(Standing::Broken(reason))
+            }
             Err(error) => self.appended(Err(AppendError::Unknown(error.to_string()))),
         }
     }

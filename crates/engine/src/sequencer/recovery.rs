@@ -156,7 +156,7 @@ impl<H> Sequencer<H> {
     pub(super) fn recovery_failed(&mut self, error: &StoreError) {
         match error {
             StoreError::Fenced => return self.fence(),
-            StoreError::Corrupt(reason) | StoreError::NewerVersion(reason) => {
+            StoreError::Corrupt(reason) | StoreError::NewerVersion(reason) | StoreError::Broken(reason) => {
                 return self.end(Standing::Broken(reason.clone()));
             }
             StoreError::Locked(_) | StoreError::Unavailable(_) => {}

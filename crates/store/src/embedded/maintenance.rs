@@ -61,8 +61,15 @@ impl Drop for Maintenance {
 
 fn look(connection: &Connection, shared: &Weak<Shared>) {
     let Some(shared) = shared.upgrade() else { return };
-    if let Err(error) = shorten(connection, &shared) {
-        tracing::warn!(%error, "the write-ahead log could not be moved into the database; trying again");
+    match shorten(connection, &shared) {
+        Ok(()) => {}
+        Err(error @ StoreError::Broken(_)) => {
+            tracing::error!(%error, "the write-ahead log could not be moved into the database; nothing more is written");
+            shared.writer().heed(&error);
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the write-ahead log could not be moved into the database; trying again");
+        }
     }
 }
 

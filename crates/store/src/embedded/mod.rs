@@ -215,8 +215,20 @@ impl Writer {
         change: impl FnOnce(&Connection, &mut Base, Head) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         if let Some(reason) = &self.broken {
-            return Err(StoreError::Unavailable(reason.clone()));
+            return Err(StoreError::Broken(reason.clone()));
         }
+        let result = self.transact(partition, change);
+        if let Err(error) = &result {
+            self.heed(error);
+        }
+        result
+    }
+
+    fn transact<T>(
+        &mut self,
+        partition: PartitionId,
+        change: impl FnOnce(&Connection, &mut Base, Head) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let known = &mut self.partitions[usize::from(partition.0)];
         let mut base = known.base.clone();
         let transaction =
@@ -225,6 +237,13 @@ impl Writer {
         transaction.commit().map_err(sql)?;
         known.base = base;
         Ok(answer)
+    }
+
+    /// Writes nothing more once writing or syncing has failed anywhere: the system may count pages as written that are not.
+    fn heed(&mut self, error: &StoreError) {
+        if let StoreError::Broken(reason) = error {
+            self.broken.get_or_insert_with(|| reason.clone());
+        }
     }
 
     fn check_batches(&self, batches: &[Batch]) -> Result<(), AppendError> {
@@ -403,13 +422,14 @@ fn no_blobs(run: RunId, _: [u8; 32]) -> Result<String, StoreError> {
 
 /// How the caller has to understand an error of the database.
 fn sql(error: rusqlite::Error) -> StoreError {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-    use rusqlite::ffi::SQLITE_IOERR_SHORT_READ;
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, SystemIoFailure};
+    use rusqlite::ffi::{SQLITE_IOERR_READ, SQLITE_IOERR_SHORT_READ};
     let text = error.to_string();
-    let short = error.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_IOERR_SHORT_READ);
+    let extended = error.sqlite_error().map_or(0, |error| error.extended_code);
     match (&error, error.sqlite_error_code()) {
         (_, Some(DatabaseCorrupt | NotADatabase)) => damaged(text),
-        _ if short => damaged(text),
+        _ if extended == SQLITE_IOERR_SHORT_READ => damaged(text),
+        (_, Some(SystemIoFailure)) if extended != SQLITE_IOERR_READ => StoreError::Broken(text),
         (rusqlite::Error::SqliteFailure(..), _) => StoreError::Unavailable(text),
         // Any other error is about what was found: a column of another type, no row where there is always one.
         _ => damaged(text),
@@ -419,4 +439,35 @@ fn sql(error: rusqlite::Error) -> StoreError {
 /// An operation on a file that failed.
 fn unavailable(what: &str, path: &Path, error: &std::io::Error) -> StoreError {
     StoreError::Unavailable(format!("cannot {what} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::ffi;
+
+    fn failed(code: i32) -> StoreError {
+        sql(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
+    }
+
+    #[test]
+    fn a_failed_sync_outside_an_append_breaks_every_later_write() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = EmbeddedStore::open(dir.path()).expect("a store");
+        let epoch = store.acquire(PartitionId(0), "a").expect("an epoch");
+        let error = failed(ffi::SQLITE_IOERR_FSYNC);
+        assert!(matches!(error, StoreError::Broken(_)), "{error}");
+        let result = store.shared.writer().change(PartitionId(0), |_, _, _| Err::<(), _>(error.clone()));
+        assert_eq!(result, Err(error));
+        assert!(matches!(store.append(&[]), Err(AppendError::Broken(_))));
+        let checkpoint = store.checkpoint(PartitionId(0), epoch, &Checkpoint::default());
+        assert!(matches!(checkpoint, Err(StoreError::Broken(_))), "{checkpoint:?}");
+    }
+
+    #[test]
+    fn a_failed_read_and_a_full_disk_may_go_away() {
+        for code in [ffi::SQLITE_IOERR_READ, ffi::SQLITE_FULL, ffi::SQLITE_BUSY] {
+            assert!(matches!(failed(code), StoreError::Unavailable(_)), "{code}");
+        }
+    }
 }
