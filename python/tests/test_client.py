@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -75,6 +76,14 @@ def test_what_must_not_be_repeated_is_not(client: Call, server: Server) -> None:
     with pytest.raises(riverrun.Unreachable):
         client("start", "polling", continue_id="k", force=True)
     assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize(("code", "sent"), [("busy", 2), ("unavailable", 1)])
+def test_what_must_not_be_repeated_is_only_after_a_certain_refusal(client: Call, server: Server, code: str, sent: int) -> None:
+    server.answers = [(503, {"code": code}), (201, run("queued"))]
+    with contextlib.suppress(riverrun.ApiError):
+        client("start", "polling", continue_id="k", force=True)
+    assert len(server.seen) == sent
 
 
 def test_run_waits_for_the_end(client: Call, server: Server) -> None:

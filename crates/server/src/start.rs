@@ -1,13 +1,16 @@
 //! Starting runs: `POST /v1/runs` and `POST /v1/calls`.
 
+use std::time::Duration;
+
 use axum::Json as Answer;
-use axum::extract::State;
+use axum::extract;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use riverrun_engine::{Start, StartKey, Started};
 use riverrun_kernel::{
-    DefinitionKind, Json, OnFailure, RunOptions, RunView, StartKind, TaskOptions, Ttl, Wall,
+    DefinitionKind, DefinitionRef, Json, OnFailure, RunOptions, RunSummary, RunView, StartKind, State,
+    TaskOptions, Ttl, Wall,
 };
 use riverrun_wire::http::{self as wire, Code, Run};
 
@@ -21,23 +24,18 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// `POST /v1/runs`
 pub(crate) async fn start(
-    State(app): State<Shared>,
+    extract::State(app): extract::State<Shared>,
     headers: HeaderMap,
     Payload(body): Payload<wire::Start>,
 ) -> Result<Response, Refused> {
     let wait = app.wait_limit(body.wait)?;
     let start = read_start(&app, &headers, body)?;
-    let started = app.engine.start(start).await?;
-    let view = match wait {
-        Some(limit) => app.wait(started.run, limit).await?,
-        None => app.engine.run(started.run).await?,
-    };
-    Ok(answer(&started, view, wait.is_some()))
+    begin(&app, start, wait).await
 }
 
 /// `POST /v1/calls`
 pub(crate) async fn call(
-    State(app): State<Shared>,
+    extract::State(app): extract::State<Shared>,
     Payload(body): Payload<wire::Call>,
 ) -> Result<Response, Refused> {
     let wait = app.wait_limit(body.wait)?.unwrap_or(app.config.limits.max_wait);
@@ -53,9 +51,53 @@ pub(crate) async fn call(
         key: None,
         options: RunOptions { task: Some(TaskOptions::default()), ..RunOptions::default() },
     };
+    begin(&app, start, Some(wait)).await
+}
+
+/// Starts a run and shows it. Once the start is durable its answer is no refusal any more, whatever becomes of the look at the
+/// run: a client would take a refusal for leave to start another.
+async fn begin(app: &App, start: Start, wait: Option<Duration>) -> Result<Response, Refused> {
+    let asked = start.clone();
     let started = app.engine.start(start).await?;
-    let view = app.wait(started.run, wait).await?;
-    Ok(answer(&started, view, true))
+    let view = match wait {
+        Some(limit) => app.wait(started.run, limit).await,
+        None => app.engine.run(started.run).await,
+    };
+    match view {
+        Ok(view) => Ok(answer(&started, view, wait.is_some())),
+        // What was there before is found again by the same start.
+        Err(error) if matches!(started.kind, StartKind::Reused | StartKind::Attached) => Err(error.into()),
+        Err(error) => {
+            tracing::warn!(run = %started.run, %error, "a run was started and cannot be shown now");
+            let mut response = answer(&started, unseen(&started, asked), false);
+            *response.status_mut() = StatusCode::ACCEPTED;
+            Ok(response)
+        }
+    }
+}
+
+/// A run that was just started, as far as its start tells.
+fn unseen(started: &Started, asked: Start) -> RunView {
+    let definition = DefinitionRef {
+        namespace: asked.namespace.into(),
+        kind: asked.kind.unwrap_or(DefinitionKind::Flow),
+        name: asked.definition.into(),
+        version: asked.version.unwrap_or_default().into(),
+    };
+    let summary = RunSummary {
+        id: started.run,
+        definition,
+        state: State::Queued,
+        waiting: None,
+        created: Wall(started.run.wall_ms() as i64),
+        started: None,
+        ended: None,
+        labels: asked.options.labels,
+        key: None,
+        parent: None,
+        error: None,
+    };
+    RunView { summary, input: asked.input, outcome: None, status: None, steps: Vec::new(), entries: 0 }
 }
 
 /// A caller waits for the answer, so a slip in the name must not wait for a worker that never comes.

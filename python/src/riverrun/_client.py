@@ -122,7 +122,7 @@ class Client:
                     continue
                 time.sleep(retry.after_error(request, self._address, error, sent))
                 continue
-            delay = retry.after_answer(answer)
+            delay = retry.after_answer(request, answer)
             if delay is None:
                 return answer.value()
             time.sleep(delay)

@@ -147,6 +147,15 @@ class Answer:
         message = problem.get("detail") or problem.get("title") or f"the server answered with HTTP status {self.status}"
         raise ApiError(self.status, problem.get("code") or f"http_{self.status}", message, problem)
 
+    def code(self) -> str | None:
+        """The stable code of the refusal that it is, if it is one."""
+        try:
+            problem = json.loads(self.body)
+        except ValueError:
+            return None
+        code = problem.get("code") if isinstance(problem, dict) else None
+        return code if isinstance(code, str) else None
+
     def retry_after(self) -> float | None:
         """What it says about when to come back, in seconds."""
         try:
@@ -163,9 +172,12 @@ class Retry:
         self._limit = limit
         self._delay = 0.1
 
-    def after_answer(self, answer: Answer) -> float | None:
+    def after_answer(self, request: Request, answer: Answer) -> float | None:
         """Seconds to wait after an answer; None if it is final, or if there is no time left."""
         if answer.status not in (429, 503):
+            return None
+        if answer.status == 503 and not request.repeatable and answer.code() != "busy":
+            # Only a server that is too busy says for certain that nothing was decided.
             return None
         return self._next(answer.retry_after())
 

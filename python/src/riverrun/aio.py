@@ -87,7 +87,7 @@ class AsyncClient:
             except (OSError, EOFError, asyncio.LimitOverrunError, ValueError) as error:
                 if connection is not None:
                     connection.close()
-                if used and not isinstance(error, TimeoutError):
+                if used and request.repeatable and not isinstance(error, TimeoutError):
                     # The server closed an idle connection: that says nothing about the request.
                     continue
                 await asyncio.sleep(retry.after_error(request, self._address, error, sent))
@@ -97,7 +97,7 @@ class AsyncClient:
                 if connection is not None:
                     connection.close()
                 raise
-            delay = retry.after_answer(answer)
+            delay = retry.after_answer(request, answer)
             if delay is None:
                 return answer.value()
             await asyncio.sleep(delay)

@@ -1,5 +1,9 @@
 //! Starts and their keys: the table of `continue_id`, row by row, through the wire.
 
+use std::sync::Arc;
+
+use riverrun_server::ServerConfig;
+use riverrun_store::{AppendError, Batch, Fault, FaultStore, Faults, MemoryStore, NoFaults};
 use serde_json::{Value, json};
 
 use crate::support::Server;
@@ -269,7 +273,7 @@ async fn a_clients_own_run_id_makes_a_start_repeatable() {
 
 #[tokio::test]
 async fn a_thousand_identical_starts_make_one_run_and_a_thousand_equal_answers() {
-    let server = std::sync::Arc::new(Server::new().await);
+    let server = Arc::new(Server::new().await);
     let mut worker = server.worker(&["shop/work"]).await;
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..1_000 {
@@ -358,4 +362,33 @@ async fn a_task_waits_for_its_worker_with_its_options() {
     assert_eq!((&queue["workers"], &queue["unserved"]), (&json!(0), &json!(true)));
     let shown = server.get(&format!("/v1/runs/{}", started.run_id())).await;
     assert_eq!(shown.body["waiting"]["kind"], "worker", "{}", shown.text);
+}
+
+struct Broken;
+
+impl Faults for Broken {
+    fn append(&mut self, _: &[Batch]) -> Option<Fault<AppendError>> {
+        Some(Fault { error: AppendError::Broken("sync failed".to_owned()), written: false })
+    }
+}
+
+#[tokio::test]
+async fn a_durable_start_is_answered_with_its_run_even_if_the_storage_breaks_while_it_waits() {
+    let store = Arc::new(FaultStore::new(MemoryStore::new(1, [7; 32]), NoFaults));
+    let server = Server::on(store.clone(), ServerConfig::default()).await;
+    let first =
+        server.start(json!({"definition": "sleeper", "continue_id": "a", "force": true, "wait": "20s"}));
+    let second = async {
+        while server.get("/v1/runs").await.body["items"].as_array().is_none_or(Vec::is_empty) {
+            tokio::task::yield_now().await;
+        }
+        store.set_faults(Broken);
+        server.start(json!({"definition": "sleeper"})).await
+    };
+    let (first, second) = tokio::join!(first, second);
+    second.is_problem(503, "unavailable");
+    first.is(202);
+    assert_eq!(first.body["definition"], "sleeper");
+    assert_eq!(first.body["generation"], 1);
+    assert_eq!(first.headers["location"], format!("/v1/runs/{}", first.run_id()));
 }
