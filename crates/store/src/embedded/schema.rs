@@ -1,7 +1,7 @@
 //! The database: its tables, its settings, and what identifies it.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -79,6 +79,9 @@ pub(super) fn prepare(dir: &Path) -> Result<(), StoreError> {
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(0o700).create(dir).map_err(|error| unavailable("create", dir, &error))?;
     let path = database(dir);
+    if path.exists() || is_empty(dir) {
+        tighten(dir);
+    }
     OpenOptions::new()
         .write(true)
         .create(true)
@@ -89,6 +92,28 @@ pub(super) fn prepare(dir: &Path) -> Result<(), StoreError> {
         .map_err(|error| unavailable("create", &path, &error))?;
     sync_dir(dir)?;
     dir.canonicalize().map_err(|error| unavailable("find", dir, &error))?.parent().map_or(Ok(()), sync_dir)
+}
+
+fn is_empty(dir: &Path) -> bool {
+    dir.read_dir().is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Closes a directory that was there before to everybody but its owner. To be asked only for a directory that is the store's:
+/// one with other files in it serves somebody else too.
+fn tighten(dir: &Path) {
+    let others = 0o077;
+    let tightened = dir.metadata().and_then(|found| {
+        let mode = found.permissions().mode();
+        if mode & others == 0 {
+            Ok(())
+        } else {
+            fs::set_permissions(dir, Permissions::from_mode(mode & !others))
+        }
+    });
+    if let Err(error) = tightened {
+        // Another user owns it, as with volumes of containers. The files in it are private all the same.
+        tracing::debug!(dir = %dir.display(), %error, "the directory stays open to others");
+    }
 }
 
 fn sync_dir(dir: &Path) -> Result<(), StoreError> {

@@ -99,6 +99,28 @@ fn only_its_owner_can_read_the_directory() {
 }
 
 #[test]
+fn a_directory_that_was_there_is_closed_to_others_unless_it_holds_something_else() {
+    use std::os::unix::fs::PermissionsExt;
+    let parent = dir();
+    let mode = |path: &Path| fs::metadata(path).expect("exists").permissions().mode() & 0o777;
+    let open_to_all = |path: &Path| {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    };
+    let (ours, shared) = (parent.path().join("ours"), parent.path().join("shared"));
+    for path in [&ours, &shared] {
+        fs::create_dir(path).expect("a directory");
+        open_to_all(path);
+    }
+    fs::write(shared.join("notes.txt"), "mine").expect("a file");
+    drop(open(&ours));
+    drop(open(&shared));
+    assert_eq!((mode(&ours), mode(&shared)), (0o700, 0o755));
+    open_to_all(&ours);
+    drop(open(&ours));
+    assert_eq!(mode(&ours), 0o700);
+}
+
+#[test]
 fn a_second_open_is_locked_and_says_by_whom() {
     let dir = dir();
     let _first = open(dir.path());
