@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, Response};
 use riverrun_kernel::{Json, RunId};
+use riverrun_server::INSTANCE_HEADER;
 use riverrun_wire::http::{
     CancelBody, Deploy, Deployed, JournalView, KeyView, Keys, Logs, Problem, Run, Runs, SignalBody, Start,
     StateAnswer, Workers,
@@ -69,10 +70,12 @@ impl Client {
         &self.namespace
     }
 
-    /// Whether a server answers there at all.
-    pub async fn answers(&self) -> bool {
-        let request = self.request(Method::GET, "/healthz").timeout(Duration::from_secs(2));
-        request.send().await.is_ok()
+    /// Whether it is this server that answers there. It is asked without the token: another program may have got the port.
+    pub async fn is(&self, instance: &str) -> bool {
+        let request = self.http.get(format!("{}/healthz", self.url)).timeout(Duration::from_secs(2));
+        let answer = request.send().await;
+        let told = answer.as_ref().ok().and_then(|answer| answer.headers().get(INSTANCE_HEADER));
+        !instance.is_empty() && told.is_some_and(|told| told == instance)
     }
 
     /// Starts a run, or finds the one that its key or id stands for.

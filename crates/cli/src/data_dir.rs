@@ -25,12 +25,20 @@ pub struct ServerFile {
     pub token_file: Option<PathBuf>,
     /// Its version.
     pub version: String,
+    /// Made anew with each start, and told by the server itself: another program may listen at the address by now.
+    #[serde(default)]
+    pub instance: String,
 }
 
 impl ServerFile {
     /// What the directory says, if it says anything readable.
     pub fn read(data: &Path) -> Option<ServerFile> {
         read_json(&data.join("server.json"))
+    }
+
+    /// Removes what a server left behind that did not end in order. Only for who holds the store's lock.
+    pub fn clear(data: &Path) {
+        let _ = fs::remove_file(data.join("server.json"));
     }
 
     /// Announces the server until the guard is dropped.

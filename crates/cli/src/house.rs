@@ -89,11 +89,11 @@ impl Session {
         let Some(file) = ServerFile::read(&target.data) else {
             return Ok(None);
         };
-        let token = token::for_client(target.token_file.as_deref(), file.token_file.as_deref())?;
-        let client = Client::new(&file.url, token, &target.namespace)?;
-        if !client.answers().await {
+        if !Client::new(&file.url, None, &target.namespace)?.is(&file.instance).await {
             return Ok(None);
         }
+        let token = token::for_client(target.token_file.as_deref(), file.token_file.as_deref())?;
+        let client = Client::new(&file.url, token, &target.namespace)?;
         if file.version != env!("CARGO_PKG_VERSION") {
             printer.note(&format!("{} is served by version {}", target.data.display(), file.version));
         }

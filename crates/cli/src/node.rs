@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args;
 use crate::data_dir::{self, Announced, ServerFile};
 use crate::error::CliError;
+use crate::token;
 use crate::values::Retention;
 
 /// How to serve a data directory.
@@ -77,6 +78,8 @@ impl Node {
     pub async fn start(setup: Setup<'_>) -> Result<Node, NodeError> {
         // The lock comes first: who has it may replace what the directory says about a server.
         let store = open_store(setup.data)?;
+        ServerFile::clear(setup.data);
+        let instance = token::make()?;
         let listener = listen(setup.listen).await?;
         let address = listener.local_addr().map_err(|error| cannot_listen(setup.listen, &error))?;
         if !address.ip().is_loopback() && setup.token.is_none() {
@@ -94,6 +97,7 @@ impl Node {
         let config = ServerConfig {
             tokens: setup.token.iter().cloned().collect(),
             allowed_hosts: setup.allow_hosts.clone(),
+            instance: instance.clone(),
             limits: Limits { max_body: setup.node.max_body as usize, ..Limits::default() },
         };
         let shutdown = CancellationToken::new();
@@ -105,6 +109,7 @@ impl Node {
             pid: std::process::id(),
             token_file: shared_token.clone().or(setup.token_file.clone()).map(absolute),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance,
         }
         .announce(setup.data)?;
         Ok(Node { url, engine, shutdown, server, announced, shared_token })

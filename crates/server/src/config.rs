@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// The header of `/healthz` that tells which server answers.
+pub const INSTANCE_HEADER: &str = "riverrun-instance";
+
 /// Settings of the HTTP interface.
 #[derive(Clone, Default)]
 pub struct ServerConfig {
@@ -11,6 +14,9 @@ pub struct ServerConfig {
     /// Names, beside those of the loopback, by which this server may be addressed when it listens on the loopback: what a
     /// proxy in front of it sends as `Host`. Without a port.
     pub allowed_hosts: Vec<String>,
+    /// What `/healthz` tells in the header [`INSTANCE_HEADER`], so that a client can make sure whom it talks to before it shows a
+    /// token. Nothing is told when it is empty.
+    pub instance: String,
     /// Limits.
     pub limits: Limits,
 }
@@ -21,6 +27,7 @@ impl std::fmt::Debug for ServerConfig {
         f.debug_struct("ServerConfig")
             .field("tokens", &self.tokens.len())
             .field("allowed_hosts", &self.allowed_hosts)
+            .field("instance", &self.instance)
             .field("limits", &self.limits)
             .finish()
     }

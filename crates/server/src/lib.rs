@@ -28,6 +28,6 @@ mod start;
 mod suggest;
 mod workers;
 
-pub use config::{Limits, ServeError, ServerConfig};
+pub use config::{INSTANCE_HEADER, Limits, ServeError, ServerConfig};
 pub use openapi::document as openapi_document;
 pub use serve::serve;

@@ -5,13 +5,14 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use riverrun_engine::Health;
 use riverrun_wire::http::Code;
 
 use crate::app::Shared;
+use crate::config::INSTANCE_HEADER;
 use crate::problem::Refused;
 
 /// What the HTTP interface counts.
@@ -97,11 +98,16 @@ pub(crate) async fn metrics(State(app): State<Shared>) -> Response {
 }
 
 /// `GET /healthz`: whether the process is worth keeping.
-pub(crate) async fn healthz(State(app): State<Shared>) -> Result<&'static str, Refused> {
-    match app.engine.health() {
-        Health::Broken(why) => Err(Refused::new(Code::Unavailable, format!("the storage is broken: {why}"))),
-        _ => Ok("ok\n"),
+pub(crate) async fn healthz(State(app): State<Shared>) -> Result<Response, Refused> {
+    if let Health::Broken(why) = app.engine.health() {
+        return Err(Refused::new(Code::Unavailable, format!("the storage is broken: {why}")));
     }
+    let mut response = "ok\n".into_response();
+    let instance = HeaderValue::from_str(&app.config.instance).ok().filter(|value| !value.is_empty());
+    if let Some(instance) = instance {
+        response.headers_mut().insert(INSTANCE_HEADER, instance);
+    }
+    Ok(response)
 }
 
 /// `GET /readyz`: whether it takes work.

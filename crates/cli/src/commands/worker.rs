@@ -15,7 +15,7 @@ use crate::token;
 
 /// Serves until SIGTERM or Ctrl-C, then finishes what it executes and goes.
 pub async fn worker(printer: &Printer, args: Worker) -> Result<Exit, CliError> {
-    let client = server(&args)?;
+    let client = server(&args).await?;
     let mut config = config(printer, &client, &args.code, &args.folder, None)?;
     config.name = args.name;
     config.queues = args.queues;
@@ -38,20 +38,22 @@ pub async fn worker(printer: &Printer, args: Worker) -> Result<Exit, CliError> {
 }
 
 /// The server to work for: a worker never opens a data directory itself.
-fn server(args: &Worker) -> Result<Client, CliError> {
+async fn server(args: &Worker) -> Result<Client, CliError> {
     let target = &args.target;
     if let Some(url) = &target.server {
         return Client::new(url, token::for_client(target.token_file.as_deref(), None)?, &target.namespace);
     }
-    let Some(file) = ServerFile::read(&target.data) else {
-        return Err(CliError::usage(
-            format!(
-                "there is no server to work for: none was named, and nobody serves {}",
-                target.data.display()
-            ),
-            "name one with --server http://127.0.0.1:7733, or start one with `riverrun server`",
-        ));
-    };
-    let token = token::for_client(target.token_file.as_deref(), file.token_file.as_deref())?;
-    Client::new(&file.url, token, &target.namespace)
+    if let Some(file) = ServerFile::read(&target.data)
+        && Client::new(&file.url, None, &target.namespace)?.is(&file.instance).await
+    {
+        let token = token::for_client(target.token_file.as_deref(), file.token_file.as_deref())?;
+        return Client::new(&file.url, token, &target.namespace);
+    }
+    Err(CliError::usage(
+        format!(
+            "there is no server to work for: none was named, and nobody serves {}",
+            target.data.display()
+        ),
+        "name one with --server http://127.0.0.1:7733, or start one with `riverrun server`",
+    ))
 }

@@ -1,5 +1,8 @@
 //! kill -9, at the worst moments: nothing recorded is lost, nothing recorded is done again.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
 use serde_json::{Value, json};
 
 use crate::support::{House, signal, until};
@@ -159,4 +162,27 @@ fn sigterm_lets_a_worker_finish_what_it_executes() {
     worker.wait().expect(0);
     assert_eq!(output(&house, &server.url, &run), json!({"slow": true}));
     assert_eq!(house.calls("shop/slow"), 1);
+}
+
+#[test]
+fn a_stranger_at_the_address_of_a_dead_server_is_shown_no_token() {
+    let house = house();
+    let stranger = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", stranger.local_addr().expect("an address"));
+    let token = house.write("token", "the-secret-of-the-dead");
+    let file = json!({"url": url, "pid": 1, "token_file": token, "version": "0", "instance": "dead"});
+    house.write("data/server.json", &file.to_string());
+    let heard = std::thread::spawn(move || {
+        let (mut stream, _) = stranger.accept().expect("a caller");
+        let mut heard = vec![0; 4096];
+        let read = stream.read(&mut heard).expect("a request");
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            .expect("an answer");
+        String::from_utf8_lossy(&heard[..read]).into_owned()
+    });
+    let refused = house.run(&["worker", "functions"]).expect(2);
+    assert!(refused.stderr.contains("no server to work for"), "{}", refused.stderr);
+    let heard = heard.join().expect("the stranger ends");
+    assert!(heard.starts_with("GET /healthz") && !heard.contains("the-secret-of-the-dead"), "{heard}");
 }
