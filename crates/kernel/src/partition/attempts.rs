@@ -84,7 +84,7 @@ impl Partition {
             Report::Succeeded(output) => self.attempt_succeeded(attempt, output),
             Report::Failed(failure) => self.attempt_failed(attempt, failure, false),
             Report::Lost(reason) => self.attempt_lost(attempt, reason),
-            Report::Stopped => self.attempt_lost(attempt, Lost::Returned),
+            Report::Stopped => self.attempt_lost(attempt, Lost::Bystander),
         }
         Ok(Reply::Done)
     }
