@@ -157,7 +157,7 @@ impl<H> Sequencer<H> {
             }
             Err(StoreError::Fenced) => self.fence(),
             Err(StoreError::Corrupt(reason) | StoreError::Broken(reason)) => {
-                self.end(Standing::Broken(reason))
+                self.end(Standing::Broken(reason));
             }
             Err(_) => {
                 self.checkpoints.failed = true;

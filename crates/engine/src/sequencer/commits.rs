@@ -247,7 +247,7 @@ impl<H> Sequencer<H> {
             }
             Err(StoreError::Fenced) => self.fence(),
             Err(StoreError::Corrupt(reason) | StoreError::Broken(reason)) => {
-                self.end(Standing::Broken(reason))
+                self.end(Standing::Broken(reason));
             }
             Err(error) => self.appended(Err(AppendError::Unknown(error.to_string()))),
         }
