@@ -502,6 +502,9 @@ pub struct KeysList {
     /// How many at most
     #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
     pub limit: usize,
+    /// Go on after an earlier page: the cursor that it printed
+    #[arg(long, value_name = "CURSOR")]
+    pub after: Option<String>,
     /// Which server.
     #[command(flatten)]
     pub target: Target,

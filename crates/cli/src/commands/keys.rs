@@ -4,7 +4,7 @@ use crate::args::{Keys, KeysDelete, KeysList, OneKey};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::house::{Session, with};
-use crate::printer::Printer;
+use crate::printer::{Printer, dim};
 use crate::show;
 
 /// Does one of the commands.
@@ -26,6 +26,7 @@ async fn list(printer: &Printer, session: &Session, args: &KeysList) -> Result<E
     let client = &session.client;
     let mut query = vec![("namespace", client.namespace().to_owned()), ("limit", args.limit.to_string())];
     query.extend(args.definition.clone().map(|name| ("definition", name)));
+    query.extend(args.after.clone().map(|cursor| ("cursor", cursor)));
     let page = client.keys(&query).await?;
     if printer.is_json() {
         printer.json(&page);
@@ -33,6 +34,9 @@ async fn list(printer: &Printer, session: &Session, args: &KeysList) -> Result<E
         printer.note("no keys");
     } else {
         printer.text(&show::keys(&page.items));
+    }
+    if let Some(cursor) = page.next_cursor.filter(|_| !printer.is_json()) {
+        printer.note(&dim(&format!("there are more: --after {cursor}")));
     }
     Ok(Exit::Ok)
 }
