@@ -35,7 +35,7 @@ clean:
 	rm -rf $(VENV) .riverrun
 
 test-rust:
-	cargo test --locked --workspace
+	cargo test --locked --workspace --exclude riverrun-bench
 
 test-python: build $(VENV_READY)
 	cd python && RIVERRUN_BINARY=$(abspath $(BIN)) ../$(VENV)/bin/pytest -q -p no:cacheprovider

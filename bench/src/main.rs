@@ -1,0 +1,73 @@
+//! Measures Riverrun beside its peers: one command per workload, medians of several rounds, results appended to `RESULTS.md`.
+//!
+//! Each system is started anew for each workload and ended after it. The client, this program, runs on the same machine, on one
+//! thread; what it costs stands in the results.
+
+mod http;
+mod load;
+mod machine;
+mod numbers;
+mod process;
+mod report;
+mod settings;
+mod systems;
+mod workloads;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::settings::Settings;
+use crate::workloads::{cold, w1, w2, w3, w4, w5, w6};
+
+/// Measures Riverrun beside its peers.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    workload: Workload,
+}
+
+#[derive(Debug, Subcommand)]
+enum Workload {
+    /// One durable step after another, and a run of one step
+    W1(Settings),
+    /// 2,000 runs of 3 steps, 64 at once
+    W2(Settings),
+    /// Enqueue and finish 20,000 no-op tasks
+    W3(Settings),
+    /// 10,000 runs asleep
+    W4 {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        sleep: w4::Sleep,
+    },
+    /// kill -9 of the engine in the middle of W2
+    W5(Settings),
+    /// A million finished runs
+    W6(Settings),
+    /// Cold start and idle memory
+    Cold(Settings),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let result = match Arguments::parse().workload {
+        Workload::W1(settings) => w1::run(&settings).await,
+        Workload::W2(settings) => w2::run(&settings).await,
+        Workload::W3(settings) => w3::run(&settings).await,
+        Workload::W4 { settings, sleep } => w4::run(&settings, sleep).await,
+        Workload::W5(settings) => w5::run(&settings).await,
+        Workload::W6(settings) => w6::run(&settings).await,
+        Workload::Cold(settings) => cold::run(&settings).await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::say(&format!(
+                "riverrun-bench: {error}; the logs of the systems are in the work directory"
+            ));
+            ExitCode::FAILURE
+        }
+    }
+}

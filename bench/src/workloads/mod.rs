@@ -1,0 +1,9 @@
+//! The workloads, one module each.
+
+pub mod cold;
+pub mod w1;
+pub mod w2;
+pub mod w3;
+pub mod w4;
+pub mod w5;
+pub mod w6;
