@@ -289,6 +289,9 @@ fn refused(problem: &Problem) -> CliError {
             Exit::Failed,
             format!("`riverrun runs show {run}` tells why; mend the cause, then start with --force"),
         ),
+        "too_many_signals" => {
+            (Exit::Failed, format!("`riverrun runs show {run}` says what it waits for; send it again later"))
+        }
         "key_purged" => (Exit::Failed, "start with --on-success rerun or --force to run it again".to_owned()),
         "invalid_request" | "over_limit" | "body_too_large" => {
             (Exit::Usage, "change the request as the message says".to_owned())

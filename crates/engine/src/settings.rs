@@ -15,6 +15,8 @@ pub struct Settings {
     pub reconnect_grace_ms: u64,
     /// See [`riverrun_kernel::Config`].
     pub cancel_grace_ms: u64,
+    /// See [`riverrun_kernel::Config`].
+    pub max_signals: usize,
     /// Closed runs are removed after so long; `None` keeps them for ever.
     pub retention: Option<Duration>,
     /// Commands that may wait per partition; more are refused with [`crate::EngineError::Busy`].
@@ -36,6 +38,7 @@ impl Default for Settings {
             lease_ms: 30_000,
             reconnect_grace_ms: 3_000,
             cancel_grace_ms: 300_000,
+            max_signals: 10_000,
             retention: Some(Duration::from_hours(30 * 24)),
             max_waiting: 65_536,
             max_waiting_bytes: 256 << 20,
@@ -53,6 +56,7 @@ impl Settings {
             lease_ms: self.lease_ms,
             reconnect_grace_ms: self.reconnect_grace_ms,
             cancel_grace_ms: self.cancel_grace_ms,
+            max_signals: self.max_signals,
             ..Config::new(id, partitions, secret)
         }
     }

@@ -388,6 +388,14 @@ pub enum Refusal {
     /// The run has ended.
     #[error("run {0} is closed")]
     RunClosed(RunId),
+    /// It takes in no more signals before a step of it takes one.
+    #[error("run {run} has {limit} signals that it has not taken, the limit max_signals: send this one later, or raise it")]
+    TooManySignals {
+        /// The run.
+        run: RunId,
+        /// How many it may have.
+        limit: usize,
+    },
     /// The callback token is wrong, used, or its step is over.
     #[error("this callback token is not valid, or was used before")]
     InvalidCallback,

@@ -32,6 +32,7 @@ pages! {
     "key_rejected"
     "key_in_flight"
     "too_many_generations"
+    "too_many_signals"
     "conflict"
     "lease_lost"
     "key_purged"

@@ -82,6 +82,7 @@ pub(crate) fn refusal_code(refusal: &Refusal) -> Code {
         Refusal::Conflict(_) => Code::Conflict,
         Refusal::LeaseLost(_) => Code::LeaseLost,
         Refusal::RunClosed(_) => Code::RunClosed,
+        Refusal::TooManySignals { .. } => Code::TooManySignals,
         Refusal::InvalidCallback => Code::InvalidCallback,
         // Partitions settle this among themselves; a client never sees it.
         Refusal::OutOfOrder { .. } => Code::Internal,
@@ -105,6 +106,9 @@ fn from_refusal(refusal: &Refusal, text: String) -> Refused {
             .with("run_id", run.to_string())
             .with("failures", *failures)
             .with("limit", "max_generations"),
+        Refusal::TooManySignals { run, .. } => {
+            refused.with("run_id", run.to_string()).with("limit", "max_signals")
+        }
         Refusal::KeyPurged { run, .. } | Refusal::KeyInFlight { run, .. } => {
             refused.with("run_id", run.to_string())
         }

@@ -197,7 +197,9 @@ fn run_routes() -> Vec<Route> {
 }
 
 fn steering_routes() -> Vec<Route> {
-    use Code::{InvalidCallback, OverLimit, RunClosed, UnknownRun, UnknownTask, WrongState};
+    use Code::{
+        InvalidCallback, OverLimit, RunClosed, TooManySignals, UnknownRun, UnknownTask, WrongState,
+    };
     vec![
         Route::post("/v1/runs/{run}/cancel", "Ask a run to stop", runs::cancel)
             .body::<wire::CancelBody>()
@@ -212,7 +214,7 @@ fn steering_routes() -> Vec<Route> {
         Route::post("/v1/runs/{run}/signal", "Send a run a message", runs::signal)
             .body::<wire::SignalBody>()
             .done()
-            .errors(&[UnknownRun, RunClosed]),
+            .errors(&[UnknownRun, RunClosed, TooManySignals]),
         Route::put("/v1/runs/{run}/labels", "Replace a run's labels", runs::labels)
             .body::<wire::LabelsBody>()
             .done()

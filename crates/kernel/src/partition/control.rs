@@ -103,7 +103,25 @@ impl Partition {
         Ok(Reply::Done)
     }
 
+    /// A signal from outside, which its sender can send again later.
     pub(super) fn signal(
+        &mut self,
+        run: RunId,
+        name: String,
+        payload: Json,
+        id: Option<String>,
+    ) -> Result<Reply, Refusal> {
+        let state = &self.slot(run)?.state;
+        let limit = self.config.max_signals;
+        let is_known = id.as_ref().is_some_and(|id| state.signal_ids.contains(id));
+        if state.signals.len() >= limit && !state.phase.is_closed() && !is_known {
+            return Err(Refusal::TooManySignals { run, limit });
+        }
+        self.take_signal(run, name, payload, id)
+    }
+
+    /// A signal that must be taken in, whatever the limit: the run that sent it has gone on.
+    pub(super) fn take_signal(
         &mut self,
         run: RunId,
         name: String,

@@ -59,7 +59,7 @@ impl Partition {
             Message::ChildStarted { run, step, child } => self.child_started(run, step, child),
             Message::ChildEnded { run, step, child, outcome } => self.child_ended(run, step, child, outcome),
             Message::Signal { run, name, payload, id } => {
-                if let Err(refusal) = self.signal(run, name, payload, id) {
+                if let Err(refusal) = self.take_signal(run, name, payload, id) {
                     debug_assert!(matches!(refusal, Refusal::UnknownRun(_) | Refusal::RunClosed(_)));
                 }
             }

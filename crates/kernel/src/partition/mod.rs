@@ -60,6 +60,8 @@ pub struct Config {
     pub fuel: u32,
     /// Transitions without a task or a wait after which a run fails.
     pub max_transitions: u32,
+    /// Signals that a run may have which no step has taken yet.
+    pub max_signals: usize,
 }
 
 impl Config {
@@ -75,6 +77,7 @@ impl Config {
             timeout_slack_ms: 2_000,
             fuel: 200,
             max_transitions: 10_000,
+            max_signals: 10_000,
         }
     }
 

@@ -17,6 +17,8 @@ use crate::time::{Due, Now, Ticks, Wall};
 
 /// Reports are repeated within seconds, if at all; a report older than so many others is answered as one whose lease was lost.
 const REPORTS_KEPT: usize = 1_000;
+/// The same for signals: one that is repeated after so many others with an id is taken for a new one.
+const SIGNAL_IDS_KEPT: usize = 10_000;
 
 /// Everything durable about a run but its journal. Opaque outside the kernel; stores keep it as a value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,9 +66,9 @@ pub struct RunState {
     /// Signals that no step has taken yet.
     #[serde(default)]
     pub(crate) signals: VecDeque<(String, Json)>,
-    /// Ids of signals that came with one.
+    /// Ids of the last signals that came with one, in their order.
     #[serde(default)]
-    pub(crate) signal_ids: BTreeSet<String>,
+    pub(crate) signal_ids: VecDeque<String>,
     /// Children that have not ended.
     #[serde(default)]
     pub(crate) children: BTreeMap<RunId, ChildLink>,
@@ -177,7 +179,7 @@ impl RunState {
             draining: BTreeSet::new(),
             reported: BTreeMap::new(),
             signals: VecDeque::new(),
-            signal_ids: BTreeSet::new(),
+            signal_ids: VecDeque::new(),
             children: BTreeMap::new(),
             idle_transitions: 0,
             labels: created.options.labels.clone(),
@@ -257,6 +259,9 @@ impl RunState {
             }
             Entry::SignalReceived { name, payload, id } => {
                 self.signal_ids.extend(id.clone());
+                if self.signal_ids.len() > SIGNAL_IDS_KEPT {
+                    self.signal_ids.pop_front();
+                }
                 self.signals.push_back((name.clone(), payload.clone()));
             }
             Entry::LabelsSet { labels } => self.labels.clone_from(labels),

@@ -79,6 +79,23 @@ fn a_signal_is_taken_whether_it_comes_before_or_after_its_step() {
 }
 
 #[test]
+fn a_run_keeps_so_many_signals_and_no_more_until_it_takes_one() {
+    let flows = [("f", vec![Op::Sleep(5), Op::Signal("go", None), Op::Sleep(1_000)])];
+    let mut world = World::new(&flows).with_max_signals(3);
+    let run = world.start(flow("f"));
+    let signal =
+        |id: u32| Command::Signal { run, name: "go".into(), payload: Json::null(), id: Some(id.to_string()) };
+    for id in 0..3 {
+        world.send(signal(id)).expect("kept");
+    }
+    assert_eq!(world.send(signal(3)), Err(Refusal::TooManySignals { run, limit: 3 }));
+    world.send(signal(0)).expect("one that it has is no further one");
+    world.pass(5);
+    world.send(signal(3)).expect("one was taken");
+    assert!(matches!(world.send(signal(4)), Err(Refusal::TooManySignals { .. })));
+}
+
+#[test]
 fn a_signal_that_does_not_come_in_time_fails_the_step() {
     let mut world = World::new(&[("f", vec![Op::Signal("go", Some(100))])]);
     let run = world.start(flow("f"));

@@ -198,6 +198,13 @@ impl World {
         }
     }
 
+    /// The same with room for so many signals of a run.
+    pub fn with_max_signals(mut self, max_signals: usize) -> Self {
+        self.config.max_signals = max_signals;
+        self.partition = Partition::new(self.config.clone());
+        self
+    }
+
     /// Applies a command as the engine would: loads first, then commits, then acts on the effects.
     pub fn send(&mut self, command: Command) -> Result<Reply, Refusal> {
         let mut answer = None;

@@ -57,6 +57,7 @@ codes! {
     KeyRejected "key_rejected" 409 "The key has a run, and the start asked to be rejected then";
     KeyInFlight "key_in_flight" 409 "The key's run has not ended";
     TooManyGenerations "too_many_generations" 409 "The key's runs failed too often in a row";
+    TooManySignals "too_many_signals" 409 "The run has as many signals waiting as it takes";
     Conflict "conflict" 409 "Another outcome is on record";
     LeaseLost "lease_lost" 409 "The right to report the outcome was lost";
     KeyPurged "key_purged" 410 "The stored result was deleted";
