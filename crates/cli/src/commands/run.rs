@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use riverrun_kernel::{DefinitionKind, Json, RunId, Slot};
+use riverrun_kernel::{DefinitionKind, Json, KeyStatus, RunId, Slot};
 use riverrun_wire::http::{Duration as WireDuration, KeyTtl, Run as RunAnswer, Start};
 
 use crate::args::{self, KeyArgs, Run};
@@ -109,6 +109,9 @@ async fn serve_and_start(
     plan: &Plan,
     session: &Session,
 ) -> Result<Exit, CliError> {
+    if let Some(answer) = stored(args, plan, session).await? {
+        return show(printer, args, plan, session, answer);
+    }
     let mut executor = executor(printer, args, plan, session).await?;
     let done = tokio::select! {
         done = start_and_follow(printer, args, plan, session) => done,
@@ -118,6 +121,33 @@ async fn serve_and_start(
         executor.stop().await;
     }
     done
+}
+
+/// The answer of a start that nobody has to execute anything for: its key's run has ended, and the start asks for what is stored.
+async fn stored(args: &Run, plan: &Plan, session: &Session) -> Result<Option<RunAnswer>, CliError> {
+    let Some(continue_id) = args.key.continue_id.as_deref().filter(|id| !id.is_empty() && !args.key.force)
+    else {
+        return Ok(None);
+    };
+    let key = match session.client.key(&plan.definition, continue_id).await {
+        Ok(key) => key,
+        Err(error) if error.code.as_deref() == Some("unknown_key") => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let is_stored = match key.state {
+        KeyStatus::Succeeded => args.key.on_success != Some(args::OnSuccess::Rerun),
+        KeyStatus::Failed => args.key.on_failure == Some(args::OnFailure::Return),
+        KeyStatus::Cancelled => {
+            matches!(args.key.on_failure, None | Some(args::OnFailure::Return))
+        }
+        KeyStatus::InFlight => false,
+    };
+    if !is_stored {
+        return Ok(None);
+    }
+    // The key may be forgotten in between. Then this begins a run, which the start that follows joins.
+    let answer = begin(args, plan, session).await?;
+    Ok(Some(answer).filter(|answer| answer.item.state.is_closed()))
 }
 
 /// Starts to serve the functions, and makes sure that somebody serves each one that is called.
@@ -209,19 +239,36 @@ async fn start_and_follow(
     plan: &Plan,
     session: &Session,
 ) -> Result<Exit, CliError> {
-    let client = &session.client;
-    if let Some(flow) = &plan.source {
-        client.deploy(&plan.definition, &flow.source).await?;
+    let answer = begin(args, plan, session).await?;
+    if answer.item.state.is_closed() {
+        return show(printer, args, plan, session, answer);
     }
-    let answer = client.start(&start(args, plan)?).await?;
     let run = answer.item.run_id;
     printer.note(&dim(&opening(plan, &answer)));
-    let followed = if answer.item.state.is_closed() {
-        Followed::Closed(Box::new(answer))
-    } else {
-        follow(printer, client, run, args.wait.wait).await?
-    };
+    let followed = follow(printer, &session.client, run, args.wait.wait).await?;
     finish(printer, session, followed, run, &functions_option(args, plan, session))
+}
+
+/// Makes the definition known and starts a run of it, or finds one.
+async fn begin(args: &Run, plan: &Plan, session: &Session) -> Result<RunAnswer, CliError> {
+    if let Some(flow) = &plan.source {
+        session.client.deploy(&plan.definition, &flow.source).await?;
+    }
+    session.client.start(&start(args, plan)?).await
+}
+
+/// Shows a run that had ended when it was found.
+fn show(
+    printer: &Printer,
+    args: &Run,
+    plan: &Plan,
+    session: &Session,
+    answer: RunAnswer,
+) -> Result<Exit, CliError> {
+    let run = answer.item.run_id;
+    printer.note(&dim(&opening(plan, &answer)));
+    let found = Followed::Closed(Box::new(answer));
+    finish(printer, session, found, run, &functions_option(args, plan, session))
 }
 
 fn opening(plan: &Plan, answer: &RunAnswer) -> String {

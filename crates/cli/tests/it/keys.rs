@@ -49,6 +49,26 @@ fn a_second_start_with_the_same_key_returns_the_stored_result() {
 }
 
 #[test]
+fn a_stored_result_needs_no_functions_and_no_python() {
+    let house = House::new();
+    house.write("flow.yaml", ONE_STEP);
+    house.function("shop/work", "return {'sum': event['a'] + 1}");
+    let args = ["run", "flow.yaml:work", "--input", r#"{"a": 1}"#, "--continue-id", "n-1"];
+    house.run(&args).expect(0);
+    std::fs::remove_dir_all(house.path("functions")).expect("the functions are gone");
+    let without = [&args[..], &["--python", "/nowhere/python"]].concat();
+    let again = house.run(&without).expect(0);
+    assert_eq!(again.json(), json!({"sum": 2}));
+    let mut other = without.clone();
+    other[3] = r#"{"a": 2}"#;
+    assert!(house.run(&other).expect(1).stderr.contains("another input"));
+    let rejected = house.run(&[&without[..], &["--on-success", "reject"]].concat()).expect(1);
+    assert!(rejected.stderr.contains("runs attach"), "{}", rejected.stderr);
+    let forced = house.run(&[&without[..], &["--force"]].concat()).expect(1);
+    assert!(forced.stderr.contains("functions"), "a new run needs them: {}", forced.stderr);
+}
+
+#[test]
 fn a_failed_run_can_be_resumed_under_its_key_with_finished_steps_kept() {
     let house = House::new();
     house.write(
