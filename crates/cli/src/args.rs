@@ -94,6 +94,40 @@ pub struct Node {
     pub max_body: u32,
 }
 
+/// How much a server takes on; the errors name the limits so.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// The longest time that a request may ask to wait
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1m")]
+    pub max_wait: Duration,
+    /// Connections at once
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), default_value_t = 10_000)]
+    pub max_connections: u32,
+    /// Workers connected at once
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), default_value_t = 1_000)]
+    pub max_workers: u32,
+    /// Signals that a run may have which no step of it has taken yet
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), default_value_t = 10_000)]
+    pub max_signals: u32,
+    /// How long a worker whose connection broke may take to come back before its attempts go to others
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "3s")]
+    pub reconnect_grace: Duration,
+}
+
+impl Limits {
+    /// The defaults.
+    pub fn standard() -> Self {
+        Limits {
+            max_wait: Duration::from_mins(1),
+            max_connections: 10_000,
+            max_workers: 1_000,
+            max_signals: 10_000,
+            reconnect_grace: Duration::from_secs(3),
+        }
+    }
+}
+
 /// 16 MiB.
 const MAX_BODY: u32 = 16 << 20;
 
@@ -272,6 +306,9 @@ pub struct Server {
     /// The node.
     #[command(flatten)]
     pub node: Node,
+    /// What it takes on.
+    #[command(flatten)]
+    pub limits: Limits,
 }
 
 /// `riverrun worker`.

@@ -78,6 +78,7 @@ impl Session {
             share_token: true,
             allow_hosts: Vec::new(),
             node: node.clone(),
+            limits: args::Limits::standard(),
         };
         let own = Node::start(setup).await?;
         let client = Client::new(own.url(), Some(secret), &target.namespace)?;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use riverrun_engine::{Engine, OpenError, Settings};
 use riverrun_server::{Limits, ServeError, ServerConfig};
@@ -33,6 +34,8 @@ pub struct Setup<'a> {
     pub allow_hosts: Vec<String>,
     /// The rest.
     pub node: args::Node,
+    /// How much it takes on.
+    pub limits: args::Limits,
 }
 
 /// Why a node did not start.
@@ -89,7 +92,7 @@ impl Node {
             )
             .into());
         }
-        let settings = settings(&setup.node);
+        let settings = settings(&setup.node, &setup.limits);
         let engine = tokio::task::spawn_blocking(move || Engine::open(Arc::new(store), settings))
             .await
             .map_err(|error| CliError::failed(format!("the engine did not start: {error}"), "report this"))?
@@ -98,7 +101,7 @@ impl Node {
             tokens: setup.token.iter().cloned().collect(),
             allowed_hosts: setup.allow_hosts.clone(),
             instance: instance.clone(),
-            limits: Limits { max_body: setup.node.max_body as usize, ..Limits::default() },
+            limits: limits(&setup.node, &setup.limits),
         };
         let shutdown = CancellationToken::new();
         let server = tokio::spawn(riverrun_server::serve(engine.clone(), listener, config, shutdown.clone()));
@@ -193,16 +196,32 @@ fn cannot_listen(address: &str, error: &std::io::Error) -> CliError {
     CliError::failed(format!("cannot listen on {address}: {error}"), next)
 }
 
-fn settings(node: &args::Node) -> Settings {
+fn limits(node: &args::Node, limits: &args::Limits) -> Limits {
+    Limits {
+        max_body: node.max_body as usize,
+        max_wait: limits.max_wait,
+        max_connections: limits.max_connections as usize,
+        max_workers: limits.max_workers as usize,
+        ..Limits::default()
+    }
+}
+
+fn settings(node: &args::Node, limits: &args::Limits) -> Settings {
     Settings {
         node: format!("process {}", std::process::id()),
-        lease_ms: u64::try_from(node.lease.as_millis()).unwrap_or(u64::MAX).max(1),
+        lease_ms: ms(node.lease).max(1),
+        reconnect_grace_ms: ms(limits.reconnect_grace),
+        max_signals: limits.max_signals as usize,
         retention: match node.retention {
             Retention::For(duration) => Some(duration),
             Retention::Forever => None,
         },
         ..Settings::default()
     }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Writes the token where other commands of the same user find it.

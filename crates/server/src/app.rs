@@ -57,7 +57,7 @@ impl App {
             Some(asked) if asked > limit => Err(Refused::new(
                 Code::OverLimit,
                 format!(
-                    "wait is {}s, and the limit max_wait {}s: ask again when the answer comes, or raise max_wait",
+                    "wait is {}s, and the limit max_wait {}s: ask again when the answer comes, or raise max_wait (riverrun server --max-wait)",
                     asked.as_secs_f64(),
                     limit.as_secs_f64()
                 ),

@@ -146,7 +146,7 @@ impl Connections {
 fn full_answer() -> String {
     let problem = Problem::new(
         Code::TooManyConnections,
-        "the server has max_connections connections open: close some, or raise the limit",
+        "the server has max_connections connections open: close some, or raise it (riverrun server --max-connections)",
     )
     .with("limit", "max_connections");
     let body = serde_json::to_string(&problem).unwrap_or_default();

@@ -32,7 +32,7 @@ pub(crate) async fn upgrade(State(app): State<Shared>, mut request: Request) -> 
     let place = app.workers.clone().try_acquire_owned().map_err(|_| {
         Refused::new(
             Code::TooManyConnections,
-            "the server has max_workers workers connected: stop some, or raise the limit",
+            "the server has max_workers workers connected: stop some, or raise it (riverrun server --max-workers)",
         )
         .with("limit", "max_workers")
     })?;

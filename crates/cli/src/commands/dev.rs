@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::args::Dev;
+use crate::args::{Dev, Limits};
 use crate::client::Client;
 use crate::data_dir;
 use crate::error::CliError;
@@ -37,6 +37,7 @@ pub async fn dev(printer: &Printer, args: Dev) -> Result<Exit, CliError> {
         share_token: false,
         allow_hosts: Vec::new(),
         node: args.node.clone(),
+        limits: Limits::standard(),
     };
     let node = Node::start(setup).await.map_err(NodeError::into_cli)?;
     printer.note(&format!("serves {} at {}, and looks for changes", args.folder.display(), bold(node.url())));

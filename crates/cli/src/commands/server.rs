@@ -20,6 +20,7 @@ pub async fn server(printer: &Printer, args: Server) -> Result<Exit, CliError> {
         share_token: false,
         allow_hosts: args.allow_hosts.clone(),
         node: args.node.clone(),
+        limits: args.limits.clone(),
     };
     let node = Node::start(setup).await.map_err(NodeError::into_cli)?;
     printer.note(&format!("serves {} at {}", args.data.display(), bold(node.url())));
