@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use riverrun_kernel::RunId;
 use riverrun_store::{EmbeddedStore, Repaired, Store};
 use serde_json::json;
 
@@ -82,6 +83,8 @@ fn as_json(one: &Repaired) -> serde_json::Value {
         "acknowledged": one.acknowledged,
         "cut_off": one.cut_off,
         "touched": one.touched,
+        "unknown": one.unknown,
+        "suspended": one.suspended,
         "accepted": one.accepted,
     })
 }
@@ -95,12 +98,20 @@ fn tell(one: &Repaired) -> String {
         one.acknowledged,
         one.cut_off
     );
-    if !one.touched.is_empty() {
-        text.push_str(
-            "these runs are older now than what was acknowledged; look at each before it goes on:\n",
-        );
-        let lines: Vec<_> = one.touched.iter().map(|run| format!("  {run}")).collect();
-        text.push_str(&lines.join("\n"));
+    if one.unknown {
+        text.push_str("some of what is lost cannot be read: any run that was open may have gone on in it\n");
     }
+    let will = if one.accepted { "are suspended for repair" } else { "would be suspended for repair" };
+    tell_runs(&mut text, &format!("these open runs {will}: look at each, then resume or cancel it"), &one.suspended);
+    let others: Vec<_> = one.touched.iter().filter(|run| !one.suspended.contains(run)).copied().collect();
+    tell_runs(&mut text, "these runs began, ended or were changed in what is lost", &others);
+    text.truncate(text.trim_end().len());
     text
+}
+
+fn tell_runs(text: &mut String, what: &str, runs: &[RunId]) {
+    if !runs.is_empty() {
+        let lines: Vec<_> = runs.iter().map(|run| format!("  {run}\n")).collect();
+        text.push_str(&format!("{what}:\n{}", lines.concat()));
+    }
 }

@@ -1,7 +1,7 @@
 //! The log: batches, numbered without gaps and chained by their checksums.
 
 use riverrun_kernel::{Now, PartitionId, PartitionRow, Record};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use super::{Writer, damaged, fetch, sql};
@@ -106,34 +106,38 @@ pub(super) fn append(writer: &mut Writer, batches: &[Batch]) -> rusqlite::Result
     let mut heads: Vec<(PartitionId, Head)> = Vec::with_capacity(batches.len());
     let transaction = writer.connection.transaction()?;
     for batch in batches {
-        let mut large = Vec::new();
         let before = heads
             .iter()
             .rev()
             .find(|(of, _)| *of == batch.partition)
             .map_or(writer.partitions[usize::from(batch.partition.0)].head, |(_, head)| *head);
-        let mut row = Row {
-            batch: batch.id.0,
-            epoch: batch.epoch.0,
-            first: batch.first,
-            records: batch.records.len() as u64,
-            chain: 0,
-            value: codec::encode_batch(batch.now, &batch.records, &mut large),
-        };
-        row.chain = row.sum(before.chain, batch.partition);
-        keep_blobs(&transaction, batch.partition, &large)?;
-        insert(&transaction, batch.partition, &row)?;
-        heads.push((
-            batch.partition,
-            Head { batch: row.batch, next_record: row.first + row.records, chain: row.chain },
-        ));
+        let content = (batch.now, batch.first, &*batch.records);
+        heads.push((batch.partition, add(&transaction, batch.partition, batch.epoch.0, before, content)?));
     }
     transaction.commit()?;
     Ok(heads)
 }
 
-fn insert(transaction: &Transaction<'_>, partition: PartitionId, row: &Row) -> rusqlite::Result<()> {
-    transaction
+/// Adds one batch, given by its moment, the number of its first record and its records. Returns the new end.
+pub(super) fn add(
+    connection: &Connection,
+    partition: PartitionId,
+    epoch: u64,
+    before: Head,
+    (now, first, records): (Now, u64, &[Record]),
+) -> rusqlite::Result<Head> {
+    let mut large = Vec::new();
+    let value = codec::encode_batch(now, records, &mut large);
+    let mut row =
+        Row { batch: before.batch + 1, epoch, first, records: records.len() as u64, chain: 0, value };
+    row.chain = row.sum(before.chain, partition);
+    keep_blobs(connection, partition, &large)?;
+    insert(connection, partition, &row)?;
+    Ok(Head { batch: row.batch, next_record: row.first + row.records, chain: row.chain })
+}
+
+fn insert(connection: &Connection, partition: PartitionId, row: &Row) -> rusqlite::Result<()> {
+    connection
         .prepare_cached(
             "INSERT INTO log (place, epoch, first, records, chain, value) VALUES (?, ?, ?, ?, ?, ?)",
         )?
@@ -223,7 +227,8 @@ fn row_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
 /// Whether a row continues the log, and the end that it makes.
 fn check(partition: PartitionId, head: Head, row: &Row) -> Result<Head, StoreError> {
     let of = partition.0;
-    if row.batch != head.batch + 1 || row.first != head.next_record {
+    // Numbers of records may jump ahead after a repair. A batch that is missing shows by its own number and by the chain.
+    if row.batch != head.batch + 1 || row.first < head.next_record {
         return Err(damaged(format!(
             "the log of partition {of} has a gap: batch {} (record {}) follows batch {} (records up to {})",
             row.batch,
@@ -303,14 +308,14 @@ pub(super) fn readable(
     connection: &Connection,
     partition: PartitionId,
     from: u64,
-) -> Result<Vec<(u64, Vec<Record>)>, StoreError> {
+) -> Result<Vec<(u64, Option<Vec<Record>>)>, StoreError> {
     let query = "SELECT place, value FROM log WHERE place BETWEEN ? AND ? ORDER BY place";
     let range = [place(partition, from), place(partition, (1 << NUMBER_BITS) - 1)];
     let rows = super::read::all(connection, query, params![range[0], range[1]], |row| {
         Ok((number(row.get(0)?), row.get::<_, Vec<u8>>(1)?))
     })?;
     let records = |value: &[u8]| codec::decode_batch(value, &fetch(connection)).map(|(_, records)| records);
-    Ok(rows.into_iter().map(|(batch, value)| (batch, records(&value).unwrap_or_default())).collect())
+    Ok(rows.into_iter().map(|(batch, value)| (batch, records(&value).ok())).collect())
 }
 
 /// Removes batches from `batch` on: only a repair does that.

@@ -13,6 +13,7 @@ mod log;
 mod maintenance;
 mod notes;
 mod read;
+mod repair;
 mod rows;
 mod schema;
 mod verify;
@@ -29,7 +30,7 @@ use self::log::{Base, Head};
 use self::maintenance::Maintenance;
 use self::notes::{Note, Notes};
 use self::schema::Identity;
-pub use self::verify::Repaired;
+pub use self::repair::Repaired;
 use crate::memory::{follows, no_such_partition};
 use crate::{
     AppendError, Batch, BatchId, Checkpoint, Count, Cursor, Epoch, KeyFilter, Page, Recovered, RunFilter,
@@ -105,9 +106,9 @@ impl EmbeddedStore {
     }
 
     /// Says what is missing from the store in `dir`. With `accept_loss` it goes on without: each log ends before its first
-    /// damage, and what was acknowledged after that is gone. Nothing is changed when nothing is missing.
+    /// damage, what was acknowledged after that is gone, and open runs that may have gone on in it are suspended. Nothing is changed when nothing is missing.
     pub fn repair(dir: impl AsRef<Path>, accept_loss: bool) -> Result<Vec<Repaired>, StoreError> {
-        verify::repair(dir.as_ref(), accept_loss)
+        repair::repair(dir.as_ref(), accept_loss)
     }
 
     /// The directory.

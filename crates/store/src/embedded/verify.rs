@@ -1,43 +1,14 @@
-//! Reading everything, and the deliberate way on after a loss.
+//! Reading everything.
 
-use std::collections::BTreeSet;
-use std::path::Path;
-
-use riverrun_kernel::{PartitionId, Record, RunId};
+use riverrun_kernel::{PartitionId, RunId};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
-use super::log::{self, Base};
-use super::notes::{Note, Notes};
+use super::notes::Notes;
 use super::rows::Columns;
-use super::schema::{self, Identity};
-use super::{damaged, fetch, lock::DirectoryLock, maintenance, read, sql};
+use super::schema::Identity;
+use super::{damaged, fetch, read, sql};
 use crate::{StoreError, Verified};
-
-/// What a repair of a partition found, and what it did if loss was accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Repaired {
-    /// Which partition.
-    pub partition: PartitionId,
-    /// The last batch that can be read with everything before it.
-    pub good: u64,
-    /// The last batch that was acknowledged, as far as that is known.
-    pub acknowledged: u64,
-    /// Batches after the first damage: they are there, and cannot be used without what is missing before them.
-    pub cut_off: u64,
-    /// Runs that these batches speak of, as far as they can be read. Their rows are older than what was acknowledged:
-    /// they are to be suspended for repair.
-    pub touched: Vec<RunId>,
-    /// Whether the loss was accepted: the log ends with `good` now.
-    pub accepted: bool,
-}
-
-impl Repaired {
-    /// Whether nothing is missing.
-    pub fn is_whole(&self) -> bool {
-        self.good >= self.acknowledged && self.cut_off == 0
-    }
-}
 
 /// Reads everything and checks it.
 pub(super) fn verify(
@@ -157,79 +128,5 @@ fn journals(connection: &Connection) -> Result<u64, StoreError> {
         let lines = read::chunks(connection, run, 0)?;
         let counts = lines.iter().map(|chunk| Ok(chunk.lines(run, &fetch(connection))?.len() as u64));
         counts.sum()
-    })
-}
-
-/// Says what is missing from the store in `dir`, and with `accept_loss` ends its logs before the first damage.
-pub(super) fn repair(dir: &Path, accept_loss: bool) -> Result<Vec<Repaired>, StoreError> {
-    if !schema::database(dir).exists() {
-        return Err(StoreError::Unavailable(format!("there is no store in {}", dir.display())));
-    }
-    let _lock = DirectoryLock::take(dir)?;
-    let mut connection = schema::connect(dir)?;
-    let mut identity = schema::identify(&mut connection, 1)?;
-    // Notes about another database cannot be compared with this one: that is a loss of unknown size.
-    let notes = match Notes::open(dir, identity.incarnation) {
-        Ok(notes) => Some(notes),
-        Err(StoreError::Corrupt(_)) => None,
-        Err(other) => return Err(other),
-    };
-    let mut found = Vec::new();
-    for id in (0..identity.partitions).map(PartitionId) {
-        found.push(examine(&connection, id, notes.as_ref())?);
-    }
-    let is_trusted = |notes: &Notes| {
-        let mut partitions = (0..identity.partitions).map(PartitionId);
-        partitions.all(|id| super::Partition::read(&connection, id, notes).is_ok())
-    };
-    let in_order = found.iter().all(Repaired::is_whole) && notes.as_ref().is_some_and(is_trusted);
-    if !accept_loss || in_order {
-        return Ok(found);
-    }
-    identity.incarnation = schema::random()?;
-    let transaction = connection.transaction().map_err(sql)?;
-    for repaired in &mut found {
-        log::cut(&transaction, repaired.partition, repaired.good + 1).map_err(sql)?;
-        repaired.accepted = true;
-    }
-    schema::write_identity(&transaction, &identity)?;
-    transaction.commit().map_err(sql)?;
-    maintenance::truncate(&connection)?;
-    Notes::renew(dir, identity.incarnation)?;
-    Ok(found)
-}
-
-/// How far a partition's log can be read, and what stands behind that.
-fn examine(
-    connection: &Connection,
-    partition: PartitionId,
-    notes: Option<&Notes>,
-) -> Result<Repaired, StoreError> {
-    let base = Base::read(connection, partition)?;
-    let mut good = base.head();
-    match log::read(connection, partition, &base, &mut |_, head| {
-        good = head;
-        Ok(())
-    }) {
-        Ok(_) | Err(StoreError::Corrupt(_)) => {}
-        Err(other) => return Err(other),
-    }
-    let note = notes.map(|notes| notes.read(partition)).transpose()?.flatten();
-    let behind = log::readable(connection, partition, good.batch + 1)?;
-    let touched: BTreeSet<RunId> = behind
-        .iter()
-        .flat_map(|(_, records)| records)
-        .filter_map(|record| match record {
-            Record::Run(run, _) => Some(*run),
-            _ => None,
-        })
-        .collect();
-    Ok(Repaired {
-        partition,
-        good: good.batch,
-        acknowledged: note.map_or(good.batch, |Note { batch, .. }| batch),
-        cut_off: behind.len() as u64,
-        touched: touched.into_iter().collect(),
-        accepted: false,
     })
 }

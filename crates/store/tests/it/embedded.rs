@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use riverrun_kernel::{Record, Rows};
+use riverrun_kernel::{Entry, Record, Rows};
 use riverrun_store::{
     AppendError, Batch, Checkpoint, EmbeddedStore, Epoch, Recovered, RunFilter, Store, StoreError, Verified,
 };
@@ -275,6 +275,41 @@ fn a_gap_is_refused_and_repair_names_the_runs_behind_it() {
     assert_eq!(found[0].touched, [run_id(0), run_id(2)]);
     assert_eq!(batches(&open(dir.path()), P0).len(), 5);
     assert!(EmbeddedStore::repair(dir.path(), true).expect("examined")[0].is_whole());
+}
+
+#[test]
+fn a_repair_suspends_the_open_runs_that_may_have_gone_on_in_what_is_lost() {
+    let dir = filled();
+    let database = rusqlite::Connection::open(dir.path().join("riverrun.db")).expect("opens");
+    database.execute("DELETE FROM log WHERE place = 6", []).expect("deleted");
+    // One of the batches behind the gap can be read no more.
+    database.execute("UPDATE log SET value = X'00' WHERE place = 9", []).expect("damaged");
+    drop(database);
+    let seen = EmbeddedStore::repair(dir.path(), false).expect("examined").remove(0);
+    assert!(seen.unknown && !seen.accepted);
+    let all: Vec<_> = (0..30).map(|n| run_id(2 * n)).collect();
+    assert_eq!(seen.suspended, all, "any of them may have gone on in what cannot be read");
+    let done = EmbeddedStore::repair(dir.path(), true).expect("repaired").remove(0);
+    assert_eq!(done.suspended, all);
+
+    let store = open(dir.path());
+    let last = batches(&store, P0).pop().expect("a batch");
+    let suspended: Vec<_> = last
+        .records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Run(run, Entry::RunSuspended { reason }) if reason.contains("repaired") => Some(*run),
+            _ => None,
+        })
+        .collect();
+    assert_eq!((last.id.0, suspended), (6, all));
+    let rows = store.load(P0, &[run_id(58)], &[]).expect("loaded").runs;
+    let known = rows[0].1.as_ref().expect("a row").last;
+    assert!(last.first > known, "record {} must not be taken for one that a row knows", last.first);
+    let epoch = store.acquire(P0, "a").expect("acquired");
+    let next = last.first + last.records.len() as u64;
+    store.append(&[batch(P0, epoch, 7, next, vec![samples::record(1)])]).expect("it goes on from there");
+    store.verify().expect("in order");
 }
 
 #[test]
