@@ -11,7 +11,17 @@ use crate::StoreError;
 /// Held as long as the store is open. The operating system lets go of it when the process dies, however it dies.
 #[derive(Debug)]
 pub(super) struct DirectoryLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that is just being started has inherited it, and with it the lock,
+        // until it executes its own program.
+        if let Err(error) = self.file.unlock() {
+            tracing::debug!(%error, "the store's directory is not unlocked before its file is closed");
+        }
+    }
 }
 
 impl DirectoryLock {
@@ -34,7 +44,7 @@ impl DirectoryLock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(|error| unavailable("write", &path, &error))?;
-        Ok(DirectoryLock { _file: file })
+        Ok(DirectoryLock { file })
     }
 }
 
