@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use riverrun_kernel::task::TaskDriver;
+use riverrun_kernel::workflow::{WorkflowDriver, workflow_of};
 use riverrun_kernel::{Definition, DefinitionKind, DefinitionRef, Driver, Drivers, Resolved, Wall};
 use riverrun_plan::Flow;
 
@@ -16,11 +17,12 @@ const NEAR: usize = 3;
 /// Namespace and name.
 type Name = (Arc<str>, Arc<str>);
 
-/// Every definition that was deployed to this deployment, and the tasks that workers announced to this process.
+/// Every definition that was deployed to this deployment, and the tasks and workflows that workers announced to this process.
 #[derive(Default)]
 pub struct Definitions {
     known: RwLock<Known>,
     task: Option<Arc<dyn Driver>>,
+    workflow: Option<Arc<dyn Driver>>,
 }
 
 #[derive(Default)]
@@ -28,7 +30,8 @@ struct Known {
     /// Versions of each flow, the newest last.
     flows: BTreeMap<Name, Vec<Version>>,
     drivers: HashMap<DefinitionRef, Arc<dyn Driver>>,
-    tasks: BTreeSet<Name>,
+    /// Tasks and workflows: code that workers have.
+    code: BTreeSet<(Name, DefinitionKind)>,
 }
 
 #[derive(Clone)]
@@ -47,12 +50,13 @@ impl Drivers for Definitions {
     fn driver(&self, definition: &DefinitionRef) -> Option<Arc<dyn Driver>> {
         match definition.kind {
             DefinitionKind::Task => self.task.clone(),
+            DefinitionKind::Workflow => self.workflow.clone(),
             DefinitionKind::Flow => self.read().drivers.get(definition).cloned(),
         }
     }
 
     fn resolve(&self, wanted: &DefinitionRef) -> Option<Resolved> {
-        if wanted.kind == DefinitionKind::Task {
+        if wanted.kind != DefinitionKind::Flow {
             return Some(Resolved { definition: wanted.clone(), timeout_ms: None });
         }
         let known = self.read();
@@ -105,7 +109,11 @@ impl Library for Definitions {
 impl Definitions {
     /// No definitions yet.
     pub fn new() -> Self {
-        Definitions { known: RwLock::default(), task: Some(Arc::new(TaskDriver)) }
+        Definitions {
+            known: RwLock::default(),
+            task: Some(Arc::new(TaskDriver)),
+            workflow: Some(Arc::new(WorkflowDriver)),
+        }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Known> {
@@ -116,15 +124,19 @@ impl Definitions {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers that a worker has these functions: they can be started as tasks.
+    /// Remembers that a worker has these functions: they can be started as tasks and workflows.
     pub fn announce<'a>(&self, namespace: &Arc<str>, functions: impl IntoIterator<Item = &'a String>) {
         let mut known = self.write();
         for function in functions {
-            known.tasks.insert((namespace.clone(), function.as_str().into()));
+            let (name, kind) = match workflow_of(function) {
+                Some(name) => (name, DefinitionKind::Workflow),
+                None => (function.as_str(), DefinitionKind::Task),
+            };
+            known.code.insert(((namespace.clone(), name.into()), kind));
         }
     }
 
-    /// A flow's version, or its newest; else the task of that name.
+    /// A flow's version, or its newest; else the task or workflow of that name.
     pub fn find(&self, namespace: &str, name: &str, version: Option<&str>) -> Option<Definition> {
         let key: Name = (namespace.into(), name.into());
         let known = self.read();
@@ -132,11 +144,15 @@ impl Definitions {
             Some(wanted) => versions.iter().find(|found| &*found.definition.reference.version == wanted),
             None => versions.last(),
         });
-        match flow {
-            Some(found) => Some(found.definition.clone()),
-            None if version.is_none_or(str::is_empty) && known.tasks.contains(&key) => Some(task(&key)),
-            None => None,
+        if let Some(found) = flow {
+            return Some(found.definition.clone());
         }
+        if version.is_some_and(|version| !version.is_empty()) {
+            return None;
+        }
+        let kinds = [DefinitionKind::Task, DefinitionKind::Workflow];
+        let names = kinds.map(|kind| (key.clone(), kind));
+        names.iter().find(|name| known.code.contains(name)).map(code)
     }
 
     /// What a start means by a name.
@@ -147,8 +163,8 @@ impl Definitions {
         kind: Option<DefinitionKind>,
         version: Option<&str>,
     ) -> Result<DefinitionRef, EngineError> {
-        if kind == Some(DefinitionKind::Task) {
-            return Ok(task(&(namespace.into(), name.into())).reference);
+        if let Some(kind @ (DefinitionKind::Task | DefinitionKind::Workflow)) = kind {
+            return Ok(code(&((namespace.into(), name.into()), kind)).reference);
         }
         self.find(namespace, name, version)
             .map(|definition| definition.reference)
@@ -169,8 +185,8 @@ impl Definitions {
         let known = self.read();
         let newest = |versions: &Vec<Version>| versions.last().map(|version| version.definition.clone());
         let flows = known.flows.iter().filter(|(name, _)| &*name.0 == namespace);
-        let tasks = known.tasks.iter().filter(|name| &*name.0 == namespace);
-        flows.filter_map(|(_, versions)| newest(versions)).chain(tasks.map(task)).collect()
+        let announced = known.code.iter().filter(|(name, _)| &*name.0 == namespace);
+        flows.filter_map(|(_, versions)| newest(versions)).chain(announced.map(code)).collect()
     }
 
     fn unknown(&self, namespace: &str, name: &str, version: Option<&str>) -> EngineError {
@@ -186,7 +202,7 @@ impl Definitions {
         let mut names: Vec<(usize, &str)> = known
             .flows
             .keys()
-            .chain(&known.tasks)
+            .chain(known.code.iter().map(|(name, _)| name))
             .filter(|known| &*known.0 == namespace)
             .map(|known| (distance(name, &known.1), &*known.1))
             .filter(|(distance, known)| *distance <= NEAR.min(known.len() / 2))
@@ -203,11 +219,11 @@ impl Definitions {
     }
 }
 
-fn task(name: &Name) -> Definition {
+fn code((name, kind): &(Name, DefinitionKind)) -> Definition {
     Definition {
         reference: DefinitionRef {
             namespace: name.0.clone(),
-            kind: DefinitionKind::Task,
+            kind: *kind,
             name: name.1.clone(),
             version: "".into(),
         },

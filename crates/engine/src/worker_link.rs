@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use riverrun_kernel::{AttemptId, Claims, Command, Offer, Reply, Report, Token, WorkerId};
+use riverrun_kernel::workflow::{Act, Event};
+use riverrun_kernel::{AttemptId, Claims, Command, Offer, Reply, Report, RunId, Token, WorkerId};
 use tokio::sync::mpsc;
 
 use crate::error::EngineError;
@@ -21,6 +22,18 @@ pub enum ToWorker {
         attempt: AttemptId,
         /// How long it may clean up.
         grace_ms: u64,
+    },
+    /// This was recorded for a run's code that it executes.
+    Event {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What.
+        event: Event,
+    },
+    /// Let a run's code go.
+    Park {
+        /// The attempt.
+        attempt: AttemptId,
     },
     /// It was silent for too long, or the node stops: the connection ends.
     Close,
@@ -100,12 +113,31 @@ impl WorkerLink {
         attempt: AttemptId,
         token: Token,
         report: Report,
+        acts: u64,
+    ) -> impl Future<Output = Result<Reply, EngineError>> + Send + 'static {
+        self.hand_in(attempt.run, Command::Report { attempt, token, report, acts })
+    }
+
+    /// Hands in what the code of a workflow did, like a report.
+    pub fn progress(
+        &self,
+        attempt: AttemptId,
+        token: Token,
+        first: u64,
+        acts: Vec<Act>,
+    ) -> impl Future<Output = Result<Reply, EngineError>> + Send + 'static {
+        self.hand_in(attempt.run, Command::Progress { attempt, token, first, acts })
+    }
+
+    fn hand_in(
+        &self,
+        run: RunId,
+        command: Command,
     ) -> impl Future<Output = Result<Reply, EngineError>> + Send + 'static {
         if self.node.mono() > self.beaten.load(Ordering::Relaxed) + self.node.settings.lease_ms / 4 {
             self.heartbeat();
         }
-        let partition = self.node.partition_of(attempt.run.slot());
-        let command = Command::Report { attempt, token, report };
+        let partition = self.node.partition_of(run.slot());
         let answer = self.node.ask_freely(partition, Ask::Command(command));
         async move { reply(answer.await?) }
     }

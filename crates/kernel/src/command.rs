@@ -15,6 +15,7 @@ use crate::message::Message;
 use crate::rows::LoadedRows;
 use crate::run::{Failure, Labels, Parent, State};
 use crate::time::Wall;
+use crate::workflow::Act;
 
 /// How a run is to be run. Nothing here can change its result, so nothing here is part of a key's fingerprint.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -104,6 +105,13 @@ pub enum Report {
     Lost(Lost),
     /// It was told to stop, and has.
     Stopped,
+    /// The code of a workflow waits, and its worker has let it go. It had seen the journal up to line `seen`.
+    Parked {
+        /// The last line that it was told of.
+        seen: u64,
+    },
+    /// The code of a workflow does not do what its journal says: a person must see to it.
+    Unreplayable(String),
 }
 
 /// A request to one partition.
@@ -206,6 +214,19 @@ pub enum Command {
         token: Token,
         /// How.
         report: Report,
+        /// For a run's body: how many counted acts of the attempt come before it. If they were not all taken, it is refused.
+        acts: u64,
+    },
+    /// What the code of a workflow did and asks for, in order. Reply: [`Reply::Done`].
+    Progress {
+        /// The attempt at the run's body.
+        attempt: AttemptId,
+        /// The right to say so.
+        token: Token,
+        /// The number of the first act that [counts](Act::counts), from 1 in each attempt; those taken before are skipped.
+        first: u64,
+        /// The acts.
+        acts: Vec<Act>,
     },
     /// Time has passed: fire what is due, at most `limit` runs. Reply: [`Reply::Done`].
     Tick {
@@ -389,7 +410,9 @@ pub enum Refusal {
     #[error("run {0} is closed")]
     RunClosed(RunId),
     /// It takes in no more signals before a step of it takes one.
-    #[error("run {run} has {limit} signals that it has not taken, the limit max_signals: send this one later, or raise it")]
+    #[error(
+        "run {run} has {limit} signals that it has not taken, the limit max_signals: send this one later, or raise it"
+    )]
     TooManySignals {
         /// The run.
         run: RunId,
@@ -399,8 +422,8 @@ pub enum Refusal {
     /// The callback token is wrong, used, or its step is over.
     #[error("this callback token is not valid, or was used before")]
     InvalidCallback,
-    /// An earlier message of that partition is missing; it will be delivered again.
-    #[error("message {got} came before {expected}")]
+    /// An earlier message of that partition, or an earlier act of that attempt, is missing; it will be delivered again.
+    #[error("number {got} came before {expected}")]
     OutOfOrder {
         /// What came.
         got: u64,

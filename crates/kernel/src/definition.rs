@@ -15,6 +15,8 @@ pub enum DefinitionKind {
     Flow,
     /// One function.
     Task,
+    /// Code that records steps of its own, and is replayed.
+    Workflow,
 }
 
 impl fmt::Display for DefinitionKind {
@@ -22,6 +24,7 @@ impl fmt::Display for DefinitionKind {
         f.write_str(match self {
             DefinitionKind::Flow => "flow",
             DefinitionKind::Task => "task",
+            DefinitionKind::Workflow => "workflow",
         })
     }
 }
@@ -35,7 +38,7 @@ pub struct DefinitionRef {
     pub kind: DefinitionKind,
     /// Its name.
     pub name: Arc<str>,
-    /// Its version: the first 12 hex digits of the SHA-256 of its source; empty for a task, whose code is the worker's.
+    /// Its version: the first 12 hex digits of the SHA-256 of its source; empty for a task or a workflow, whose code is the worker's.
     pub version: Arc<str>,
 }
 

@@ -127,6 +127,8 @@ pub enum Action {
 pub enum Work {
     /// A worker executes a function; its return value is the outcome.
     Call(Call),
+    /// A worker executes the run's own code, which records steps of its own: see [`crate::workflow`].
+    Body(Call),
     /// Wait. The outcome is `null`.
     Sleep(Sleep),
     /// Wait for a message to this run. The outcome is its payload.

@@ -8,6 +8,7 @@ use crate::ids::{AttemptId, PartitionId, RunId, StepId, Token, WorkerId};
 use crate::keys::KeyId;
 use crate::message::Message;
 use crate::time::Now;
+use crate::workflow::Event;
 
 /// Something to do once the records decided before it are durable.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +29,22 @@ pub enum Effect {
         attempt: AttemptId,
         /// How long it may clean up.
         grace_ms: u64,
+    },
+    /// Tell the worker that executes a run's code what was recorded.
+    Tell {
+        /// The worker.
+        worker: WorkerId,
+        /// The attempt at the run's body.
+        attempt: AttemptId,
+        /// What.
+        event: Event,
+    },
+    /// Have a worker let a run's code go, once what executes is recorded.
+    Park {
+        /// The worker.
+        worker: WorkerId,
+        /// The attempt at the run's body.
+        attempt: AttemptId,
     },
     /// Deliver a message; again after a while, until it is acknowledged.
     Send {
@@ -79,6 +96,17 @@ pub struct Offer {
     pub idempotency_key: String,
     /// For a call with `callback`: the token that completes it.
     pub callback: Option<String>,
+    /// For a run's body: where its code stands.
+    pub body: Option<Body>,
+}
+
+/// Where the code of a workflow run stands when it is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Body {
+    /// Whether the journal has nothing that the code must know.
+    pub fresh: bool,
+    /// The line of the journal that began the attempt.
+    pub at: u64,
 }
 
 /// What must be loaded before a command can be applied.

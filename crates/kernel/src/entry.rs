@@ -176,6 +176,16 @@ pub enum Entry {
         /// Why.
         reason: Lost,
     },
+    /// The code of a workflow waits, and its worker has let it go.
+    AttemptParked {
+        /// The step.
+        step: StepId,
+        /// The try.
+        attempt: u32,
+        /// Something has happened that it has not seen: it stands in its queue again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ready: bool,
+    },
     /// An attempt whose step had ended without it has stopped executing.
     AttemptStopped {
         /// The step.
@@ -189,6 +199,22 @@ pub enum Entry {
         step: StepId,
         /// The try.
         attempt: u32,
+    },
+    /// The code of a workflow executed a step within its attempt: the outcome, for ever.
+    StepRan {
+        /// The code's name for it.
+        tag: Tag,
+        /// Its path.
+        path: String,
+        /// Its outcome.
+        outcome: Result<Json, Failure>,
+    },
+    /// The code of a workflow is about to execute a step that must not be executed twice.
+    StepStarting {
+        /// The code's name for it.
+        tag: Tag,
+        /// Its path.
+        path: String,
     },
     /// A step's outcome, for ever.
     StepSucceeded {
@@ -296,8 +322,11 @@ impl Entry {
             Entry::AttemptStarted { .. } => "AttemptStarted",
             Entry::AttemptFailed { .. } => "AttemptFailed",
             Entry::AttemptLost { .. } => "AttemptLost",
+            Entry::AttemptParked { .. } => "AttemptParked",
             Entry::AttemptStopped { .. } => "AttemptStopped",
             Entry::CallReturned { .. } => "CallReturned",
+            Entry::StepRan { .. } => "StepRan",
+            Entry::StepStarting { .. } => "StepStarting",
             Entry::StepSucceeded { .. } => "StepSucceeded",
             Entry::StepFailed { .. } => "StepFailed",
             Entry::StepCancelled { .. } => "StepCancelled",

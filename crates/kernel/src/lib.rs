@@ -20,6 +20,7 @@ mod rows;
 mod run;
 pub mod task;
 mod time;
+pub mod workflow;
 
 pub use command::{
     CallbackToken, Claims, Command, Refusal, Reply, Report, RunOptions, StartKind, StartRun, TaskOptions,
@@ -27,7 +28,7 @@ pub use command::{
 };
 pub use definition::{Definition, DefinitionKind, DefinitionRef};
 pub use driver::{Driver, Drivers, Resolved};
-pub use effect::{Decided, Effect, Needs, Offer, callback_text, idempotency_key};
+pub use effect::{Body, Decided, Effect, Needs, Offer, callback_text, idempotency_key};
 pub use entry::{Created, CreatedKey, Entry, Lost, Record};
 pub use ids::{AttemptId, InvalidId, PartitionId, RunId, Slot, StepId, Token, WorkerId};
 pub use json::{Fingerprint, Json};

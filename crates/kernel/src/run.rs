@@ -244,7 +244,7 @@ pub struct StepView {
     pub id: StepId,
     /// Its path.
     pub path: String,
-    /// `call`, `sleep`, `signal`, `callback` or `child`.
+    /// `call`, `sleep`, `signal`, `callback` or `child`; `body` for the run's own code.
     pub kind: Arc<str>,
     /// The function, signal or definition.
     pub target: String,

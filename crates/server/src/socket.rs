@@ -5,6 +5,7 @@
 
 mod conversation;
 mod transport;
+mod workflows;
 
 use axum::extract::{Request, State};
 use axum::http::header::{CONNECTION, UPGRADE};

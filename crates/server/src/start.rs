@@ -158,14 +158,11 @@ fn read_start(app: &App, headers: &HeaderMap, body: wire::Start) -> Result<Start
             "run_id and continue_id exclude each other: both say which run this is",
         ));
     }
-    let is_task = match body.kind {
-        Some(kind) => kind == DefinitionKind::Task,
-        None => app
-            .engine
-            .definition(&namespace, &body.definition, body.version.as_deref())
-            .is_none_or(|definition| definition.reference.kind == DefinitionKind::Task),
-    };
-    let options = read_options(&body, is_task)?;
+    let kind = body.kind.unwrap_or_else(|| {
+        let found = app.engine.definition(&namespace, &body.definition, body.version.as_deref());
+        found.map_or(DefinitionKind::Task, |definition| definition.reference.kind)
+    });
+    let options = read_options(&body, kind)?;
     Ok(Start {
         namespace,
         definition: body.definition,
@@ -234,7 +231,7 @@ fn header_key(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
-fn read_options(body: &wire::Start, is_task: bool) -> Result<RunOptions, Refused> {
+fn read_options(body: &wire::Start, kind: DefinitionKind) -> Result<RunOptions, Refused> {
     if body.delay.is_some() && body.run_at.is_some() {
         return Err(Refused::invalid("delay and run_at exclude each other: both say when the run begins"));
     }
@@ -247,26 +244,30 @@ fn read_options(body: &wire::Start, is_task: bool) -> Result<RunOptions, Refused
         queue_ttl_ms: ms(body.queue_ttl),
         task: None,
     };
-    if is_task {
+    if kind == DefinitionKind::Task {
         options.task = Some(read_task(body)?);
         return Ok(options);
     }
     // The time limit of a task is that of each attempt, of anything else that of the whole run.
     options.timeout_ms = ms(body.timeout);
-    let given = [
+    let inner = [("retries", body.retries.is_some()), ("at_most_once", body.at_most_once)];
+    let outer = [
         ("queue", body.queue.is_some()),
         ("priority", body.priority.is_some()),
-        ("retries", body.retries.is_some()),
-        ("at_most_once", body.at_most_once),
         ("max_crashes", body.max_crashes.is_some()),
     ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((name, _)) => Err(Refused::invalid(format!(
-            "{name} is an option of tasks, and `{}` is a flow: its steps say such things themselves",
+    // The code of a workflow stands in a queue as a task does; the steps of a flow say where they stand.
+    let outside = if kind == DefinitionKind::Flow { &outer[..] } else { &[] };
+    if let Some((name, _)) = inner.iter().chain(outside).find(|(_, given)| *given) {
+        return Err(Refused::invalid(format!(
+            "{name} is an option of tasks, and `{}` is a {kind}: its steps say such things themselves",
             body.definition
-        ))),
-        None => Ok(options),
+        )));
     }
+    if kind == DefinitionKind::Workflow {
+        options.task = Some(read_task(body)?);
+    }
+    Ok(options)
 }
 
 fn read_task(body: &wire::Start) -> Result<TaskOptions, Refused> {

@@ -6,3 +6,4 @@ pub mod child;
 pub mod frame;
 pub mod http;
 pub mod worker;
+pub mod workflow;

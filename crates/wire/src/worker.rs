@@ -3,6 +3,8 @@
 use riverrun_kernel::{AttemptId, Failure, Json, Lost, Token};
 use serde::{Deserialize, Serialize};
 
+use crate::workflow::{Act, Activation, Event};
+
 /// The protocol's version; a peer with another one is refused with [`ToWorker::Error`].
 pub const PROTOCOL: u32 = 1;
 
@@ -14,6 +16,9 @@ pub struct Function {
     /// Why it cannot be called, for a function whose file does not load: a call fails with this text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken: Option<String>,
+    /// It is the code of a workflow: its attempts record steps of their own, may park, and are replayed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub workflow: bool,
 }
 
 /// An attempt that a reconnecting worker still executes, with its right.
@@ -23,6 +28,11 @@ pub struct Claim {
     pub attempt: AttemptId,
     /// Its token.
     pub token: Token,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// From the worker to the server.
@@ -58,6 +68,9 @@ pub enum FromWorker {
         token: Token,
         /// What it returned.
         output: Json,
+        /// For the code of a workflow: how many acts that [count](Act::counts) the attempt has sent before. The report is taken after them.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        acts: u64,
     },
     /// An attempt raised, or was killed at its time limit.
     Failed {
@@ -69,6 +82,9 @@ pub enum FromWorker {
         token: Token,
         /// How.
         failure: Failure,
+        /// For the code of a workflow: how many acts that [count](Act::counts) the attempt has sent before. The report is taken after them.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        acts: u64,
     },
     /// An attempt ended without an outcome.
     Lost {
@@ -85,6 +101,52 @@ pub enum FromWorker {
     Stopped {
         /// Number of the report.
         seq: u64,
+        /// Which.
+        attempt: AttemptId,
+        /// Its token.
+        token: Token,
+    },
+    /// What the code of a workflow did and asks for, in order. When it is durable, [`ToWorker::Events`] say so.
+    Progress {
+        /// Number of the report.
+        seq: u64,
+        /// Which.
+        attempt: AttemptId,
+        /// Its token.
+        token: Token,
+        /// The number of the first act that [counts](Act::counts), from 1 in each attempt. Acts that were taken before are skipped, so that
+        /// a report can be sent again.
+        first: u64,
+        /// The acts.
+        acts: Vec<Act>,
+    },
+    /// The code of a workflow waits, and the worker has let it go: the attempt ends. It is replayed when something has happened.
+    Parked {
+        /// Number of the report.
+        seq: u64,
+        /// Which.
+        attempt: AttemptId,
+        /// Its token.
+        token: Token,
+        /// The last event ([`Event::at`]) that the code has seen. If there is a later one, it is offered again at once.
+        seen: u64,
+        /// For the code of a workflow: how many acts that [count](Act::counts) the attempt has sent before. The report is taken after them.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        acts: u64,
+    },
+    /// The code does not do what the run's journal says it did: the run is suspended for repair.
+    Unreplayable {
+        /// Number of the report.
+        seq: u64,
+        /// Which.
+        attempt: AttemptId,
+        /// Its token.
+        token: Token,
+        /// What differs, for a person.
+        reason: String,
+    },
+    /// Asks for [`ToWorker::History`]: before replay, and after a reconnect for each workflow attempt that was kept.
+    WantHistory {
         /// Which.
         attempt: AttemptId,
         /// Its token.
@@ -132,6 +194,30 @@ pub enum ToWorker {
         attempt: AttemptId,
         /// How long it may clean up.
         grace_ms: u64,
+    },
+    /// What has become durable for a running workflow attempt, in the order of its journal.
+    Events {
+        /// Which.
+        attempt: AttemptId,
+        /// The events.
+        events: Vec<Event>,
+    },
+    /// The answer to [`FromWorker::WantHistory`]: everything from the beginning of the run's journal that its code must know. Events
+    /// that were sent beside it and are not later than its last one say nothing new.
+    History {
+        /// Which.
+        attempt: AttemptId,
+        /// A part of the events, in order.
+        events: Vec<Event>,
+        /// The line of the journal up to which the parts so far tell everything.
+        upto: u64,
+        /// Whether this was the last part.
+        last: bool,
+    },
+    /// Begin nothing new for this workflow attempt and report it `parked` as soon as what executes is recorded.
+    Park {
+        /// Which.
+        attempt: AttemptId,
     },
     /// All reports up to this number are durable, or were refused before.
     Ack {
@@ -181,4 +267,7 @@ pub struct Offer {
     /// The token that completes the step from outside, for callback steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback: Option<String>,
+    /// For the code of a workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<Activation>,
 }

@@ -221,6 +221,10 @@ impl PartitionThread {
             Output::Stop { worker, attempt, grace_ms } => {
                 hub.links.tell(worker, ToWorker::Stop { attempt, grace_ms });
             }
+            Output::Tell { worker, attempt, event } => {
+                hub.links.tell(worker, ToWorker::Event { attempt, event });
+            }
+            Output::Park { worker, attempt } => hub.links.tell(worker, ToWorker::Park { attempt }),
             Output::Evict(worker) => hub.links.close(worker),
             Output::Send { to, seq, message } => {
                 let ask = Ask::Command(Command::Receive { from: self.id, seq, message });

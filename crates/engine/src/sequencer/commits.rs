@@ -119,6 +119,8 @@ impl<H> Sequencer<H> {
             Effect::Stop { worker, attempt, grace_ms } => {
                 turn.push(Output::Stop { worker, attempt, grace_ms });
             }
+            Effect::Tell { worker, attempt, event } => turn.push(Output::Tell { worker, attempt, event }),
+            Effect::Park { worker, attempt } => turn.push(Output::Park { worker, attempt }),
             Effect::Evict { worker } => turn.push(Output::Evict(worker)),
             Effect::Send { to, seq, message } => turn.push(Output::Send { to, seq, message }),
             Effect::Changed { run, closed } => turn.push(Output::Changed { run, closed }),

@@ -311,7 +311,9 @@ fn topics(command: &Command) -> Vec<Topic> {
         | Command::SetLabels { run, .. }
         | Command::Continue { run } => vec![Topic::Run(*run)],
         Command::CompleteCallback { token, .. } => vec![Topic::Run(token.run)],
-        Command::Report { attempt, .. } => vec![Topic::Run(attempt.run)],
+        Command::Report { attempt, .. } | Command::Progress { attempt, .. } => {
+            vec![Topic::Run(attempt.run)]
+        }
         Command::DeleteKey { key, .. } | Command::SweepKey { key } => vec![Topic::Key(key.clone())],
         Command::ConnectWorker { worker, claims, .. } => {
             let runs = claims.iter().map(|(attempt, _)| Topic::Run(attempt.run));

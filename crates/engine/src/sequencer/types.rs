@@ -1,5 +1,6 @@
 //! What goes into a [`super::Sequencer`] and comes out of it.
 
+use riverrun_kernel::workflow::Event;
 use riverrun_kernel::{
     AttemptId, Command, Drivers, JournalRow, Key, KeyId, LoadedRows, Message, Offer, PartitionId, QueueDepth,
     Reply, RunId, RunSummary, RunView, Wall, WorkerId, WorkerView,
@@ -146,6 +147,22 @@ pub enum Output<H> {
         attempt: AttemptId,
         /// How long it may clean up.
         grace_ms: u64,
+    },
+    /// Tell the worker that executes a run's code what was recorded.
+    Tell {
+        /// The worker.
+        worker: WorkerId,
+        /// The attempt.
+        attempt: AttemptId,
+        /// What.
+        event: Event,
+    },
+    /// Have a worker let a run's code go.
+    Park {
+        /// The worker.
+        worker: WorkerId,
+        /// The attempt.
+        attempt: AttemptId,
     },
     /// End a worker's connection: it was silent for too long.
     Evict(WorkerId),

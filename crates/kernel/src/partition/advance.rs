@@ -42,7 +42,7 @@ impl Partition {
                 if !self.may_begin(run) {
                     return false;
                 }
-                if self.state(run).is_some_and(|state| !state.is_task()) {
+                if self.state(run).is_some_and(|state| !state.begins_with_attempt()) {
                     self.emit(run, Entry::RunStarted);
                 }
                 true
@@ -133,7 +133,14 @@ impl Partition {
         !unfinished
     }
 
-    fn begin_step(&mut self, run: RunId, tag: Tag, path: String, work: Work, drivers: &dyn Drivers) {
+    pub(super) fn begin_step(
+        &mut self,
+        run: RunId,
+        tag: Tag,
+        path: String,
+        work: Work,
+        drivers: &dyn Drivers,
+    ) {
         let Some(state) = self.state(run) else { return };
         let step = StepId(state.last_step + 1);
         let instant = match &work {
@@ -157,7 +164,7 @@ impl Partition {
         }
     }
 
-    fn abort_step(&mut self, run: RunId, tag: Tag) {
+    pub(super) fn abort_step(&mut self, run: RunId, tag: Tag) {
         let Some(state) = self.state(run) else { return };
         let Some(step) = state.steps.iter().find(|(_, step)| step.tag == tag).map(|(id, _)| *id) else {
             return;

@@ -34,6 +34,7 @@ impl Partition {
         let callback = call.callback.then(|| callback_text(run, step, self.callback_token(run, step)));
         let call = with_callback(call, callback.as_deref());
         let offer = Offer {
+            body: self.body_offered(run, step),
             attempt,
             token: self.lease_token(attempt),
             definition: state.created.definition.name.clone(),
@@ -51,6 +52,7 @@ impl Partition {
         attempt: AttemptId,
         token: Token,
         report: Report,
+        acts: u64,
     ) -> Result<Reply, Refusal> {
         if token != self.lease_token(attempt) {
             return Err(Refusal::LeaseLost(attempt));
@@ -65,7 +67,7 @@ impl Partition {
                 Report::Succeeded(output) => digest(&Ok(output)) == *recorded,
                 Report::Failed(failure) => digest(&Err(failure)) == *recorded,
                 // The function of a callback step returned nothing that counts.
-                Report::Lost(_) | Report::Stopped => true,
+                Report::Lost(_) | Report::Stopped | Report::Parked { .. } | Report::Unreplayable(_) => true,
             };
             self.let_go(attempt);
             return if same { Ok(Reply::AlreadyRecorded) } else { Err(Refusal::Conflict(attempt)) };
@@ -79,12 +81,27 @@ impl Partition {
             self.let_go(attempt);
             return Err(if closed { Refusal::RunClosed(run) } else { Refusal::LeaseLost(attempt) });
         }
+        let taken = state.code.as_ref().map_or(0, |code| code.taken);
+        if acts > taken {
+            return Err(Refusal::OutOfOrder { got: acts + 1, expected: taken + 1 });
+        }
+        let is_body = state.body() == Some(step);
+        let cancelling = state.phase == Phase::Cancelling;
         self.let_go(attempt);
         match report {
             Report::Succeeded(output) => self.attempt_succeeded(attempt, output),
             Report::Failed(failure) => self.attempt_failed(attempt, failure, false),
+            Report::Parked { seen } if is_body => self.parked(attempt, seen),
+            Report::Unreplayable(reason) if is_body => self.unreplayable(attempt, &reason),
+            // Code that was told to stop has had its time to clean up.
+            Report::Stopped if is_body && cancelling => {
+                self.give_up(run, step, number);
+                self.after_attempt(run);
+            }
             Report::Lost(reason) => self.attempt_lost(attempt, reason),
-            Report::Stopped => self.attempt_lost(attempt, Lost::Bystander),
+            Report::Stopped | Report::Parked { .. } | Report::Unreplayable(_) => {
+                self.attempt_lost(attempt, Lost::Bystander);
+            }
         }
         Ok(Reply::Done)
     }
@@ -93,7 +110,7 @@ impl Partition {
         let AttemptId { run, step, attempt } = attempt;
         let Some(state) = self.state(run) else { return };
         let callback = state.steps.get(&step).and_then(Step::call).is_some_and(|call| call.callback);
-        if callback && state.phase == Phase::Cancelling {
+        if callback && state.gives_up() {
             self.give_up(run, step, attempt);
         } else if callback {
             self.emit(run, Entry::CallReturned { step, attempt });
@@ -110,9 +127,10 @@ impl Partition {
         let Some(open) = state.steps.get(&step) else {
             return;
         };
-        if state.phase == Phase::Cancelling && draining {
+        let cleaned_up = state.phase == Phase::Cancelling && state.body() == Some(step);
+        if state.gives_up() && draining {
             self.emit(run, Entry::StepCancelled { step });
-        } else if state.phase == Phase::Cancelling {
+        } else if state.gives_up() || cleaned_up {
             self.give_up(run, step, attempt);
         } else if let Some((policy, wait_ms)) = retry(open, &failure) {
             let retry_at = self.now.ticks.plus(wait_ms);
@@ -132,8 +150,17 @@ impl Partition {
         };
         let charged = matches!(reason, Lost::Crashed | Lost::LeaseExpired);
         let (crashes, most) = (open.crashes + u32::from(charged), call.max_crashes.max(1));
-        let failure = if state.phase == Phase::Cancelling {
+        let is_body = state.body() == Some(step);
+        let failure = if state.gives_up() {
             self.give_up(run, step, attempt);
+            return self.after_attempt(run);
+        } else if is_body && charged && crashes >= most {
+            // Code is mended and tried again, so it is no failure of the run.
+            self.emit(run, Entry::AttemptLost { step, attempt, reason });
+            self.suspend(
+                run,
+                &format!("the worker died under its code {crashes} times in a row, the limit max_crashes"),
+            );
             return self.after_attempt(run);
         } else if call.at_most_once && reason != Lost::Returned {
             let text = "the attempt may have run, its outcome is not known, and the step is at_most_once";

@@ -103,7 +103,8 @@ impl Partition {
     /// Ends a cancelled run once nothing of it executes.
     pub(super) fn finish_cancel(&mut self, run: RunId) {
         let Some(state) = self.state(run) else { return };
-        if state.phase == super::life::Phase::Cancelling && state.steps.is_empty() {
+        let over = state.steps.is_empty() || state.code.is_some() && state.body().is_none();
+        if state.phase == super::life::Phase::Cancelling && over {
             self.close(run, Closing::Cancelled);
         }
     }

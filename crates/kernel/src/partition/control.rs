@@ -36,8 +36,14 @@ impl Partition {
         let steps: Vec<(StepId, Option<u32>)> =
             state.steps.keys().map(|step| (*step, state.running_attempt(*step))).collect();
         let grace = self.config.cancel_grace_ms;
+        let body = state.body();
+        let begun = body.and_then(|body| state.steps.get(&body)).is_some_and(|body| body.attempts > 0);
+        let cleans_up = begun && !state.is_held();
         for (step, running) in steps {
             match running {
+                // Code that has begun may clean up, and waits for nothing of before meanwhile.
+                None if body == Some(step) && cleans_up => {}
+                Some(_) if body.is_some_and(|body| body != step) => self.cancel_step(run, step, grace),
                 Some(attempt) => self.stop_attempt(run, step, attempt, grace),
                 None => self.cancel_step(run, step, 0),
             }
@@ -48,7 +54,10 @@ impl Partition {
     pub(super) fn pause(&mut self, run: RunId) -> Result<Reply, Refusal> {
         let state = &self.slot(run)?.state;
         match state.phase {
-            Phase::Queued | Phase::Open if state.paused.is_none() => self.emit(run, Entry::RunPaused),
+            Phase::Queued | Phase::Open if state.paused.is_none() => {
+                self.emit(run, Entry::RunPaused);
+                self.park(run);
+            }
             Phase::Queued | Phase::Open => {}
             _ => return Err(self.wrong_state(run, "only an open run can be paused")),
         }
@@ -137,9 +146,9 @@ impl Partition {
         }
         let waits = |step: &super::state::Step| matches!(&step.work, Work::Signal { name: wanted, .. } if *wanted == name);
         let waiting = state.steps.iter().find(|(_, step)| waits(step)).map(|(step, _)| *step);
-        let cancelling = state.phase == Phase::Cancelling;
+        let gives_up = state.gives_up();
         self.emit(run, Entry::SignalReceived { name, payload: payload.clone(), id });
-        if let (Some(step), false) = (waiting, cancelling) {
+        if let (Some(step), false) = (waiting, gives_up) {
             self.emit(run, Entry::StepSucceeded { step, attempt: 0, output: payload });
             self.to_advance.push_back(run);
         }

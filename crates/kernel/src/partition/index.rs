@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use super::life::Phase;
 use super::state::{RunState, StepStatus};
-use crate::driver::Work;
 use crate::ids::{RunId, StepId};
 use crate::rows::{QueuePlace, Stub};
 use crate::time::{Due, Now, Ticks, Wall};
@@ -166,15 +165,17 @@ fn step_due(run: &RunState, id: StepId, graces: Graces) -> Option<Due> {
 
 /// The place of a step that a worker may take now.
 fn queue_place(run: &RunState, id: StepId, now: Now) -> Option<QueuePlace> {
-    if !matches!(run.phase, Phase::Queued | Phase::Open) || run.is_held() || run.ending.is_some() {
+    let open = matches!(run.phase, Phase::Queued | Phase::Open)
+        || run.phase == Phase::Cancelling && run.code.is_some();
+    if !open || run.is_held() || run.ending.is_some() {
         return None;
     }
     let step = run.steps.get(&id)?;
-    let Work::Call(call) = &step.work else { return None };
+    let call = step.call()?;
     let ripe = match step.status {
         StepStatus::Queued => true,
         StepStatus::Backoff { until, .. } => until <= now.ticks,
-        StepStatus::Running { .. } | StepStatus::Waiting => false,
+        StepStatus::Running { .. } | StepStatus::Waiting | StepStatus::Parked => false,
     };
     // Two attempts at one step never run side by side.
     if !ripe || run.draining.iter().any(|(draining, _)| *draining == id) {

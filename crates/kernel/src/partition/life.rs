@@ -81,17 +81,22 @@ pub fn next(phase: Phase, entry: &Entry) -> Option<Phase> {
         (Queued | Open | Cancelling, Entry::SignalReceived { .. } | Entry::StepCancelled { .. }) => {
             Some(phase)
         }
+        (Open, Entry::CallReturned { .. } | Entry::RunEnding { .. }) => Some(Open),
+        // The code of a cancelled workflow cleans up.
         (
-            Open,
+            Open | Cancelling,
             Entry::AttemptStarted { .. }
             | Entry::AttemptFailed { .. }
             | Entry::AttemptLost { .. }
-            | Entry::CallReturned { .. }
+            | Entry::AttemptParked { .. }
             | Entry::ChildStarted { .. }
-            | Entry::StatusPublished { .. },
-        ) => Some(Open),
-        (Open, Entry::StepFailed { .. } | Entry::RunEnding { .. }) => Some(Open),
-        (Open | Cancelling, Entry::StepSucceeded { .. }) => Some(phase),
+            | Entry::StatusPublished { .. }
+            | Entry::StepRan { .. }
+            | Entry::StepStarting { .. }
+            | Entry::StepSucceeded { .. }
+            | Entry::StepFailed { .. },
+        ) => Some(phase),
+        (Cancelling, Entry::StepBegun { .. }) => Some(Cancelling),
         (
             Open | Cancelling | Succeeded | Failed | TimedOut | Cancelled,
             Entry::AttemptStopped { .. } | Entry::ChildEnded { .. },

@@ -86,11 +86,18 @@ impl Partition {
             let Some(slot) = self.runs.get_mut(&run) else {
                 return;
             };
+            // What the code of a workflow began concerns its body, too.
+            let body = slot.state.body();
             match touched_step(entry) {
                 Some(step) => {
-                    self.index.step(&slot.state, step, now, graces, false);
+                    let touched = [Some(step), body.filter(|body| *body != step)];
+                    for step in touched.into_iter().flatten() {
+                        self.index.step(&slot.state, step, now, graces, false);
+                    }
                     slot.state.fold(number, now, entry);
-                    self.index.step(&slot.state, step, now, graces, true);
+                    for step in touched.into_iter().flatten() {
+                        self.index.step(&slot.state, step, now, graces, true);
+                    }
                 }
                 None if changes_index(entry) => {
                     self.index.whole(&slot.state, now, graces, false);
@@ -541,6 +548,7 @@ fn touched_step(entry: &Entry) -> Option<crate::ids::StepId> {
         | Entry::AttemptStarted { step, .. }
         | Entry::AttemptFailed { step, .. }
         | Entry::AttemptLost { step, .. }
+        | Entry::AttemptParked { step, .. }
         | Entry::AttemptStopped { step, .. }
         | Entry::CallReturned { step, .. }
         | Entry::StepSucceeded { step, .. }
@@ -558,6 +566,9 @@ fn changes_index(entry: &Entry) -> bool {
             | Entry::ChildStarted { .. }
             | Entry::ChildEnded { .. }
             | Entry::SignalReceived { .. }
+            // They are reported by a body that is executing.
+            | Entry::StepRan { .. }
+            | Entry::StepStarting { .. }
             | Entry::LabelsSet { .. }
             | Entry::StatusPublished { .. }
     )

@@ -81,7 +81,7 @@ impl Partition {
             });
             return;
         };
-        if state.phase != super::life::Phase::Open {
+        if state.phase.is_closed() || state.gives_up() {
             self.post(Message::CancelRun { run: child, reason: format!("its parent {run} was cancelled") });
             return;
         }

@@ -5,6 +5,7 @@
 mod advance;
 mod attempts;
 mod close;
+mod code;
 mod control;
 mod index;
 pub mod life;
@@ -192,7 +193,9 @@ impl Partition {
             | Command::Delete { run }
             | Command::SetLabels { run, .. } => self.run_needs(*run, &mut needs),
             Command::CompleteCallback { token, .. } => self.run_needs(token.run, &mut needs),
-            Command::Report { attempt, .. } => self.run_needs(attempt.run, &mut needs),
+            Command::Report { attempt, .. } | Command::Progress { attempt, .. } => {
+                self.run_needs(attempt.run, &mut needs);
+            }
             Command::DeleteKey { key, .. } => self.key_needs(key, &mut needs),
             Command::SweepKey { key } => {
                 if !self.keys.contains_key(key) {
@@ -249,12 +252,12 @@ impl Partition {
     pub fn apply(&mut self, now: Now, command: Command, drivers: &dyn Drivers) -> Result<Reply, Refusal> {
         self.now = now;
         self.turns_left = TURNS_PER_COMMAND;
-        let reply = self.decide(command);
+        let reply = self.decide(command, drivers);
         self.settle(drivers);
         reply
     }
 
-    fn decide(&mut self, command: Command) -> Result<Reply, Refusal> {
+    fn decide(&mut self, command: Command, drivers: &dyn Drivers) -> Result<Reply, Refusal> {
         match command {
             Command::Start(start) => self.start(*start),
             Command::Signal { run, name, payload, id } => self.signal(run, name, payload, id),
@@ -284,7 +287,10 @@ impl Partition {
             Command::DrainWorker { worker } => Ok(self.drain_worker(worker)),
             Command::DisconnectWorker { worker, goodbye } => Ok(self.disconnect_worker(worker, goodbye)),
             Command::Heartbeat { worker } => Ok(self.heartbeat(worker)),
-            Command::Report { attempt, token, report } => self.report(attempt, token, report),
+            Command::Report { attempt, token, report, acts } => self.report(attempt, token, report, acts),
+            Command::Progress { attempt, token, first, acts } => {
+                self.progress(attempt, token, first, acts, drivers)
+            }
             Command::Tick { limit } => Ok(self.tick(limit)),
             Command::Continue { run } => {
                 self.to_advance.push_back(run);
@@ -340,7 +346,11 @@ impl Partition {
     }
 
     fn emit(&mut self, run: RunId, entry: Entry) {
+        let told = self.fact(run, &entry);
         self.record(Record::Run(run, entry));
+        if let Some((attempt, fact)) = told {
+            self.tell(attempt, fact);
+        }
         let closed = self.runs.get(&run).is_some_and(|slot| slot.state.phase.is_closed());
         match self.decided.effects.last_mut() {
             // One notice for all entries of a run in a row.

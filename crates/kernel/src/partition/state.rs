@@ -10,7 +10,7 @@ use super::life::{self, Phase};
 use crate::definition::DefinitionKind;
 use crate::driver::{Call, Cells, OnParentEnd, Sleep, Tag, Wake, Work};
 use crate::entry::{Created, Entry, Lost};
-use crate::ids::{RunId, StepId};
+use crate::ids::{AttemptId, RunId, StepId};
 use crate::json::Json;
 use crate::run::{Failure, Labels};
 use crate::time::{Due, Now, Ticks, Wall};
@@ -81,9 +81,25 @@ pub struct RunState {
     pub(crate) status: Option<Json>,
     #[serde(default)]
     pub(crate) cancel_requested: Option<Now>,
+    /// Where the code of a workflow run stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) code: Option<Code>,
     /// How many entries the journal has.
     #[serde(default)]
     pub(crate) entries: u64,
+}
+
+/// Where the code of a workflow run stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Code {
+    /// The open step that is its body.
+    pub(crate) body: Option<StepId>,
+    /// How many acts of the running attempt were taken.
+    pub(crate) taken: u64,
+    /// Whether any act was ever taken.
+    pub(crate) acted: bool,
+    /// The last line of the journal that the code must know.
+    pub(crate) news: u64,
 }
 
 /// A child that has not ended.
@@ -125,12 +141,14 @@ pub(crate) enum StepStatus {
     Backoff { until: Ticks, since: Wall },
     /// A sleep, signal, callback or child that has not ended; a callback call whose function has returned.
     Waiting,
+    /// The body of a workflow whose code waits for other steps of the run.
+    Parked,
 }
 
 impl Step {
     pub(crate) fn call(&self) -> Option<&Call> {
         match &self.work {
-            Work::Call(call) => Some(call),
+            Work::Call(call) | Work::Body(call) => Some(call),
             _ => None,
         }
     }
@@ -153,7 +171,7 @@ impl Step {
                 within(*since, call.timeout_ms.map(|ms| ms.saturating_add(slack_ms)))
             }
             (Work::Call(_), StepStatus::Backoff { until, .. }) => Some(Due::Ticks(*until)),
-            (Work::Call(_) | Work::Child(_), _) => None,
+            (Work::Call(_) | Work::Body(_) | Work::Child(_), _) => None,
         }
     }
 }
@@ -185,6 +203,7 @@ impl RunState {
             labels: created.options.labels.clone(),
             status: None,
             cancel_requested: None,
+            code: (created.definition.kind == DefinitionKind::Workflow).then(Code::default),
             entries: 1,
             created: created.clone(),
         }
@@ -232,7 +251,10 @@ impl RunState {
             Entry::RunPaused => self.paused = Some(now.wall),
             Entry::RunResumed => {
                 self.paused = None;
-                self.repair = None;
+                if self.repair.take().is_some() {
+                    // Its code may have been mended: it is tried, whether or not anything has happened.
+                    self.wake_body();
+                }
             }
             Entry::RunSuspended { reason } => self.repair = Some((now.wall, reason.clone())),
             Entry::Advanced { cells, transitions, unfinished } => {
@@ -266,13 +288,19 @@ impl RunState {
             }
             Entry::LabelsSet { labels } => self.labels.clone_from(labels),
             Entry::StatusPublished { status } => self.status = Some(status.clone()),
-            Entry::CancelRequested { .. } => self.cancel_requested = Some(now),
+            Entry::CancelRequested { .. } => {
+                self.cancel_requested = Some(now);
+                self.tell_code();
+            }
             Entry::StepBegun { .. }
             | Entry::AttemptStarted { .. }
             | Entry::AttemptFailed { .. }
             | Entry::AttemptLost { .. }
+            | Entry::AttemptParked { .. }
             | Entry::AttemptStopped { .. }
             | Entry::CallReturned { .. }
+            | Entry::StepRan { .. }
+            | Entry::StepStarting { .. }
             | Entry::StepSucceeded { .. }
             | Entry::StepFailed { .. }
             | Entry::StepCancelled { .. } => self.fold_step(number, now, entry),
@@ -293,6 +321,7 @@ impl RunState {
                 self.idle_transitions = 0;
                 // The run's own time limit counts again from here.
                 self.started_at = Some(now);
+                self.tell_code();
                 self.wakes.push_back(Wake::Reopened);
             }
         }
@@ -319,6 +348,9 @@ impl RunState {
                 self.begin_step(number, now, *step, *tag, path, work);
             }
             Entry::AttemptStarted { step, attempt, .. } => {
+                if let Some(code) = self.code.as_mut().filter(|code| code.body == Some(*step)) {
+                    code.taken = 0;
+                }
                 if let Some(step) = self.steps.get_mut(step) {
                     step.attempts = *attempt;
                     step.status = StepStatus::Running { since: now };
@@ -343,8 +375,17 @@ impl RunState {
                     step.status = StepStatus::Queued;
                 }
             }
+            Entry::AttemptParked { step, ready, .. } => {
+                if let Some(step) = self.steps.get_mut(step) {
+                    step.status = if *ready { StepStatus::Queued } else { StepStatus::Parked };
+                }
+            }
             Entry::AttemptStopped { step, attempt } => {
                 self.draining.remove(&(*step, *attempt));
+            }
+            Entry::StepRan { .. } | Entry::StepStarting { .. } => {
+                self.act_taken();
+                self.tell_code();
             }
             Entry::CallReturned { step, attempt } => {
                 self.keep_report(*step, *attempt, &Ok(&Json::null()));
@@ -391,7 +432,15 @@ impl RunState {
     fn begin_step(&mut self, number: u64, now: Now, id: StepId, tag: Tag, path: &str, work: &Work) {
         self.last_step = self.last_step.max(id.0);
         self.idle_transitions = 0;
-        let status = if matches!(work, Work::Call(_)) { StepStatus::Queued } else { StepStatus::Waiting };
+        let status = match work {
+            Work::Call(_) | Work::Body(_) => StepStatus::Queued,
+            _ => StepStatus::Waiting,
+        };
+        if matches!(work, Work::Body(_)) {
+            self.code.get_or_insert_default().body = Some(id);
+        } else {
+            self.act_taken();
+        }
         self.steps.insert(
             id,
             Step {
@@ -421,13 +470,62 @@ impl RunState {
         {
             self.signals.remove(at);
         }
+        match &mut self.code {
+            Some(code) if code.body == Some(id) => code.body = None,
+            // What its code began is nothing to the driver.
+            Some(_) => return self.tell_code(),
+            None => {}
+        }
         if let Some(outcome) = outcome {
             self.wakes.push_back(Wake::StepEnded { tag: step.tag, outcome });
         }
     }
 
-    pub(crate) fn is_task(&self) -> bool {
-        self.created.definition.kind == DefinitionKind::Task
+    /// An act of the running attempt was taken: the code gets on.
+    fn act_taken(&mut self) {
+        let Some(code) = &mut self.code else { return };
+        code.taken += 1;
+        code.acted = true;
+        if let Some(body) = code.body.and_then(|body| self.steps.get_mut(&body)) {
+            body.crashes = 0;
+        }
+    }
+
+    /// The journal has a line that the code must know.
+    fn tell_code(&mut self) {
+        let Some(code) = &mut self.code else { return };
+        code.news = self.entries;
+        self.wake_body();
+    }
+
+    fn wake_body(&mut self) {
+        let body = self.code.as_ref().and_then(|code| code.body);
+        if let Some(body) = body.and_then(|body| self.steps.get_mut(&body))
+            && body.status == StepStatus::Parked
+        {
+            body.status = StepStatus::Queued;
+        }
+    }
+
+    /// The open step that is the run's own code.
+    pub(crate) fn body(&self) -> Option<StepId> {
+        self.code.as_ref()?.body
+    }
+
+    /// The attempt that executes the run's own code.
+    pub(crate) fn running_body(&self) -> Option<AttemptId> {
+        let step = self.body()?;
+        Some(AttemptId { run: self.id, step, attempt: self.running_attempt(step)? })
+    }
+
+    /// Whether what is open only stops: the code of a cancelled workflow cleans up instead.
+    pub(crate) fn gives_up(&self) -> bool {
+        self.phase == Phase::Cancelling && self.code.is_none()
+    }
+
+    /// Whether it is queued until a worker takes it: a flow begins by itself.
+    pub(crate) fn begins_with_attempt(&self) -> bool {
+        self.created.definition.kind != DefinitionKind::Flow
     }
 }
 

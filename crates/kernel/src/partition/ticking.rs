@@ -97,7 +97,7 @@ impl Partition {
     /// A wait took too long. A callback step's function may still be executing: it is told.
     fn step_timed_out(&mut self, run: RunId, step: StepId, failure: Failure) {
         let Some(state) = self.state(run) else { return };
-        if state.phase == Phase::Cancelling {
+        if state.gives_up() {
             return self.cancel_step(run, step, 0);
         }
         let running = state.running_attempt(step);

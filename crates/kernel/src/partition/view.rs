@@ -186,11 +186,14 @@ fn step_waiting(step: &Step, now: Now) -> Option<Waiting> {
         |kind, since, until, name: &str| Some(Waiting { kind, since, until, name: name.to_owned() });
     match (&step.work, &step.status) {
         (_, StepStatus::Running { .. }) => None,
-        (Work::Call(call), StepStatus::Queued) => waiting(WaitKind::Worker, since, None, &call.function),
-        (Work::Call(_), StepStatus::Backoff { until, since }) => {
+        (_, StepStatus::Parked) => None,
+        (Work::Call(call) | Work::Body(call), StepStatus::Queued) => {
+            waiting(WaitKind::Worker, since, None, &call.function)
+        }
+        (Work::Call(_) | Work::Body(_), StepStatus::Backoff { until, since }) => {
             waiting(WaitKind::Retry, *since, Some(Due::Ticks(*until).shown(now)), &step.path)
         }
-        (Work::Call(_) | Work::Callback { .. }, StepStatus::Waiting) => {
+        (Work::Call(_) | Work::Body(_) | Work::Callback { .. }, StepStatus::Waiting) => {
             waiting(WaitKind::Callback, since, until, &step.path)
         }
         (Work::Sleep(_), _) => waiting(WaitKind::Timer, since, until, &step.path),
@@ -203,6 +206,7 @@ fn step_waiting(step: &Step, now: Now) -> Option<Waiting> {
 fn step_view(id: StepId, step: &Step, now: Now) -> StepView {
     let (kind, target) = match &step.work {
         Work::Call(call) => ("call", call.function.clone()),
+        Work::Body(call) => ("body", call.function.clone()),
         Work::Sleep(_) => ("sleep", String::new()),
         Work::Signal { name, .. } => ("signal", name.clone()),
         Work::Callback { .. } => ("callback", String::new()),

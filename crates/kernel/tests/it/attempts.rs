@@ -70,7 +70,8 @@ fn the_same_report_again_is_a_success_and_another_one_a_conflict() {
     assert_eq!(world.report(&offer, other), Err(Refusal::Conflict(offer.attempt)));
     world.evict();
     assert_eq!(world.report(&offer, again), Ok(Reply::AlreadyRecorded), "also when the run is a row only");
-    let forged = Command::Report { attempt: offer.attempt, token: Token([0; 16]), report: Report::Stopped };
+    let forged =
+        Command::Report { attempt: offer.attempt, token: Token([0; 16]), report: Report::Stopped, acts: 0 };
     assert_eq!(world.send(forged), Err(Refusal::LeaseLost(offer.attempt)));
 }
 

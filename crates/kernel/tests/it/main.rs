@@ -7,4 +7,5 @@ mod keys;
 mod memory;
 mod random;
 mod runs;
+mod workflow;
 mod world;

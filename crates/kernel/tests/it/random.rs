@@ -1,21 +1,26 @@
 //! Random commands, crashes, checkpoints and evictions: nothing panics, the same commands give the same records, the state is what the
 //! records say, and every run can end. The transitions that were reached are compared with the table.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
-use riverrun_kernel::driver::OnParentEnd;
+use riverrun_kernel::driver::{Child, OnParentEnd, Sleep, Work};
 use riverrun_kernel::life::{self, Phase};
+use riverrun_kernel::workflow::Act;
 use riverrun_kernel::*;
 
-use crate::world::{Op, World, call, flow, retry, task};
+use crate::world::{Op, World, call, flow, retry, task, workflow};
 
 #[derive(Debug, Clone)]
 enum Move {
     StartFlow(u8),
     StartTask(u8),
+    StartWorkflow(u8),
+    /// The code of a workflow does something, or repeats what it did.
+    Act(u8, u8),
+    Park(u8, bool),
     StartKeyed(u8, u8),
     Cancel(u8),
     Pause(u8),
@@ -40,6 +45,9 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     let one = prop_oneof![
         6 => any::<u8>().prop_map(Move::StartFlow),
         3 => any::<u8>().prop_map(Move::StartTask),
+        4 => any::<u8>().prop_map(Move::StartWorkflow),
+        20 => (any::<u8>(), any::<u8>()).prop_map(|(which, how)| Move::Act(which, how)),
+        4 => (any::<u8>(), any::<bool>()).prop_map(|(which, seen)| Move::Park(which, seen)),
         4 => (any::<u8>(), any::<u8>()).prop_map(|(how, input)| Move::StartKeyed(how, input)),
         3 => any::<u8>().prop_map(Move::Cancel),
         2 => any::<u8>().prop_map(Move::Pause),
@@ -62,7 +70,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     prop::collection::vec(one, 1..80)
 }
 
-const FUNCTIONS: [&str; 3] = ["a", "b", "once"];
+const FUNCTIONS: [&str; 4] = ["a", "b", "once", "workflow:code"];
 
 fn flows() -> Vec<(&'static str, Vec<Op>)> {
     let mut flaky = call("a");
@@ -99,6 +107,8 @@ struct Player {
     runs: Vec<RunId>,
     offers: Vec<Offer>,
     old: Vec<Offer>,
+    /// Acts that were taken of each attempt at code.
+    acts: BTreeMap<AttemptId, u64>,
     workers: u64,
 }
 
@@ -109,6 +119,7 @@ impl Player {
             runs: Vec::new(),
             offers: Vec::new(),
             old: Vec::new(),
+            acts: BTreeMap::new(),
             workers: 0,
         }
     }
@@ -145,6 +156,21 @@ impl Player {
                     request.options.delay_ms = Some(300);
                 }
                 self.begin(request);
+            }
+            Move::StartWorkflow(which) => {
+                let mut request = self.world.request(workflow("code"));
+                if which % 7 == 0 {
+                    request.options.timeout_ms = Some(2_000);
+                }
+                self.begin(request);
+            }
+            Move::Act(which, how) => self.act(*which, *how),
+            Move::Park(which, all) => {
+                let bodies = self.bodies();
+                if let Some(offer) = bodies.get(*which as usize % bodies.len().max(1)).cloned() {
+                    let seen = if *all { u64::MAX } else { 0 };
+                    let _ = self.world.report(&offer, Report::Parked { seen });
+                }
             }
             Move::StartKeyed(how, input) => self.start_keyed(*how, *input),
             Move::Cancel(which) => {
@@ -217,6 +243,47 @@ impl Player {
         self.offers.extend(self.world.offers.drain(..).map(|(_, offer)| offer));
     }
 
+    /// The offers of code that were not reported yet.
+    fn bodies(&self) -> Vec<Offer> {
+        self.offers.iter().filter(|offer| offer.body.is_some()).cloned().collect()
+    }
+
+    fn act(&mut self, which: u8, how: u8) {
+        let bodies = self.bodies();
+        let Some(offer) = bodies.get(which as usize % bodies.len().max(1)).cloned() else { return };
+        let sent = self.acts.entry(offer.attempt).or_default();
+        let again = u64::from(how > 240 && *sent > 0);
+        let first = *sent + 1 - again;
+        let tag = u64::from(how);
+        let path = tag.to_string();
+        let child = Child {
+            definition: flow("steps"),
+            input: Json::trusted("{}"),
+            continue_id: None,
+            wait: how.is_multiple_of(2),
+            on_parent_end: OnParentEnd::Cancel,
+        };
+        let mut flaky = call("a");
+        flaky.retry = retry(1, 10);
+        let work = match how % 6 {
+            0 => Work::Sleep(Sleep::For(tag)),
+            1 => Work::Signal { name: "go".to_owned(), timeout_ms: Some(400) },
+            2 => Work::Child(child),
+            _ => Work::Call(flaky),
+        };
+        let act = match how % 8 {
+            0 | 1 => Act::Ran { tag, path, outcome: Ok(Json::null()) },
+            2 => Act::Starting { tag, path },
+            3 => Act::Abort { tag: u64::from(which) },
+            4 => Act::Status(Json::null()),
+            _ => Act::Begin { tag, path, work },
+        };
+        let counts = u64::from(act.counts());
+        if self.world.progress(&offer, first, vec![act]).is_ok() {
+            *self.acts.entry(offer.attempt).or_default() += counts.saturating_sub(again);
+        }
+    }
+
     fn begin(&mut self, request: StartRun) {
         if let Ok((run, ..)) = self.world.start_run(request) {
             self.runs.push(run);
@@ -254,8 +321,8 @@ impl Player {
 
     fn report(&mut self, offer: &Offer, how: u8) {
         let report = match how % 8 {
-            0..=3 => Report::Succeeded(Json::trusted("{}")),
-            4 => Report::Failed(Failure::new("Flaky", "no")),
+            0..=2 => Report::Succeeded(Json::trusted("{}")),
+            3 | 4 => Report::Failed(Failure::new("Flaky", "no")),
             5 => Report::Lost(Lost::Crashed),
             6 => Report::Lost(Lost::Bystander),
             _ => Report::Stopped,
@@ -463,12 +530,7 @@ fn one_of_each() -> Vec<Entry> {
         Entry::RunResumed,
         Entry::RunSuspended { reason: String::new() },
         Entry::Advanced { cells: vec![], transitions: 0, unfinished: false },
-        Entry::StepBegun {
-            step,
-            tag: 0,
-            path: String::new(),
-            work: driver::Work::Sleep(driver::Sleep::For(1)),
-        },
+        Entry::StepBegun { step, tag: 0, path: String::new(), work: Work::Sleep(Sleep::For(1)) },
         Entry::AttemptStarted { step, attempt, worker: "".into() },
         Entry::AttemptFailed {
             step,
@@ -479,7 +541,11 @@ fn one_of_each() -> Vec<Entry> {
             draining: false,
         },
         Entry::AttemptLost { step, attempt, reason: Lost::Returned },
+        Entry::AttemptParked { step, attempt, ready: false },
         Entry::AttemptStopped { step, attempt },
+        Entry::StepRan { tag: 0, path: String::new(), outcome: Ok(Json::null()) },
+        Entry::StepStarting { tag: 0, path: String::new() },
+        Entry::StatusPublished { status: Json::null() },
         Entry::CallReturned { step, attempt },
         Entry::StepSucceeded { step, attempt, output: Json::null() },
         Entry::StepFailed { step, attempt, failure: failure.clone(), draining: false },

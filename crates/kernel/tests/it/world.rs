@@ -7,6 +7,7 @@ use riverrun_kernel::driver::{
     Action, Call, Child, DriverFault, OnParentEnd, RetryPolicy, RunContext, Sleep, Then, Turn, Wake, Work,
 };
 use riverrun_kernel::task::TaskDriver;
+use riverrun_kernel::workflow::{Act, Event, History, WorkflowDriver};
 use riverrun_kernel::*;
 
 /// What a test flow does, one after another; a failed step fails the run.
@@ -129,6 +130,7 @@ impl Drivers for Library {
         match definition.kind {
             DefinitionKind::Task if &*definition.name == "unknown" => None,
             DefinitionKind::Task => Some(Arc::new(TaskDriver)),
+            DefinitionKind::Workflow => Some(Arc::new(WorkflowDriver)),
             DefinitionKind::Flow => {
                 let ops = self.0.get(&*definition.name)?;
                 Some(Arc::new(Script(ops.to_vec())))
@@ -143,6 +145,10 @@ pub fn flow(name: &str) -> DefinitionRef {
 
 pub fn task(name: &str) -> DefinitionRef {
     reference(DefinitionKind::Task, name)
+}
+
+pub fn workflow(name: &str) -> DefinitionRef {
+    reference(DefinitionKind::Workflow, name)
 }
 
 fn reference(kind: DefinitionKind, name: &str) -> DefinitionRef {
@@ -175,6 +181,8 @@ pub struct World {
     pub offers: VecDeque<(WorkerId, Offer)>,
     pub stops: Vec<AttemptId>,
     pub evicted: Vec<WorkerId>,
+    pub told: Vec<(AttemptId, Event)>,
+    pub parks: Vec<AttemptId>,
     config: Config,
     serial: u64,
 }
@@ -193,6 +201,8 @@ impl World {
             offers: VecDeque::new(),
             stops: Vec::new(),
             evicted: Vec::new(),
+            told: Vec::new(),
+            parks: Vec::new(),
             config,
             serial: 0,
         }
@@ -257,6 +267,8 @@ impl World {
                 Effect::Continue { run } => waiting.push_back(Command::Continue { run }),
                 Effect::Changed { .. } => {}
                 Effect::Evict { worker } => self.evicted.push(worker),
+                Effect::Tell { attempt, event, .. } => self.told.push((attempt, event)),
+                Effect::Park { attempt, .. } => self.parks.push(attempt),
             }
         }
     }
@@ -358,7 +370,20 @@ impl World {
     }
 
     pub fn report(&mut self, offer: &Offer, report: Report) -> Result<Reply, Refusal> {
-        self.send(Command::Report { attempt: offer.attempt, token: offer.token, report })
+        self.send(Command::Report { attempt: offer.attempt, token: offer.token, report, acts: 0 })
+    }
+
+    pub fn progress(&mut self, offer: &Offer, first: u64, acts: Vec<Act>) -> Result<Reply, Refusal> {
+        self.send(Command::Progress { attempt: offer.attempt, token: offer.token, first, acts })
+    }
+
+    /// What the code of a run must know, read from rows and memory.
+    pub fn history(&self, run: RunId) -> Vec<Event> {
+        let rows = self.table.journal.range((run, 0)..=(run, u64::MAX)).map(|(_, line)| line.clone());
+        let mut lines: BTreeMap<u64, JournalRow> = rows.map(|line| (line.seq, line)).collect();
+        lines.extend(self.partition.journal_tail(run, 0).into_iter().map(|line| (line.seq, line)));
+        let mut history = History::default();
+        lines.values().filter_map(|line| history.read(line)).collect()
     }
 
     pub fn succeed(&mut self, offer: &Offer) {

@@ -1,21 +1,24 @@
 //! One worker's conversation, from `hello` to its end.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::future::{BoxFuture, FutureExt};
-use futures_util::stream::{FuturesOrdered, StreamExt};
+use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use riverrun_engine::{EngineError, ToWorker as FromEngine, WorkerLink};
-use riverrun_kernel::{AttemptId, Failure, Offer, Report, Token, WorkerSpec};
+use riverrun_kernel::workflow::{Act, Event, function};
+use riverrun_kernel::{AttemptId, Failure, Json, Offer, Refusal, Report, Token, WorkerSpec};
 use riverrun_wire::frame::MAX_FRAME;
-use riverrun_wire::http::check;
 use riverrun_wire::worker::{self as wire, Claim, FromWorker, PROTOCOL, ToWorker};
+use riverrun_wire::workflow::Activation;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::transport::{Broken, Frames, fits, frames_of, writer};
+use super::workflows;
 use crate::app::{App, Shared, now};
 
 /// How long a connection may take to say `hello`.
@@ -40,7 +43,7 @@ where
     let mut frames = Frames::new(reading, app.config.limits.max_frame);
     let talk = async {
         let _open = app.counters.worker();
-        let (link, welcome) = match welcome(&app, &mut frames).await {
+        let (link, namespace, welcome) = match welcome(&app, &mut frames).await {
             Ok(greeted) => greeted,
             Err(refusal) => {
                 say(&frames_out, &[refusal]).await;
@@ -54,8 +57,11 @@ where
             frames_out,
             max_frame: app.config.limits.max_frame.min(MAX_FRAME),
             out: vec![welcome],
+            namespace,
             reports: FuturesOrdered::new(),
             last_report: 0,
+            disturbed: 0,
+            histories: FuturesUnordered::new(),
             pause: FIRST_PAUSE,
             known,
             heard: Instant::now(),
@@ -83,7 +89,7 @@ fn error(code: &str, message: impl Into<String>) -> ToWorker {
 async fn welcome<R: AsyncRead + Unpin>(
     app: &App,
     frames: &mut Frames<R>,
-) -> Result<(WorkerLink, ToWorker), ToWorker> {
+) -> Result<(WorkerLink, Arc<str>, ToWorker), ToWorker> {
     let read = tokio::select! {
         read = timeout(HELLO, frames.next()) => read,
         () = app.stopping.cancelled() => return Err(ToWorker::Going {}),
@@ -94,6 +100,7 @@ async fn welcome<R: AsyncRead + Unpin>(
         Err(_) => return Err(error("no_hello", "no hello came within 10 seconds: say hello first")),
     };
     let (spec, claims) = hello(messages)?;
+    let namespace = spec.namespace.clone();
     let link = app
         .engine
         .connect_worker(spec, claims)
@@ -107,7 +114,7 @@ async fn welcome<R: AsyncRead + Unpin>(
         keep: claims.keep.clone(),
         drop: claims.drop.clone(),
     };
-    Ok((link, welcome))
+    Ok((link, namespace, welcome))
 }
 
 fn hello(messages: Vec<FromWorker>) -> Result<(WorkerSpec, Vec<(AttemptId, Token)>), ToWorker> {
@@ -130,7 +137,10 @@ fn hello(messages: Vec<FromWorker>) -> Result<(WorkerSpec, Vec<(AttemptId, Token
         name: name.into(),
         namespace: if namespace.is_empty() { "default".into() } else { namespace.into() },
         queues: queues.into_iter().collect(),
-        functions: functions.into_iter().map(|function| function.name).collect(),
+        functions: functions
+            .into_iter()
+            .map(|found| if found.workflow { function(&found.name) } else { found.name })
+            .collect(),
         slots,
     };
     let claims = attempts.into_iter().map(|Claim { attempt, token }| (attempt, token)).collect();
@@ -160,13 +170,23 @@ struct Outcome {
     seq: Option<u64>,
     attempt: AttemptId,
     token: Token,
-    report: Report,
+    said: Said,
     result: Result<(), EngineError>,
 }
 
+/// What is reported of an attempt.
+#[derive(Clone)]
+enum Said {
+    /// How it ended, after so many acts of its code.
+    Ended(Report, u64),
+    /// Acts of its code, from this number on.
+    Progress(u64, Vec<Act>),
+}
+
 struct Conversation<'a> {
-    app: &'a App,
+    app: &'a Shared,
     link: WorkerLink,
+    namespace: Arc<str>,
     frames_out: Sender<BytesMut>,
     /// The longest frame that is sent. No worker reads more than [`MAX_FRAME`].
     max_frame: usize,
@@ -175,6 +195,10 @@ struct Conversation<'a> {
     /// Reports on their way to the store, in the order in which they are acknowledged.
     reports: FuturesOrdered<BoxFuture<'static, Outcome>>,
     last_report: u64,
+    /// Reports up to this one may have been handed in while an earlier one had to be handed in again.
+    disturbed: u64,
+    /// Histories that are being read.
+    histories: FuturesUnordered<BoxFuture<'static, Result<Vec<ToWorker>, EngineError>>>,
     pause: Duration,
     /// Attempts that this worker has: only these may log.
     known: HashSet<AttemptId>,
@@ -202,6 +226,11 @@ impl Conversation<'_> {
                     }
                 }
                 Some(outcome) = self.reports.next() => self.settle(outcome),
+                Some(history) = self.histories.next() => match history {
+                    Ok(parts) => self.out.extend(parts),
+                    // It asks again when it is back, if the attempt is still its own.
+                    Err(refused) => return End::Last(error("history", refused.to_string())),
+                },
                 messages = frames.next(), if self.reports.len() < MAX_REPORTS => {
                     match messages {
                         Ok(messages) => if let Some(end) = self.hear(messages) {
@@ -225,6 +254,8 @@ impl Conversation<'_> {
                 Some(FromEngine::Stop { attempt, grace_ms }) => {
                     self.out.push(ToWorker::Stop { attempt, grace_ms });
                 }
+                Some(FromEngine::Event { attempt, event }) => self.event(attempt, event),
+                Some(FromEngine::Park { attempt }) => self.out.push(ToWorker::Park { attempt }),
                 Some(FromEngine::Close) | None => {
                     return Some(End::Last(error(
                         "closed",
@@ -234,6 +265,15 @@ impl Conversation<'_> {
             }
         }
         None
+    }
+
+    /// Tells of something recorded, together with what was said of the same attempt right before.
+    fn event(&mut self, attempt: AttemptId, event: Event) {
+        let event = workflows::event(event);
+        match self.out.last_mut() {
+            Some(ToWorker::Events { attempt: last, events }) if *last == attempt => events.push(event),
+            _ => self.out.push(ToWorker::Events { attempt, events: vec![event] }),
+        }
     }
 
     /// Offers an attempt. One that no frame can hold fails here: sent all the same, it would cut the connection, and everybody else's.
@@ -252,7 +292,7 @@ impl Conversation<'_> {
             self.max_frame
         );
         let report = Report::Failed(Failure::new("InputTooLarge", text).not_retryable());
-        let future = self.hand_in(None, attempt, token, report);
+        let future = self.hand_in(None, attempt, token, Said::Ended(report, 0));
         self.reports.push_back(future);
     }
 
@@ -261,30 +301,37 @@ impl Conversation<'_> {
         self.sign_of_life(&messages);
         for message in messages {
             let end = match message {
-                FromWorker::Done { seq, attempt, token, output } => {
-                    // Only scanned when it came in; what is kept must be readable by everybody.
-                    let report = match check(output.get().as_bytes()) {
-                        Ok(()) => Report::Succeeded(output),
-                        Err(error) => Report::Failed(
-                            Failure::new(
-                                "InvalidOutput",
-                                format!("the return value is not plain JSON: {error}"),
-                            )
-                            .not_retryable(),
-                        ),
-                    };
-                    self.report(seq, attempt, token, report)
+                FromWorker::Done { seq, attempt, token, output, acts } => {
+                    self.report(seq, attempt, token, Said::Ended(verdict(Ok(output)), acts))
                 }
-                FromWorker::Failed { seq, attempt, token, mut failure } => {
-                    let details = failure.details.take();
-                    failure.details = details.filter(|details| check(details.get().as_bytes()).is_ok());
-                    self.report(seq, attempt, token, Report::Failed(failure))
+                FromWorker::Failed { seq, attempt, token, failure, acts } => {
+                    self.report(seq, attempt, token, Said::Ended(verdict(Err(failure)), acts))
                 }
                 FromWorker::Lost { seq, attempt, token, reason } => {
-                    self.report(seq, attempt, token, Report::Lost(reason))
+                    self.report(seq, attempt, token, Said::Ended(Report::Lost(reason), 0))
                 }
                 FromWorker::Stopped { seq, attempt, token } => {
-                    self.report(seq, attempt, token, Report::Stopped)
+                    self.report(seq, attempt, token, Said::Ended(Report::Stopped, 0))
+                }
+                FromWorker::Parked { seq, attempt, token, seen, acts } => {
+                    self.report(seq, attempt, token, Said::Ended(Report::Parked { seen }, acts))
+                }
+                FromWorker::Unreplayable { seq, attempt, token, reason } => {
+                    self.report(seq, attempt, token, Said::Ended(Report::Unreplayable(reason), 0))
+                }
+                FromWorker::Progress { seq, attempt, token, first, acts } => {
+                    match workflows::acts(&self.namespace, acts) {
+                        Ok(acts) => self.report(seq, attempt, token, Said::Progress(first, acts)),
+                        Err(problem) => Some(End::Last(error("bad_act", problem))),
+                    }
+                }
+                FromWorker::WantHistory { attempt, .. } => {
+                    // Of an attempt that it lost meanwhile it needs none.
+                    if self.known.contains(&attempt) {
+                        let history = workflows::history(self.app.clone(), attempt);
+                        self.histories.push(history.boxed());
+                    }
+                    None
                 }
                 FromWorker::Log { attempt, stream, text } => {
                     if self.known.contains(&attempt) {
@@ -317,7 +364,7 @@ impl Conversation<'_> {
         }
     }
 
-    fn report(&mut self, seq: u64, attempt: AttemptId, token: Token, report: Report) -> Option<End> {
+    fn report(&mut self, seq: u64, attempt: AttemptId, token: Token, said: Said) -> Option<End> {
         if seq != self.last_report + 1 {
             return Some(End::Last(error(
                 "bad_sequence",
@@ -328,7 +375,7 @@ impl Conversation<'_> {
             )));
         }
         self.last_report = seq;
-        let future = self.hand_in(Some(seq), attempt, token, report);
+        let future = self.hand_in(Some(seq), attempt, token, said);
         self.reports.push_back(future);
         None
     }
@@ -338,10 +385,20 @@ impl Conversation<'_> {
         seq: Option<u64>,
         attempt: AttemptId,
         token: Token,
-        report: Report,
+        said: Said,
     ) -> BoxFuture<'static, Outcome> {
-        let handed = self.link.report(attempt, token, report.clone());
-        async move { Outcome { seq, attempt, token, report, result: handed.await.map(|_| ()) } }.boxed()
+        let done =
+            move |result: Result<_, _>, said| Outcome { seq, attempt, token, said, result: result.map(drop) };
+        match said.clone() {
+            Said::Ended(report, acts) => {
+                let handed = self.link.report(attempt, token, report, acts);
+                async move { done(handed.await, said) }.boxed()
+            }
+            Said::Progress(first, acts) => {
+                let handed = self.link.progress(attempt, token, first, acts);
+                async move { done(handed.await, said) }.boxed()
+            }
+        }
     }
 
     /// Acknowledges what has become durable or was refused, up to the first report that has not.
@@ -351,6 +408,14 @@ impl Conversation<'_> {
         while let Some(outcome) = next {
             match (&outcome.result, outcome.seq) {
                 (Err(EngineError::Busy { .. } | EngineError::Unavailable(_)), _) => {
+                    self.disturbed = self.last_report;
+                    self.try_again(outcome);
+                    break;
+                }
+                // It overtook an earlier one that had to be handed in again.
+                (Err(EngineError::Refused(Refusal::OutOfOrder { .. })), Some(seq))
+                    if seq <= self.disturbed =>
+                {
                     self.try_again(outcome);
                     break;
                 }
@@ -362,7 +427,9 @@ impl Conversation<'_> {
                 (Err(_), None) | (Ok(()), _) => {}
             }
             self.pause = FIRST_PAUSE;
-            self.known.remove(&outcome.attempt);
+            if matches!(outcome.said, Said::Ended(..)) {
+                self.known.remove(&outcome.attempt);
+            }
             acknowledged = outcome.seq.or(acknowledged);
             next = self.reports.next().now_or_never().flatten();
         }
@@ -375,7 +442,7 @@ impl Conversation<'_> {
     fn try_again(&mut self, outcome: Outcome) {
         let pause = self.pause;
         self.pause = (pause * 2).min(LONGEST_PAUSE);
-        let again = self.hand_in(outcome.seq, outcome.attempt, outcome.token, outcome.report);
+        let again = self.hand_in(outcome.seq, outcome.attempt, outcome.token, outcome.said);
         self.reports.push_front(
             async move {
                 sleep(pause).await;
@@ -416,13 +483,22 @@ impl Conversation<'_> {
     }
 }
 
+/// An outcome as it is recorded.
+fn verdict(outcome: Result<Json, Failure>) -> Report {
+    match workflows::checked(outcome) {
+        Ok(output) => Report::Succeeded(output),
+        Err(failure) => Report::Failed(failure),
+    }
+}
+
 /// The code of a refused report.
 fn code(error: &EngineError) -> String {
     match error {
-        EngineError::Refused(riverrun_kernel::Refusal::Conflict(_)) => "Conflict",
-        EngineError::Refused(riverrun_kernel::Refusal::LeaseLost(_)) => "LeaseLost",
-        EngineError::Refused(riverrun_kernel::Refusal::RunClosed(_)) => "RunClosed",
-        EngineError::Refused(riverrun_kernel::Refusal::UnknownRun(_)) => "UnknownRun",
+        EngineError::Refused(Refusal::Conflict(_)) => "Conflict",
+        EngineError::Refused(Refusal::LeaseLost(_)) => "LeaseLost",
+        EngineError::Refused(Refusal::RunClosed(_)) => "RunClosed",
+        EngineError::Refused(Refusal::UnknownRun(_)) => "UnknownRun",
+        EngineError::Refused(Refusal::OutOfOrder { .. }) => "OutOfOrder",
         _ => "Refused",
     }
     .to_owned()
@@ -433,12 +509,13 @@ fn show(offer: Offer) -> wire::Offer {
     wire::Offer {
         attempt: offer.attempt,
         token: offer.token,
-        function: offer.call.function,
+        function: if offer.body.is_some() { offer.definition.to_string() } else { offer.call.function },
         input: offer.call.input,
         definition: offer.definition.to_string(),
         path: offer.path,
         timeout_ms: offer.call.timeout_ms,
         idempotency_key: offer.idempotency_key,
         callback: offer.callback,
+        workflow: offer.body.map(|body| Activation { fresh: body.fresh, at: body.at }),
     }
 }

@@ -423,6 +423,7 @@ pub struct LogLine {
 pub(super) enum KindSchema {
     Flow,
     Task,
+    Workflow,
 }
 
 /// The state of a run.

@@ -206,7 +206,7 @@ impl World {
             let times = 1 + usize::from(self.fault(50));
             for _ in 0..times {
                 let partition = PartitionId::of(attempt.run.slot(), PARTITIONS).0;
-                let ask = Ask::Command(Command::Report { attempt, token, report: report.clone() });
+                let ask = Ask::Command(Command::Report { attempt, token, report: report.clone(), acts: 0 });
                 self.post(partition, Some(To::Report { worker: index, attempt }), ask);
             }
         }

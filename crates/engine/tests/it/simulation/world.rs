@@ -400,6 +400,9 @@ impl World {
             Output::Stop { worker, attempt, grace_ms } => {
                 self.send_to_worker(worker, Letter::Stop { attempt, grace_ms });
             }
+            Output::Tell { .. } | Output::Park { .. } => {
+                unreachable!("no run of the simulation is a workflow")
+            }
             Output::Evict(worker) => self.break_link(worker.0),
             Output::Send { to, seq, message } => {
                 let from = PartitionId(partition);
