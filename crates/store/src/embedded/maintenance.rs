@@ -1,5 +1,9 @@
 //! The write-ahead log, kept short by a thread of its own.
 
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -7,7 +11,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::{Shared, Writer, schema, sql};
+use super::{Broken, Shared, Writer, schema, sql, unavailable};
 use crate::StoreError;
 
 /// How often the thread looks.
@@ -28,7 +32,7 @@ pub(super) struct Maintenance {
 }
 
 impl Maintenance {
-    pub(super) fn start(shared: Arc<Shared>) -> Result<Self, StoreError> {
+    pub(super) fn start(shared: Arc<Shared>, broken: Broken) -> Result<Self, StoreError> {
         let connection = schema::connect(&shared.dir)?;
         let (stop, stopped) = mpsc::channel();
         let shared = Arc::downgrade(&shared);
@@ -36,10 +40,14 @@ impl Maintenance {
             .name("store-maintenance".into())
             .spawn(move || {
                 while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
-                    look(&connection, &shared);
+                    if broken.get().is_none() {
+                        look(&connection, &shared);
+                    }
                 }
                 // The last one out leaves a short log behind, so that the next start is quick.
-                if let Err(error) = truncate(&connection) {
+                if broken.get().is_none()
+                    && let Err(error) = truncate(&connection)
+                {
                     tracing::debug!(%error, "the write-ahead log stays as it is");
                 }
             })
@@ -105,6 +113,40 @@ fn transfer(connection: &Connection, mode: &str) -> Result<Wal, StoreError> {
         .map_err(sql)
 }
 
+/// Writes the write-ahead log again, as it is, and syncs it: before the first transfer, since a database that holds part of
+/// a transfer is whole only together with the log. A process before this one may have failed to sync it, and then the
+/// system shows what was written, takes it for written, and writes it no more.
+pub(super) fn rewrite(dir: &Path) -> Result<(), StoreError> {
+    let path = schema::write_ahead_log(dir);
+    let file = match OpenOptions::new().read(true).write(true).open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unavailable("open", &path, &error)),
+    };
+    let mut chunk = vec![0; 1 << 20];
+    let mut offset = 0;
+    loop {
+        let read = file.read_at(&mut chunk, offset).map_err(|error| unavailable("read", &path, &error))?;
+        if read == 0 {
+            break;
+        }
+        file.write_all_at(&chunk[..read], offset).map_err(|error| failed("write", &path, &error))?;
+        offset += read as u64;
+    }
+    if offset == 0 {
+        return Ok(());
+    }
+    file.sync_data().map_err(|error| failed("sync", &path, &error))
+}
+
+/// A write or sync that failed: for want of room, or because the storage is broken.
+fn failed(what: &str, path: &Path, error: &std::io::Error) -> StoreError {
+    if error.kind() == ErrorKind::StorageFull {
+        return unavailable(what, path, error);
+    }
+    StoreError::Broken(format!("cannot {what} {}: {error}", path.display()))
+}
+
 /// Moves everything into the database and empties the write-ahead log.
 pub(super) fn truncate(connection: &Connection) -> Result<(), StoreError> {
     let wal = transfer(connection, "TRUNCATE")?;
@@ -123,7 +165,7 @@ pub(super) fn relaxed<T>(
     writer.connection.pragma_update(None, "synchronous", "NORMAL").map_err(sql)?;
     let answer = work(writer);
     if let Err(error) = writer.connection.pragma_update(None, "synchronous", "FULL") {
-        writer.broken = Some(format!("appends could not be made durable again: {error}"));
+        writer.broken.get_or_init(|| format!("appends could not be made durable again: {error}"));
     }
     answer
 }

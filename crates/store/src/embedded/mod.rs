@@ -20,7 +20,7 @@ mod verify;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use riverrun_kernel::{JournalRow, Json, Key, KeyId, LoadedRows, PartitionId, RunId, RunSummary};
 use rusqlite::{Connection, TransactionBehavior};
@@ -60,9 +60,13 @@ struct Shared {
 struct Writer {
     connection: Connection,
     partitions: Vec<Partition>,
-    /// A write or sync failed: nothing may be written any more by this process.
-    broken: Option<String>,
+    broken: Broken,
 }
+
+/// Why nothing may be written any more by this process: a write or sync failed. Not even closing may write then. A transfer
+/// of the write-ahead log would rely on what the system only believes to be on the disk, and leave a database of which
+/// one part is there and the other is not.
+type Broken = Arc<OnceLock<String>>;
 
 /// A partition, as its writer knows it.
 #[derive(Debug)]
@@ -83,10 +87,9 @@ impl EmbeddedStore {
         let dir = dir.as_ref();
         schema::prepare(dir)?;
         let lock = DirectoryLock::take(dir)?;
+        maintenance::rewrite(dir)?;
         let mut connection = schema::connect(dir)?;
         let identity = schema::identify(&mut connection, partitions)?;
-        // After a failed sync the pages that were not written may look clean. Moving what the write-ahead log holds into
-        // the database writes and syncs it again before anything relies on it.
         maintenance::truncate(&connection)?;
         let notes = Notes::open(dir, identity.incarnation)?;
         let partitions = (0..identity.partitions)
@@ -95,14 +98,19 @@ impl EmbeddedStore {
         for (id, known) in (0..).map(PartitionId).zip(&partitions) {
             note(&notes, id, known.head);
         }
+        let broken = Broken::default();
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             identity,
-            writer: Mutex::new(Writer { connection, partitions, broken: None }),
+            writer: Mutex::new(Writer { connection, partitions, broken: Arc::clone(&broken) }),
             readers: Mutex::default(),
             notes,
         });
-        Ok(EmbeddedStore { _maintenance: Maintenance::start(Arc::clone(&shared))?, shared, _lock: lock })
+        Ok(EmbeddedStore {
+            _maintenance: Maintenance::start(Arc::clone(&shared), broken)?,
+            shared,
+            _lock: lock,
+        })
     }
 
     /// Says what is missing from the store in `dir`. With `accept_loss` it goes on without: each log ends before its first
@@ -215,7 +223,7 @@ impl Writer {
         partition: PartitionId,
         change: impl FnOnce(&Connection, &mut Base, Head) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        if let Some(reason) = &self.broken {
+        if let Some(reason) = self.broken.get() {
             return Err(StoreError::Broken(reason.clone()));
         }
         let result = self.transact(partition, change);
@@ -243,7 +251,7 @@ impl Writer {
     /// Writes nothing more once writing or syncing has failed anywhere: the system may count pages as written that are not.
     fn heed(&mut self, error: &StoreError) {
         if let StoreError::Broken(reason) = error {
-            self.broken.get_or_insert_with(|| reason.clone());
+            self.broken.get_or_init(|| reason.clone());
         }
     }
 
@@ -296,14 +304,14 @@ impl Store for EmbeddedStore {
 
     fn append(&self, batches: &[Batch]) -> Result<(), AppendError> {
         let mut writer = self.shared.writer();
-        if let Some(reason) = &writer.broken {
+        if let Some(reason) = writer.broken.get() {
             return Err(AppendError::Broken(reason.clone()));
         }
         writer.check_batches(batches)?;
         let heads = log::append(&mut writer, batches).map_err(|error| {
             let error = log::append_error(&error);
             if let AppendError::Broken(reason) = &error {
-                writer.broken = Some(reason.clone());
+                writer.broken.get_or_init(|| reason.clone());
             }
             error
         })?;

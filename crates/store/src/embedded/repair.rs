@@ -58,6 +58,7 @@ pub(super) fn repair(dir: &Path, accept_loss: bool) -> Result<Vec<Repaired>, Sto
         return Err(StoreError::Unavailable(format!("there is no store in {}", dir.display())));
     }
     let _lock = DirectoryLock::take(dir)?;
+    maintenance::rewrite(dir)?;
     let mut connection = schema::connect(dir)?;
     let mut identity = schema::identify(&mut connection, 1)?;
     // Notes about another database cannot be compared with this one: that is a loss of unknown size.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use riverrun_kernel::PartitionId;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +126,11 @@ pub(super) fn database(dir: &Path) -> std::path::PathBuf {
     dir.join("riverrun.db")
 }
 
+/// SQLite's write-ahead log, beside the database.
+pub(super) fn write_ahead_log(dir: &Path) -> std::path::PathBuf {
+    dir.join("riverrun.db-wal")
+}
+
 /// Opens a connection with the settings that every one of them has.
 pub(super) fn connect(dir: &Path) -> Result<Connection, StoreError> {
     if rusqlite::version_number() < OLDEST_SQLITE {
@@ -135,6 +141,8 @@ pub(super) fn connect(dir: &Path) -> Result<Connection, StoreError> {
     }
     let connection = Connection::open(database(dir)).map_err(sql)?;
     connection.busy_timeout(Duration::from_secs(10)).map_err(sql)?;
+    // SQLite would transfer the write-ahead log when the last connection closes, even after a failed sync.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
     connection.set_prepared_statement_cache_capacity(64);
     connection
         .execute_batch(
