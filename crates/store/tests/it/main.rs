@@ -1,6 +1,8 @@
 //! Tests of this crate through its boundary.
 
 mod conformance;
+#[cfg(target_os = "linux")]
+mod disk;
 mod embedded;
 mod random;
 mod samples;

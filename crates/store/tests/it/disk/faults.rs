@@ -1,0 +1,77 @@
+//! Writes and syncs that fail while the store works: what it says, and what the next process finds.
+
+use super::crashes::{Span, check, images, seed};
+use super::platter::Dice;
+use super::story::{self, Deed};
+use super::trace::{self, Event};
+use super::watched::Watched;
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+/// A short story of one process.
+fn deeds() -> Vec<Deed> {
+    let mut deeds = story::story()[..20].to_vec();
+    deeds.push(Deed::Close);
+    deeds
+}
+
+/// How many writes and syncs the story takes when nothing fails. The threads of a process make it a little more or less.
+fn calls(deeds: &[Deed]) -> (u64, u64) {
+    let watched = Watched::new();
+    watched.whole_story(deeds);
+    let events = trace::read(&watched.trace());
+    let count = |is: fn(&Event) -> bool| events.iter().filter(|event| is(event)).count() as u64;
+    (
+        count(|event| matches!(event, Event::Written { .. })),
+        count(|event| matches!(event, Event::Synced { .. })),
+    )
+}
+
+/// Lets calls fail, and asks `fits` about what the process said. Then the next process must find everything.
+fn fail(call: &str, of: u64, errno: i32, tries: u64, fits: impl Fn(&str) -> bool) {
+    let deeds = deeds();
+    let expected = story::expected(&deeds);
+    for seed in seed()..seed() + tries {
+        let mut dice = Dice::new(seed);
+        let fault = format!("{call}:{}:{}:{errno}", 1 + dice.below(of), 1 + dice.below(4));
+        let watched = Watched::new();
+        let said = watched.process(&deeds, 0, Some(&fault));
+        assert!(fits(&said), "{fault} (seed {seed}): {said}");
+        let span = Span::of(&deeds, &watched.data());
+        if let Err(error) = check(&watched.data(), &deeds, &expected, span) {
+            panic!("{fault} (seed {seed}): {said}, and after it {error}");
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_for_a_while_is_refused_and_tried_again() {
+    let (writes, _) = calls(&deeds());
+    for call in ["write", "torn"] {
+        fail(call, writes, ENOSPC, images(16), |said| {
+            said == "done" || said.starts_with("not opened: Unavailable")
+        });
+    }
+}
+
+#[test]
+fn a_write_that_fails_breaks_the_store_until_the_next_start() {
+    let (writes, _) = calls(&deeds());
+    for call in ["write", "torn"] {
+        fail(call, writes, EIO, images(16), |said| {
+            // A note of what was acknowledged may lag, and closing may leave its work to the next start.
+            said == "done"
+                || said.contains("Broken")
+                || said.starts_with("not opened: Unavailable(\"cannot write")
+        });
+    }
+}
+
+#[test]
+fn a_sync_that_fails_breaks_the_store_until_the_next_start() {
+    let (_, syncs) = calls(&deeds());
+    fail("sync", syncs, EIO, images(24), |said| {
+        said == "done" || said.contains("Broken") || said.starts_with("not opened: Unavailable(\"cannot ")
+    });
+}
