@@ -29,8 +29,8 @@ use self::lock::DirectoryLock;
 use self::log::{Base, Head};
 use self::maintenance::Maintenance;
 use self::notes::{Note, Notes};
-use self::schema::Identity;
 pub use self::repair::Repaired;
+use self::schema::Identity;
 use crate::memory::{follows, no_such_partition};
 use crate::{
     AppendError, Batch, BatchId, Checkpoint, Count, Cursor, Epoch, KeyFilter, Page, Recovered, RunFilter,
@@ -432,12 +432,16 @@ fn no_blobs(run: RunId, _: [u8; 32]) -> Result<String, StoreError> {
 /// How the caller has to understand an error of the database.
 fn sql(error: rusqlite::Error) -> StoreError {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, SystemIoFailure};
-    use rusqlite::ffi::{SQLITE_IOERR_READ, SQLITE_IOERR_SHORT_READ};
+    use rusqlite::ffi::{SQLITE_IOERR_READ, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_SHORT_READ};
     let text = error.to_string();
     let extended = error.sqlite_error().map_or(0, |error| error.extended_code);
     match (&error, error.sqlite_error_code()) {
         (_, Some(DatabaseCorrupt | NotADatabase)) => damaged(text),
         _ if extended == SQLITE_IOERR_SHORT_READ => damaged(text),
+        // The index of the write-ahead log could not be made longer. It is no part of what is kept.
+        _ if extended == SQLITE_IOERR_SHMSIZE => StoreError::Unavailable(format!(
+            "{text}: riverrun.db-shm cannot be extended; make room on the disk that holds the store"
+        )),
         (_, Some(SystemIoFailure)) if extended != SQLITE_IOERR_READ => StoreError::Broken(text),
         (rusqlite::Error::SqliteFailure(..), _) => StoreError::Unavailable(text),
         // Any other error is about what was found: a column of another type, no row where there is always one.
@@ -475,7 +479,7 @@ mod tests {
 
     #[test]
     fn a_failed_read_and_a_full_disk_may_go_away() {
-        for code in [ffi::SQLITE_IOERR_READ, ffi::SQLITE_FULL, ffi::SQLITE_BUSY] {
+        for code in [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_FULL, ffi::SQLITE_BUSY] {
             assert!(matches!(failed(code), StoreError::Unavailable(_)), "{code}");
         }
     }

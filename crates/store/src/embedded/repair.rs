@@ -75,8 +75,7 @@ pub(super) fn repair(dir: &Path, accept_loss: bool) -> Result<Vec<Repaired>, Sto
         let mut partitions = (0..identity.partitions).map(PartitionId);
         partitions.all(|id| super::Partition::read(&connection, id, notes).is_ok())
     };
-    let in_order =
-        all.iter().all(|one| one.found.is_whole()) && notes.as_ref().is_some_and(is_trusted);
+    let in_order = all.iter().all(|one| one.found.is_whole()) && notes.as_ref().is_some_and(is_trusted);
     if accept_loss && !in_order {
         identity.incarnation = schema::random()?;
         let transaction = connection.transaction().map_err(sql)?;
@@ -170,7 +169,8 @@ fn known(
     let mut runs = HashMap::with_capacity(found.len());
     for (run, sealed) in found {
         let value = codec::unseal(&rows::run_owner(&run.to_bytes(), b"rest"), &sealed);
-        let Some(Ok((last, stands))) = value.map(|value| codec::decode::<(u64, Stands)>(value, &nothing)) else {
+        let Some(Ok((last, stands))) = value.map(|value| codec::decode::<(u64, Stands)>(value, &nothing))
+        else {
             continue;
         };
         highest = highest.max(last);

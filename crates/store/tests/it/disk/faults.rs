@@ -49,7 +49,7 @@ fn fail(call: &str, of: u64, errno: i32, tries: u64, fits: impl Fn(&str) -> bool
 fn a_disk_that_is_full_for_a_while_is_refused_and_tried_again() {
     let (writes, _) = calls(&deeds());
     for call in ["write", "torn"] {
-        fail(call, writes, ENOSPC, images(16), |said| {
+        fail(call, writes, ENOSPC, images(8), |said| {
             said == "done" || said.starts_with("not opened: Unavailable")
         });
     }
@@ -59,7 +59,7 @@ fn a_disk_that_is_full_for_a_while_is_refused_and_tried_again() {
 fn a_write_that_fails_breaks_the_store_until_the_next_start() {
     let (writes, _) = calls(&deeds());
     for call in ["write", "torn"] {
-        fail(call, writes, EIO, images(16), |said| {
+        fail(call, writes, EIO, images(8), |said| {
             // A note of what was acknowledged may lag, and closing may leave its work to the next start.
             said == "done"
                 || said.contains("Broken")
@@ -71,7 +71,7 @@ fn a_write_that_fails_breaks_the_store_until_the_next_start() {
 #[test]
 fn a_sync_that_fails_breaks_the_store_until_the_next_start() {
     let (_, syncs) = calls(&deeds());
-    fail("sync", syncs, EIO, images(24), |said| {
+    fail("sync", syncs, EIO, images(12), |said| {
         said == "done" || said.contains("Broken") || said.starts_with("not opened: Unavailable(\"cannot ")
     });
 }
