@@ -23,6 +23,16 @@ pub(crate) struct Graph {
     pub(crate) timeout_ms: Option<u64>,
 }
 
+impl Graph {
+    /// The step that a list belongs to; `None` for the flow's own.
+    pub(crate) fn owner(&self, list: ListIndex) -> Option<StepIndex> {
+        match self.lists[list].owner {
+            Owner::Flow => None,
+            Owner::Choice { step, .. } | Owner::Parallel { step, .. } | Owner::Foreach { step } => Some(step),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct List {
     pub(crate) owner: Owner,
@@ -148,6 +158,8 @@ pub(crate) enum Wait {
 pub(crate) struct Branch {
     /// `None` for the default.
     pub(crate) condition: Option<Expr>,
+    /// The condition as it was written.
+    pub(crate) written: String,
     pub(crate) steps: Option<ListIndex>,
     /// A place in the choice's own list.
     pub(crate) goto: Option<usize>,

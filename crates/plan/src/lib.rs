@@ -1,4 +1,4 @@
-//! Declared definitions: FDL flows. Parse, check with positions, interpret.
+//! Declared definitions: FDL flows. Parse, check with positions, interpret, draw.
 //!
 //! Pure, as the kernel is: no I/O, no clock, no randomness. [`Flow::parse`] takes a source and gives back a flow or all of
 //! its mistakes; a [`Flow`] is the [`Driver`] of its runs.
@@ -6,17 +6,22 @@
 mod check;
 mod condition;
 mod diagnostic;
+mod draw;
 mod errors;
 mod graph;
 mod interpret;
 mod json;
 mod path;
+mod trace;
+mod ways;
 mod yaml;
 
 use riverrun_kernel::Driver;
 use riverrun_kernel::driver::{DriverFault, RunContext, Turn, Wake};
 
 pub use diagnostic::Diagnostic;
+pub use draw::{Format, Mark, Overlay, StepState};
+pub use trace::Trace;
 
 use diagnostic::Report;
 use graph::{Graph, Kind, Target};
@@ -70,6 +75,16 @@ impl Flow {
     /// How long a run of it may take, by its own `timeoutSeconds`.
     pub fn timeout_ms(&self) -> Option<u64> {
         self.graph.timeout_ms
+    }
+
+    /// Its picture; with an overlay, that of a run.
+    pub fn draw(&self, format: Format, title: &str, overlay: Option<&Overlay>) -> String {
+        draw::draw(&self.graph, format, title, overlay)
+    }
+
+    /// What a journal of one of its runs is fed to, for the overlay of a picture.
+    pub fn trace(&self) -> Trace<'_> {
+        Trace::new(&self.graph)
     }
 
     /// Its steps in the order of the text, those inside branches included: name and type.

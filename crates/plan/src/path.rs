@@ -139,3 +139,19 @@ fn every(text: &str) -> Vec<&str> {
         .or_else(|| json::members(text).map(|members| members.into_values().collect()))
         .unwrap_or_default()
 }
+
+/// A path as a person writes it, `$` before it.
+pub(crate) fn shown(path: &[Segment]) -> String {
+    let plain =
+        |key: &str| !key.is_empty() && !key.chars().any(|c| c.is_whitespace() || ".[]'\"".contains(c));
+    let mut text = "$".to_owned();
+    for segment in path {
+        match segment {
+            Segment::Key(key) if plain(key) => text.extend([".", key]),
+            Segment::Key(key) => text.extend(["['", key, "']"]),
+            Segment::Index(index) => text.push_str(&format!("[{index}]")),
+            Segment::All => text.push_str("[*]"),
+        }
+    }
+    text
+}

@@ -129,8 +129,10 @@ impl Checker<'_, '_> {
                     self.report,
                 )
                 .and_then(|node| mapping::condition(node, &format!("`condition` of {what}"), self.report));
+            let written = fields.get("condition").and_then(Node::scalar);
+            let written = written.map(|scalar| scalar.text.trim().to_owned()).unwrap_or_default();
             let branch = self.branch(fields, step, branches.len());
-            branches.push(Branch { condition, ..branch });
+            branches.push(Branch { condition, written, ..branch });
         }
         if let Some(node) = fields.get("default") {
             let what = format!("`default` of {}", fields.what());
@@ -149,7 +151,7 @@ impl Checker<'_, '_> {
             let span = fields.get("goto").map_or(fields.mark(), Node::mark);
             self.gotos.push(Goto { step, slot: Slot::Branch(branch), name: name.to_owned(), span });
         }
-        Branch { condition: None, steps, goto: None }
+        Branch { condition: None, written: String::new(), steps, goto: None }
     }
 
     fn parallel(&mut self, fields: Fields, step: StepIndex) -> Kind {

@@ -13,6 +13,7 @@ mod dataflow;
 mod harness;
 mod mistakes;
 mod order;
+mod picture;
 mod retry;
 mod seed;
 mod state;
