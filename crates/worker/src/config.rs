@@ -83,8 +83,35 @@ impl Config {
         }
     }
 
+    /// The settings of the loop that talks to the server.
+    pub(crate) fn service(&self) -> Service {
+        Service {
+            token: self.token.clone(),
+            name: self.name.clone(),
+            namespace: self.namespace.clone(),
+            queues: self.queues.clone(),
+            slots: self.slots,
+            drain_timeout: self.drain_timeout,
+            settle_timeout: self.settle_timeout,
+        }
+    }
+}
+
+/// What the loop that talks to the server needs, whatever executes the attempts.
+#[derive(Clone)]
+pub(crate) struct Service {
+    pub token: Option<String>,
+    pub name: Option<String>,
+    pub namespace: String,
+    pub queues: Vec<String>,
+    pub slots: u32,
+    pub drain_timeout: Duration,
+    pub settle_timeout: Duration,
+}
+
+impl Service {
     /// The name under which the worker is shown.
-    pub(crate) fn worker_name(&self) -> String {
+    pub fn worker_name(&self) -> String {
         self.name.clone().unwrap_or_else(|| {
             let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
             format!("{host}:{}", std::process::id())

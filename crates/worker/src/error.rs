@@ -41,4 +41,10 @@ pub enum WorkerError {
     /// The first child did not come up.
     #[error("the Python side of the worker does not start: {0}")]
     Start(String),
+    /// Two functions have the same name.
+    #[error("two functions are called `{0}`: workflows and tasks share their names, so rename one")]
+    Twice(String),
+    /// There is nothing to execute.
+    #[error("the worker has no functions: add some with workflow() or task()")]
+    NoWork,
 }

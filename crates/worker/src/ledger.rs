@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use riverrun_kernel::{AttemptId, Failure, Json, Lost, Token};
 use riverrun_wire::worker::{Claim, FromWorker};
+use riverrun_wire::workflow::Act;
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,19 +16,32 @@ pub(crate) enum Outcome {
     Failed(Failure),
     Lost(Lost),
     Stopped,
+    /// The code of a workflow waits, and was let go after it had seen the event with this number.
+    Parked(u64),
+    /// The code of a workflow does not do what its journal says, for this reason.
+    Unreplayable(String),
 }
 
+/// An attempt that has not ended.
+#[derive(Debug)]
+struct Right {
+    token: Token,
+    /// How many of its acts that count have been taken in.
+    acts: u64,
+}
+
+/// A report as it is sent. Its `seq` is that of the connection it went out on last.
 #[derive(Debug)]
 struct Report {
     attempt: AttemptId,
     token: Token,
-    outcome: Outcome,
+    message: FromWorker,
 }
 
 /// Rights and reports.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    executing: HashMap<AttemptId, Token>,
+    executing: HashMap<AttemptId, Right>,
     /// Oldest first; the first `sent` of them have gone out on this connection.
     reports: VecDeque<Report>,
     sent: usize,
@@ -41,13 +55,34 @@ impl Ledger {
         if self.reports.iter().any(|report| report.attempt == attempt && report.token == token) {
             return false;
         }
-        self.executing.insert(attempt, token) != Some(token)
+        let before = self.executing.insert(attempt, Right { token, acts: 0 });
+        before.is_none_or(|before| before.token != token)
+    }
+
+    /// The code of a workflow did and asks for these, in order. Those of an attempt that was dropped are ignored.
+    pub fn progress(&mut self, attempt: AttemptId, mut acts: Vec<Act>) {
+        let Some(right) = self.executing.get_mut(&attempt) else { return };
+        let token = right.token;
+        let first = right.acts + 1;
+        right.acts += acts.iter().filter(|act| act.counts()).count() as u64;
+        // While nothing can be sent, one report gathers what would be many.
+        if self.has_unsent()
+            && let Some(Report { attempt: last, message: FromWorker::Progress { acts: before, .. }, .. }) =
+                self.reports.back_mut()
+            && *last == attempt
+        {
+            before.append(&mut acts);
+            return;
+        }
+        let message = FromWorker::Progress { seq: 0, attempt, token, first, acts };
+        self.reports.push_back(Report { attempt, token, message });
     }
 
     /// An attempt has ended. What is not executing is ignored: it was dropped.
     pub fn finish(&mut self, attempt: AttemptId, outcome: Outcome) {
-        if let Some(token) = self.executing.remove(&attempt) {
-            self.reports.push_back(Report { attempt, token, outcome });
+        if let Some(Right { token, acts }) = self.executing.remove(&attempt) {
+            let message = message(attempt, token, acts, outcome);
+            self.reports.push_back(Report { attempt, token, message });
         }
     }
 
@@ -59,6 +94,19 @@ impl Ledger {
         self.reports.retain(|report| report.attempt != attempt);
     }
 
+    /// The server refused a report of an attempt that goes on: it has lost its right. What was sent is kept until it is acknowledged.
+    pub fn abandon(&mut self, attempt: AttemptId) {
+        self.executing.remove(&attempt);
+        let mut unsent = self.reports.split_off(self.sent);
+        unsent.retain(|report| report.attempt != attempt);
+        self.reports.append(&mut unsent);
+    }
+
+    /// The token of an attempt that has not ended.
+    pub fn token(&self, attempt: AttemptId) -> Option<Token> {
+        self.executing.get(&attempt).map(|right| right.token)
+    }
+
     /// A new connection: everything unacknowledged goes out again.
     pub fn reconnect(&mut self) {
         self.sent = 0;
@@ -67,26 +115,23 @@ impl Ledger {
 
     /// What to claim in the `hello`: what is executing, and what has ended and could not be reported.
     pub fn claims(&self) -> Vec<Claim> {
-        let executing = self.executing.iter().map(|(attempt, token)| (*attempt, *token));
+        let executing = self.executing.iter().map(|(attempt, right)| (*attempt, right.token));
         let ended = self.reports.iter().map(|report| (report.attempt, report.token));
         let mut claims: Vec<Claim> =
             executing.chain(ended).map(|(attempt, token)| Claim { attempt, token }).collect();
         claims.sort_by_key(|claim| claim.attempt);
+        claims.dedup_by_key(|claim| claim.attempt);
         claims
     }
 
     /// The reports that have not gone out on this connection, numbered. They count as sent.
-    pub fn unsent(&mut self) -> Vec<FromWorker> {
+    pub fn unsent(&mut self) -> impl Iterator<Item = &FromWorker> {
         let first = self.acknowledged + self.sent as u64 + 1;
-        let messages = self
-            .reports
-            .iter()
-            .skip(self.sent)
-            .zip(first..)
-            .map(|(report, seq)| message(report, seq))
-            .collect();
-        self.sent = self.reports.len();
-        messages
+        let from = std::mem::replace(&mut self.sent, self.reports.len());
+        self.reports.iter_mut().skip(from).zip(first..).map(|(report, seq)| {
+            number(&mut report.message, seq);
+            &report.message
+        })
     }
 
     /// Whether reports wait to be sent on this connection.
@@ -120,13 +165,29 @@ impl Ledger {
     }
 }
 
-fn message(report: &Report, seq: u64) -> FromWorker {
-    let (attempt, token) = (report.attempt, report.token);
-    match report.outcome.clone() {
-        Outcome::Done(output) => FromWorker::Done { seq, attempt, token, output },
-        Outcome::Failed(failure) => FromWorker::Failed { seq, attempt, token, failure },
+/// A report that has no number yet.
+fn message(attempt: AttemptId, token: Token, acts: u64, outcome: Outcome) -> FromWorker {
+    let seq = 0;
+    match outcome {
+        Outcome::Done(output) => FromWorker::Done { seq, attempt, token, output, acts },
+        Outcome::Failed(failure) => FromWorker::Failed { seq, attempt, token, failure, acts },
         Outcome::Lost(reason) => FromWorker::Lost { seq, attempt, token, reason },
         Outcome::Stopped => FromWorker::Stopped { seq, attempt, token },
+        Outcome::Parked(seen) => FromWorker::Parked { seq, attempt, token, seen, acts },
+        Outcome::Unreplayable(reason) => FromWorker::Unreplayable { seq, attempt, token, reason },
+    }
+}
+
+fn number(message: &mut FromWorker, number: u64) {
+    if let FromWorker::Done { seq, .. }
+    | FromWorker::Failed { seq, .. }
+    | FromWorker::Lost { seq, .. }
+    | FromWorker::Stopped { seq, .. }
+    | FromWorker::Progress { seq, .. }
+    | FromWorker::Parked { seq, .. }
+    | FromWorker::Unreplayable { seq, .. } = message
+    {
+        *seq = number;
     }
 }
 
@@ -153,9 +214,8 @@ mod tests {
         ledger
     }
 
-    fn numbers(messages: &[FromWorker]) -> Vec<(u64, AttemptId)> {
+    fn numbers<'a>(messages: impl Iterator<Item = &'a FromWorker>) -> Vec<(u64, AttemptId)> {
         messages
-            .iter()
             .map(|message| match message {
                 FromWorker::Stopped { seq, attempt, .. } => (*seq, *attempt),
                 other => panic!("{other:?}"),
@@ -166,23 +226,23 @@ mod tests {
     #[test]
     fn reports_are_numbered_without_gaps_and_sent_once() {
         let mut ledger = ended(&[1, 2]);
-        assert_eq!(numbers(&ledger.unsent()), [(1, attempt(1)), (2, attempt(2))]);
-        assert_eq!(ledger.unsent(), []);
+        assert_eq!(numbers(ledger.unsent()), [(1, attempt(1)), (2, attempt(2))]);
+        assert_eq!(numbers(ledger.unsent()), []);
         ledger.acknowledge(1);
         ledger.accept(attempt(3), token(3));
         ledger.finish(attempt(3), Outcome::Stopped);
         assert_eq!(ledger.reported(2), Some(attempt(2)));
-        assert_eq!(numbers(&ledger.unsent()), [(3, attempt(3))]);
+        assert_eq!(numbers(ledger.unsent()), [(3, attempt(3))]);
     }
 
     #[test]
     fn a_new_connection_sends_what_is_not_acknowledged_with_numbers_from_1() {
         let mut ledger = ended(&[1, 2, 3]);
-        ledger.unsent();
+        assert_eq!(ledger.unsent().count(), 3);
         ledger.acknowledge(2);
         ledger.reconnect();
         assert_eq!(ledger.claims(), [Claim { attempt: attempt(3), token: token(3) }]);
-        assert_eq!(numbers(&ledger.unsent()), [(1, attempt(3))]);
+        assert_eq!(numbers(ledger.unsent()), [(1, attempt(3))]);
         ledger.acknowledge(1);
         assert!(ledger.is_settled());
     }
@@ -206,5 +266,57 @@ mod tests {
         ledger.forget(attempt(2));
         ledger.finish(attempt(2), Outcome::Stopped);
         assert!(ledger.is_settled());
+    }
+
+    fn ran(tag: u64) -> Act {
+        let outcome = riverrun_wire::workflow::Outcome::Output(Json::null());
+        Act::Ran { tag, path: "step".to_owned(), outcome }
+    }
+
+    /// (seq, first, how many acts) of progress reports; `first` is 0 for others.
+    fn progress<'a>(messages: impl Iterator<Item = &'a FromWorker>) -> Vec<(u64, u64, usize)> {
+        messages
+            .map(|message| match message {
+                FromWorker::Progress { seq, first, acts, .. } => (*seq, *first, acts.len()),
+                FromWorker::Parked { seq, .. } => (*seq, 0, 0),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn acts_are_counted_through_the_reports_of_an_attempt_and_keep_their_number() {
+        let mut ledger = Ledger::default();
+        ledger.accept(attempt(1), token(1));
+        ledger.progress(attempt(1), vec![ran(0), Act::Abort { tag: 7 }, ran(1)]);
+        assert_eq!(progress(ledger.unsent()), [(1, 1, 3)]);
+        // Two that wait together are one report.
+        ledger.progress(attempt(1), vec![ran(2)]);
+        ledger.progress(attempt(1), vec![ran(3)]);
+        ledger.finish(attempt(1), Outcome::Parked(9));
+        assert_eq!(progress(ledger.unsent()), [(2, 3, 2), (3, 0, 0)]);
+        ledger.acknowledge(1);
+        ledger.reconnect();
+        assert_eq!(ledger.claims(), [Claim { attempt: attempt(1), token: token(1) }]);
+        assert_eq!(progress(ledger.unsent()), [(1, 3, 2), (2, 0, 0)]);
+        ledger.acknowledge(2);
+        assert!(ledger.is_settled());
+    }
+
+    #[test]
+    fn after_a_refusal_an_attempt_says_no_more_and_numbers_stay_without_gaps() {
+        let mut ledger = Ledger::default();
+        ledger.accept(attempt(1), token(1));
+        ledger.accept(attempt(2), token(2));
+        ledger.progress(attempt(1), vec![ran(0)]);
+        assert_eq!(progress(ledger.unsent()), [(1, 1, 1)]);
+        ledger.progress(attempt(1), vec![ran(1)]);
+        ledger.progress(attempt(2), vec![ran(0)]);
+        ledger.abandon(attempt(1));
+        ledger.progress(attempt(1), vec![ran(2)]);
+        ledger.finish(attempt(1), Outcome::Stopped);
+        assert_eq!(progress(ledger.unsent()), [(2, 1, 1)]);
+        ledger.acknowledge(1);
+        assert_eq!(ledger.claims().len(), 1);
     }
 }

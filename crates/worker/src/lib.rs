@@ -11,10 +11,12 @@ mod children;
 mod config;
 mod connection;
 mod error;
+mod executor;
 mod ledger;
 mod member;
 mod output;
 mod pool;
+pub mod sdk;
 mod supervisor;
 
 pub use config::{Config, OutputLine};

@@ -20,7 +20,8 @@ use tokio::time::Instant;
 use crate::children::{self, ChildEvent, ChildId};
 use crate::config::{Config, OutputLine};
 use crate::error::WorkerError;
-use crate::ledger::{Ledger, Outcome};
+use crate::executor::{Desk, Executor, Tiding};
+use crate::ledger::Outcome;
 use crate::member::{Ending, Member, Output, Phase};
 
 /// After so many failed starts in a row the attempts that wait for a child fail instead of waiting on.
@@ -31,16 +32,13 @@ const START_TAIL: usize = 4096;
 
 pub(crate) struct Pool {
     config: Config,
-    pub ledger: Ledger,
-    /// Output of attempts, not sent yet. Bounded by `max_output_bytes` for each attempt, of which there are `slots`.
-    pub logs: Vec<FromWorker>,
+    /// Output of attempts in it is bounded by `max_output_bytes` for each attempt, of which there are `slots`.
+    desk: Desk,
     children: HashMap<ChildId, Member>,
     waiting: VecDeque<Box<Offer>>,
     next_child: u64,
     start_failures: u32,
     start_not_before: Option<Instant>,
-    /// What the first child found; `None` until it is ready.
-    pub functions: Option<Vec<Function>>,
     events: mpsc::Sender<(ChildId, ChildEvent)>,
     tasks: JoinSet<()>,
 }
@@ -49,66 +47,77 @@ impl Pool {
     pub fn new(config: Config, events: mpsc::Sender<(ChildId, ChildEvent)>) -> Self {
         Pool {
             config,
-            ledger: Ledger::default(),
-            logs: Vec::new(),
+            desk: Desk::default(),
             children: HashMap::new(),
             waiting: VecDeque::new(),
             next_child: 0,
             start_failures: 0,
             start_not_before: None,
-            functions: None,
             events,
             tasks: JoinSet::new(),
         }
     }
+}
+
+impl Executor for Pool {
+    type Event = (ChildId, ChildEvent);
+
+    fn desk(&mut self) -> &mut Desk {
+        &mut self.desk
+    }
 
     /// Starts the first child, which finds out what functions there are.
-    pub fn open(&mut self, now: Instant) -> Result<(), WorkerError> {
+    fn open(&mut self, now: Instant) -> Result<(), WorkerError> {
         self.start_child(now)
             .map_err(|error| WorkerError::Python { python: self.config.python.clone(), error })
     }
 
     /// Takes an offer in.
-    pub fn offer(&mut self, offer: Box<Offer>) {
-        if self.ledger.accept(offer.attempt, offer.token) {
+    fn offer(&mut self, offer: Box<Offer>, _now: Instant) {
+        if self.desk.ledger.accept(offer.attempt, offer.token) {
             self.waiting.push_back(offer);
         }
     }
 
     /// Ends an attempt on request: at once if it waits, gently and after `grace` by force if it executes.
-    pub fn stop(&mut self, attempt: AttemptId, grace: Duration, now: Instant) {
+    fn stop(&mut self, attempt: AttemptId, grace: Duration, now: Instant) {
         if self.forget_waiting(attempt) {
-            self.ledger.finish(attempt, Outcome::Stopped);
+            self.desk.ledger.finish(attempt, Outcome::Stopped);
         } else {
             self.end(attempt, Ending::Stop, now + grace);
         }
     }
 
     /// Ends an attempt whose right was lost. Nothing of it will be reported.
-    pub fn drop_attempt(&mut self, attempt: AttemptId, now: Instant) {
-        self.ledger.forget(attempt);
+    fn drop_attempt(&mut self, attempt: AttemptId, now: Instant) {
         if !self.forget_waiting(attempt) {
             self.end(attempt, Ending::Dropped, now);
         }
     }
 
+    /// No child executes the code of a workflow: none is announced.
+    fn tell(&mut self, _attempt: AttemptId, _tiding: Tiding) {}
+
+    /// What a call does needs nothing from the server.
+    fn kept(&mut self, _attempts: &[AttemptId]) {}
+
     /// Gives back what has not begun.
-    pub fn return_waiting(&mut self) {
+    fn drain(&mut self) {
         for offer in std::mem::take(&mut self.waiting) {
-            self.ledger.finish(offer.attempt, Outcome::Lost(Lost::Returned));
+            self.desk.ledger.finish(offer.attempt, Outcome::Lost(Lost::Returned));
         }
     }
 
     /// Kills what is executing; it is reported as a bystander of the shutdown, since it may have had its effect.
-    pub fn cut_off_executing(&mut self, now: Instant) {
-        for attempt in self.ledger.executing() {
+    fn cut_off(&mut self, now: Instant) {
+        for attempt in self.desk.ledger.executing() {
             self.end(attempt, Ending::Shutdown, now);
         }
     }
 
     /// Hands waiting attempts to idle children, and starts more children where that helps.
-    pub fn dispatch(&mut self, now: Instant) {
-        if self.functions.is_none() {
+    fn dispatch(&mut self, now: Instant) {
+        if self.desk.functions.is_none() {
             return;
         }
         for member in self.children.values_mut() {
@@ -135,7 +144,7 @@ impl Pool {
     }
 
     /// Takes in what a child did. An error ends the supervisor: its first child did not come up.
-    pub fn on_event(&mut self, id: ChildId, event: ChildEvent, now: Instant) -> Result<(), WorkerError> {
+    fn on_event(&mut self, (id, event): Self::Event, now: Instant) -> Result<(), WorkerError> {
         match event {
             ChildEvent::Message(message) => self.on_message(id, message),
             ChildEvent::Raw { stream, bytes } => {
@@ -147,14 +156,14 @@ impl Pool {
     }
 
     /// The next moment at which [`Pool::tick`] has something to do.
-    pub fn next_deadline(&self) -> Option<Instant> {
+    fn next_deadline(&self) -> Option<Instant> {
         let of_children = self.children.values().filter_map(|member| member.deadline(&self.config));
         let start = self.start_not_before.filter(|_| !self.waiting.is_empty());
         of_children.chain(start).min()
     }
 
     /// Enforces what is due.
-    pub fn tick(&mut self, now: Instant) {
+    fn tick(&mut self, now: Instant) {
         for member in self.children.values_mut() {
             if member.deadline(&self.config).is_some_and(|due| due <= now) {
                 member.enforce(now, &self.config);
@@ -166,7 +175,7 @@ impl Pool {
     }
 
     /// Ends the children, all of them idle or of no more use.
-    pub async fn close(mut self) {
+    async fn close(mut self) {
         for member in self.children.values() {
             match member.phase {
                 Phase::Idle => member.handle.send(ToChild::Exit {}),
@@ -176,7 +185,9 @@ impl Pool {
         self.children.clear();
         while self.tasks.join_next().await.is_some() {}
     }
+}
 
+impl Pool {
     fn start_child(&mut self, now: Instant) -> std::io::Result<()> {
         // The tasks of children that have ended are let go here, so that the set does not grow.
         while self.tasks.try_join_next().is_some() {}
@@ -201,7 +212,7 @@ impl Pool {
                     "WorkerStartFailed",
                     format!("the worker's child process does not start: {why}"),
                 );
-                self.ledger.finish(offer.attempt, Outcome::Failed(failure));
+                self.desk.ledger.finish(offer.attempt, Outcome::Failed(failure));
             }
         }
     }
@@ -237,9 +248,9 @@ impl Pool {
                 }
                 member.phase = Phase::Idle;
                 self.start_failures = 0;
-                if self.functions.is_none() {
+                if self.desk.functions.is_none() {
                     announce(&python, &functions, &warnings);
-                    self.functions = Some(functions);
+                    self.desk.functions = Some(functions);
                 }
             }
             FromChild::Log { attempt, stream, text } => self.log(id, attempt, &stream, text),
@@ -258,7 +269,7 @@ impl Pool {
             Phase::Busy(busy) if busy.attempt == attempt => {
                 let outcome = busy.answered(outcome);
                 member.phase = Phase::Idle;
-                self.ledger.finish(attempt, outcome);
+                self.desk.ledger.finish(attempt, outcome);
             }
             _ => {
                 tracing::error!(%attempt, "a child answered a call that it does not have; it is killed");
@@ -275,7 +286,7 @@ impl Pool {
             Phase::Idle => tracing::info!(pid = member.handle.pid, "an idle child {how}"),
             Phase::Starting { loading, said, .. } => {
                 let why = start_failure(how, loading.as_deref(), &said);
-                if self.functions.is_none() {
+                if self.desk.functions.is_none() {
                     return Err(WorkerError::Start(why));
                 }
                 self.start_failed(&why, now);
@@ -286,9 +297,9 @@ impl Pool {
                 }
                 if let Some(output) = &mut member.output {
                     let text = format!("[the process that executed this attempt {how}]\n");
-                    emit(&self.config, &mut self.logs, output, "log", text);
+                    emit(&self.config, &mut self.desk.asides, output, "log", text);
                 }
-                self.ledger.finish(busy.attempt, busy.died());
+                self.desk.ledger.finish(busy.attempt, busy.died());
             }
         }
         Ok(())
@@ -306,7 +317,7 @@ impl Pool {
         }
         match &mut member.output {
             // Between two attempts it is the rest of what the last one wrote.
-            Some(output) => emit(&self.config, &mut self.logs, output, stream, text),
+            Some(output) => emit(&self.config, &mut self.desk.asides, output, stream, text),
             None => show(&self.config, "", "", stream, &text),
         }
     }
@@ -314,7 +325,7 @@ impl Pool {
     fn log(&mut self, id: ChildId, attempt: AttemptId, stream: &str, text: String) {
         let output = self.children.get_mut(&id).and_then(|member| member.output.as_mut());
         if let Some(output) = output.filter(|output| output.attempt == attempt) {
-            emit(&self.config, &mut self.logs, output, stream, text);
+            emit(&self.config, &mut self.desk.asides, output, stream, text);
         }
     }
 }

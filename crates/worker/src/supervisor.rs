@@ -1,4 +1,4 @@
-//! The supervisor: one loop that joins the connection, the children, the clock and the wish to shut down.
+//! The supervisor: one loop that joins the connection, what executes attempts, the clock and the wish to shut down.
 
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::children::{ChildEvent, ChildId};
-use crate::config::Config;
+use crate::config::{Config, Service};
 use crate::connection::{self, Address, ConnectError, Received, Upgraded};
 use crate::error::WorkerError;
+use crate::executor::{Executor, Tiding};
 use crate::pool::Pool;
 
 const MIN_RETRY: Duration = Duration::from_millis(50);
@@ -27,7 +27,6 @@ const WRONG_PROTOCOL: &str = "protocol";
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Frames that wait for the socket. With a few, what comes up meanwhile gathers into the next one.
 const FRAMES: usize = 4;
-const EVENTS: usize = 1024;
 
 /// Executes the functions of a folder for a server, until it is told to stop.
 #[derive(Debug)]
@@ -51,29 +50,44 @@ impl Supervisor {
     ///
     /// A server that cannot be reached is tried again for ever; only what will not pass by itself is an error.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
+        let service = self.config.service();
         let (events, received) = mpsc::channel(EVENTS);
-        let pool = Pool::new(self.config.clone(), events);
-        let mut work = Work {
-            link: Link::Waiting,
-            pool,
-            config: self.config,
-            address: self.address,
-            retry: MIN_RETRY,
-            welcomed: false,
-            told: Told::Nothing,
-            draining: None,
-        };
-        let result = work.run(received, shutdown).await;
-        work.leave(result.is_ok()).await;
-        result
+        let pool = Pool::new(self.config, events);
+        serve(service, self.address, pool, received, shutdown).await
     }
 }
 
-/// The state of a running supervisor.
-struct Work {
-    config: Config,
+/// How many events of an executor may wait for its loop.
+pub(crate) const EVENTS: usize = 1024;
+
+/// The loop: executes what a server offers until `shutdown`, and after it what [`Supervisor::run`] says.
+pub(crate) async fn serve<E: Executor>(
+    service: Service,
     address: Address,
-    pool: Pool,
+    executor: E,
+    events: mpsc::Receiver<E::Event>,
+    shutdown: CancellationToken,
+) -> Result<(), WorkerError> {
+    let mut work = Work {
+        link: Link::Waiting,
+        executor,
+        service,
+        address,
+        retry: MIN_RETRY,
+        welcomed: false,
+        told: Told::Nothing,
+        draining: None,
+    };
+    let result = work.run(events, shutdown).await;
+    work.leave(result.is_ok()).await;
+    result
+}
+
+/// The state of a running supervisor.
+struct Work<E> {
+    service: Service,
+    address: Address,
+    executor: E,
     link: Link,
     retry: Duration,
     /// Whether a server has ever taken this worker: then no refusal is for ever.
@@ -137,15 +151,15 @@ impl Link {
     }
 }
 
-impl Work {
+impl<E: Executor> Work<E> {
     async fn run(
         &mut self,
-        mut events: mpsc::Receiver<(ChildId, ChildEvent)>,
+        mut events: mpsc::Receiver<E::Event>,
         shutdown: CancellationToken,
     ) -> Result<(), WorkerError> {
-        self.pool.open(Instant::now())?;
+        self.executor.open(Instant::now())?;
         loop {
-            self.pool.dispatch(Instant::now());
+            self.executor.dispatch(Instant::now());
             if self.is_done() {
                 return Ok(());
             }
@@ -155,8 +169,8 @@ impl Work {
                 event = events.recv() => {
                     // Everything at hand goes into one frame.
                     let mut next = event;
-                    while let Some((id, event)) = next {
-                        self.pool.on_event(id, event, Instant::now())?;
+                    while let Some(event) = next {
+                        self.executor.on_event(event, Instant::now())?;
                         next = events.try_recv().ok();
                     }
                     self.connect_once_loaded();
@@ -170,8 +184,8 @@ impl Work {
 
     /// Ends the connection and the children. Goodbye is said only when the server has acknowledged everything: it gives up what it
     /// has no report of at once, while a lost connection leaves it time to make reports durable that are on their way.
-    async fn leave(self, politely: bool) {
-        let unsettled = self.pool.ledger.claims().len();
+    async fn leave(mut self, politely: bool) {
+        let unsettled = self.executor.desk().ledger.claims().len();
         if politely && unsettled > 0 {
             tracing::warn!(
                 attempts = unsettled,
@@ -186,25 +200,26 @@ impl Work {
             drop(open.frames);
             let _ = tokio::time::timeout(FAREWELL, open.writer).await;
         }
-        self.pool.close().await;
+        self.executor.close().await;
     }
 
-    fn is_done(&self) -> bool {
+    fn is_done(&mut self) -> bool {
         let Some(deadline) = self.draining else {
             return false;
         };
-        let settled = self.pool.ledger.is_settled() && self.pool.logs.is_empty();
-        settled || Instant::now() >= deadline + self.config.settle_timeout
+        let desk = self.executor.desk();
+        let settled = desk.ledger.is_settled() && desk.asides.is_empty();
+        settled || Instant::now() >= deadline + self.service.settle_timeout
     }
 
     fn connect_once_loaded(&mut self) {
-        if matches!(self.link, Link::Waiting) && self.pool.functions.is_some() {
+        if matches!(self.link, Link::Waiting) && self.executor.desk().functions.is_some() {
             self.connect(Duration::ZERO);
         }
     }
 
     fn connect(&mut self, delay: Duration) {
-        let (address, token) = (self.address.clone(), self.config.token.clone());
+        let (address, token) = (self.address.clone(), self.service.token.clone());
         self.link = Link::Connecting(AbortOnDropHandle::new(tokio::spawn(async move {
             tokio::time::sleep(delay).await;
             connection::connect(&address, token.as_deref()).await
@@ -231,15 +246,15 @@ impl Work {
         let (read, write, input) = upgraded.into_parts();
         let (sender, received) = mpsc::channel(FRAMES);
         let (frames, outgoing) = mpsc::channel(FRAMES);
-        self.pool.ledger.reconnect();
+        self.executor.desk().ledger.reconnect();
         let hello = FromWorker::Hello {
             protocol: PROTOCOL,
-            name: self.config.worker_name(),
-            namespace: self.config.namespace.clone(),
-            queues: self.config.queues.clone(),
-            functions: self.pool.functions.clone().unwrap_or_default(),
-            slots: self.config.slots.max(1),
-            attempts: self.pool.ledger.claims(),
+            name: self.service.worker_name(),
+            namespace: self.service.namespace.clone(),
+            queues: self.service.queues.clone(),
+            functions: self.executor.desk().functions.clone().unwrap_or_default(),
+            slots: self.service.slots.max(1),
+            attempts: self.executor.desk().ledger.claims(),
         };
         let mut open = Open {
             received,
@@ -250,7 +265,7 @@ impl Work {
             last_sent: Instant::now(),
             pending: Vec::new(),
         };
-        open.send(&[hello]);
+        open.send(&[&hello]);
         self.link = Link::Open(open);
     }
 
@@ -261,7 +276,7 @@ impl Work {
             return Err(error);
         }
         if self.told < Told::Refused {
-            let executing = self.pool.ledger.executing().len();
+            let executing = self.executor.desk().ledger.executing().len();
             tracing::warn!(
                 executing,
                 "{error}. It had taken the worker before, so the attempts go on and it is tried again; if the access token or the \
@@ -290,8 +305,10 @@ impl Work {
         match message {
             ToWorker::Welcome { server, lease_ms, drop, keep, .. } => {
                 for attempt in drop {
-                    self.pool.drop_attempt(attempt, now);
+                    self.executor.desk().ledger.forget(attempt);
+                    self.executor.drop_attempt(attempt, now);
                 }
+                self.executor.kept(&keep);
                 tracing::info!(server = %self.address.url, version = %server, kept = keep.len(), "connected");
                 (self.retry, self.told, self.welcomed) = (MIN_RETRY, Told::Nothing, true);
                 if let Link::Open(open) = &mut self.link {
@@ -302,19 +319,31 @@ impl Work {
                 }
             }
             ToWorker::Offer(offer) => {
-                self.pool.offer(offer);
+                self.executor.offer(offer, now);
                 if self.draining.is_some() {
-                    self.pool.return_waiting();
+                    self.executor.drain();
                 }
             }
             ToWorker::Stop { attempt, grace_ms } => {
-                self.pool.stop(attempt, Duration::from_millis(grace_ms), now);
+                self.executor.stop(attempt, Duration::from_millis(grace_ms), now);
             }
-            ToWorker::Ack { seq } => self.pool.ledger.acknowledge(seq),
+            ToWorker::Ack { seq } => self.executor.desk().ledger.acknowledge(seq),
             ToWorker::Refused { seq, code, message } => {
-                let attempt = self.pool.ledger.reported(seq).map(|attempt| attempt.to_string());
-                tracing::warn!(attempt, code, "a report changed nothing: {message}");
+                let ledger = &mut self.executor.desk().ledger;
+                let attempt = ledger.reported(seq);
+                let name = attempt.map(|attempt| attempt.to_string());
+                tracing::warn!(attempt = name, code, "a report changed nothing: {message}");
+                // One that goes on does so for nothing.
+                if let Some(attempt) = attempt.filter(|attempt| ledger.token(*attempt).is_some()) {
+                    ledger.abandon(attempt);
+                    self.executor.drop_attempt(attempt, now);
+                }
             }
+            ToWorker::Events { attempt, events } => self.executor.tell(attempt, Tiding::Events(events)),
+            ToWorker::History { attempt, events, upto, last } => {
+                self.executor.tell(attempt, Tiding::History { events, upto, last });
+            }
+            ToWorker::Park { attempt } => self.executor.tell(attempt, Tiding::Park),
             ToWorker::Going {} => tracing::info!("the server is going; the attempts are kept"),
             ToWorker::Error { code, message } => return self.on_error(code, message),
         }
@@ -330,11 +359,14 @@ impl Work {
     }
 
     fn drain(&mut self, now: Instant) {
-        tracing::info!("shutting down: no new attempts, {} to finish", self.pool.ledger.executing().len());
-        self.draining = Some(now + self.config.drain_timeout);
-        self.pool.return_waiting();
-        if self.config.drain_timeout.is_zero() {
-            self.pool.cut_off_executing(now);
+        tracing::info!(
+            "shutting down: no new attempts, {} to finish",
+            self.executor.desk().ledger.executing().len()
+        );
+        self.draining = Some(now + self.service.drain_timeout);
+        self.executor.drain();
+        if self.service.drain_timeout.is_zero() {
+            self.executor.cut_off(now);
         }
         if let Link::Open(open) = &mut self.link {
             open.pending.push(FromWorker::Draining {});
@@ -347,16 +379,16 @@ impl Work {
             _ => None,
         };
         let drain = self.draining.map(|deadline| {
-            if Instant::now() < deadline { deadline } else { deadline + self.config.settle_timeout }
+            if Instant::now() < deadline { deadline } else { deadline + self.service.settle_timeout }
         });
         let idle = Instant::now() + Duration::from_hours(1);
-        [beat, drain, self.pool.next_deadline()].into_iter().flatten().min().unwrap_or(idle)
+        [beat, drain, self.executor.next_deadline()].into_iter().flatten().min().unwrap_or(idle)
     }
 
     fn on_time(&mut self, now: Instant) {
-        self.pool.tick(now);
+        self.executor.tick(now);
         if self.draining.is_some_and(|deadline| deadline <= now) {
-            self.pool.cut_off_executing(now);
+            self.executor.cut_off(now);
         }
         let Link::Open(open) = &mut self.link else {
             return;
@@ -374,31 +406,29 @@ impl Work {
         }
     }
 
-    fn has_outgoing(&self) -> bool {
-        match &self.link {
-            Link::Open(open) => {
-                open.beat.is_some()
-                    && (!open.pending.is_empty()
-                        || !self.pool.logs.is_empty()
-                        || self.pool.ledger.has_unsent())
-            }
-            _ => false,
-        }
+    fn has_outgoing(&mut self) -> bool {
+        let Link::Open(open) = &self.link else {
+            return false;
+        };
+        let desk = self.executor.desk();
+        open.beat.is_some()
+            && (!open.pending.is_empty() || !desk.asides.is_empty() || desk.ledger.has_unsent())
     }
 
     /// Sends everything that is at hand: what was printed before the outcome it belongs to.
     fn flush(&mut self) {
         if let Link::Open(open) = &mut self.link {
-            let mut messages = std::mem::take(&mut open.pending);
-            messages.append(&mut self.pool.logs);
-            messages.extend(self.pool.ledger.unsent());
+            let desk = self.executor.desk();
+            let mut first = std::mem::take(&mut open.pending);
+            first.append(&mut desk.asides);
+            let messages: Vec<&FromWorker> = first.iter().chain(desk.ledger.unsent()).collect();
             open.send(&messages);
         }
     }
 }
 
 impl Open {
-    fn send(&mut self, messages: &[FromWorker]) {
+    fn send(&mut self, messages: &[&FromWorker]) {
         let mut bytes = BytesMut::new();
         if let Err(error) = frame::encode_within(messages, MAX_FRAME, &mut bytes) {
             // Every payload was checked to be JSON when it came in.

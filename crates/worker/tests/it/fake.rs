@@ -205,6 +205,7 @@ pub fn offer(number: u32, function: &str, input: &str, timeout_ms: Option<u64>) 
         timeout_ms,
         idempotency_key: "5a".to_owned(),
         callback: None,
+        workflow: None,
     }))
 }
 
