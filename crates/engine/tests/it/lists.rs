@@ -58,7 +58,7 @@ async fn a_deleted_run_is_gone_from_lists_before_its_row_is() {
     let run = engine.start(task("{}")).await.unwrap().run;
     let offer = next_offer(&mut link).await;
     let report = riverrun_kernel::Report::Succeeded(json("1"));
-    link.report(offer.attempt, offer.token, report).await.unwrap();
+    link.report(offer.attempt, offer.token, report, 0).await.unwrap();
     engine.delete(run).await.unwrap();
     assert!(engine.list(everything(), None, 10).await.unwrap().items.is_empty());
     assert!(engine.run(run).await.is_err());

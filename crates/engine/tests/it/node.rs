@@ -31,7 +31,7 @@ async fn a_task_is_offered_reported_and_its_waiter_answered() {
     });
     let offer = next_offer(&mut link).await;
     assert_eq!(offer.call.input, json(r#"{"n":1}"#));
-    link.report(offer.attempt, offer.token, Report::Succeeded(json("7"))).await.unwrap();
+    link.report(offer.attempt, offer.token, Report::Succeeded(json("7")), 0).await.unwrap();
     let view = waiting.await.unwrap().unwrap();
     assert_eq!(view.summary.state, State::Succeeded);
     assert_eq!(view.outcome, Some(Ok(json("7"))));
@@ -79,7 +79,7 @@ async fn a_reopened_embedded_store_knows_runs_keys_and_definitions() {
     start.key = Some(key("k"));
     let done = engine.start(start.clone()).await.unwrap();
     let offer = next_offer(&mut link).await;
-    link.report(offer.attempt, offer.token, Report::Succeeded(json("1"))).await.unwrap();
+    link.report(offer.attempt, offer.token, Report::Succeeded(json("1")), 0).await.unwrap();
     drop(link);
     let open_run = engine.start(task(r#"{"later":1}"#)).await.unwrap();
     // Without a checkpoint: everything must come out of the log.
@@ -114,7 +114,7 @@ async fn a_worker_that_connects_again_keeps_what_it_executes() {
     let claims = vec![(offer.attempt, offer.token)];
     let link = engine.connect_worker(worker(4), claims).await.unwrap();
     assert_eq!(link.claims().keep, [offer.attempt]);
-    link.report(offer.attempt, offer.token, Report::Succeeded(json("2"))).await.unwrap();
+    link.report(offer.attempt, offer.token, Report::Succeeded(json("2")), 0).await.unwrap();
     assert_eq!(engine.wait(run, LONG).await.unwrap().summary.state, State::Succeeded);
     link.goodbye().await;
     engine.shutdown().await;
@@ -233,7 +233,7 @@ async fn a_full_disk_for_longer_than_a_lease_takes_no_lease() {
         }
     };
     assert_eq!(link.claims().keep, [offer.attempt]);
-    link.report(offer.attempt, offer.token, Report::Succeeded(json("2"))).await.unwrap();
+    link.report(offer.attempt, offer.token, Report::Succeeded(json("2")), 0).await.unwrap();
     assert_eq!(engine.wait(run, LONG).await.unwrap().summary.state, State::Succeeded);
     engine.shutdown().await;
 }

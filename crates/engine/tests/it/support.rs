@@ -82,7 +82,7 @@ pub async fn echo(mut link: WorkerLink) {
     while let Some(message) = link.next().await {
         if let ToWorker::Offer(offer) = message {
             let report = Report::Succeeded(offer.call.input.clone());
-            tokio::spawn(link.report(offer.attempt, offer.token, report));
+            tokio::spawn(link.report(offer.attempt, offer.token, report, 0));
         }
     }
 }
