@@ -69,8 +69,9 @@ fn repair(printer: &Printer, args: &StoreRepair) -> Result<Exit, CliError> {
     ))
 }
 
-fn must_exist(data: &Path) -> Result<(), CliError> {
-    if data.is_dir() {
+/// Refuses a directory without a store, where opening it would make one.
+pub fn must_exist(data: &Path) -> Result<(), CliError> {
+    if EmbeddedStore::is_in(data) {
         return Ok(());
     }
     Err(CliError::usage(format!("there is no data directory {}", data.display()), "check the path"))
@@ -85,6 +86,8 @@ fn as_json(one: &Repaired) -> serde_json::Value {
         "touched": one.touched,
         "unknown": one.unknown,
         "suspended": one.suspended,
+        "row_damaged": one.row_damaged,
+        "identity_damaged": one.identity_damaged,
         "accepted": one.accepted,
     })
 }
@@ -98,6 +101,12 @@ fn tell(one: &Repaired) -> String {
         one.acknowledged,
         one.cut_off
     );
+    if one.row_damaged {
+        text.push_str("its own row is damaged, and was found out from its log\n");
+    }
+    if one.identity_damaged {
+        text.push_str("the store's identity is damaged: with a new one, callback tokens that were given out are not accepted any more\n");
+    }
     if one.unknown {
         text.push_str("some of what is lost cannot be read: any run that was open may have gone on in it\n");
     }

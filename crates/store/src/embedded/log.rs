@@ -39,12 +39,12 @@ pub(super) struct Head {
 }
 
 /// A batch as it stands in its table.
-struct Row {
-    batch: u64,
+pub(super) struct Row {
+    pub(super) batch: u64,
     epoch: u64,
-    first: u64,
+    pub(super) first: u64,
     records: u64,
-    chain: u32,
+    pub(super) chain: u32,
     value: Vec<u8>,
 }
 
@@ -84,7 +84,7 @@ impl Base {
 
 impl Row {
     /// The checksum of this row, on top of that of the row before it.
-    fn sum(&self, before: u32, partition: PartitionId) -> u32 {
+    pub(super) fn sum(&self, before: u32, partition: PartitionId) -> u32 {
         let numbers = [self.batch, self.epoch, self.first, self.records].map(u64::to_le_bytes);
         codec::checksum(
             &[&before.to_le_bytes(), &partition.0.to_le_bytes(), numbers.as_flattened()],
@@ -259,6 +259,22 @@ pub(super) fn head(connection: &Connection, partition: PartitionId, base: &Base)
         next_record: row.first + row.records,
         chain: row.chain,
     }))
+}
+
+/// The first batch that the log still has.
+pub(super) fn first(connection: &Connection, partition: PartitionId) -> Result<Option<Row>, StoreError> {
+    connection
+        .prepare_cached("SELECT place, epoch, first, records, chain, value FROM log WHERE place BETWEEN ? AND ? ORDER BY place LIMIT 1")
+        .and_then(|mut statement| {
+            let range = [place(partition, 0), place(partition, (1 << NUMBER_BITS) - 1)];
+            statement.query_row(range, row_of).optional()
+        })
+        .map_err(sql)
+}
+
+/// When a batch was decided.
+pub(super) fn moment(connection: &Connection, row: &Row) -> Result<Now, StoreError> {
+    codec::decode_batch(&row.value, &fetch(connection)).map(|(now, _)| now)
 }
 
 /// The checksum and epoch of one batch, if the log still has it.

@@ -7,6 +7,7 @@
 //!
 //! Main type: [`EmbeddedStore`].
 
+mod derive;
 mod list;
 mod lock;
 mod log;
@@ -111,6 +112,11 @@ impl EmbeddedStore {
             shared,
             _lock: lock,
         })
+    }
+
+    /// Whether there is a store in `dir`.
+    pub fn is_in(dir: impl AsRef<Path>) -> bool {
+        schema::database(dir.as_ref()).is_file()
     }
 
     /// Says what is missing from the store in `dir`. With `accept_loss` it goes on without: each log ends before its first

@@ -48,6 +48,11 @@ impl Notes {
         Ok(notes)
     }
 
+    /// Which database the side file in `dir` says that it belongs to.
+    pub(super) fn found(dir: &Path) -> Result<Option<[u8; 16]>, StoreError> {
+        Self::file(dir)?.incarnation()
+    }
+
     /// Forgets everything and begins anew for this incarnation.
     pub(super) fn renew(dir: &Path, incarnation: [u8; 16]) -> Result<(), StoreError> {
         Self::file(dir)?.reset(incarnation)

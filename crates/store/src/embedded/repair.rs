@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::log::{self, Base, Head};
 use super::notes::{Note, Notes};
-use super::{lock::DirectoryLock, maintenance, read, rows, schema, sql};
+use super::{derive, lock::DirectoryLock, maintenance, read, rows, schema, sql};
 use crate::{StoreError, codec};
 
 /// What a repair of a partition found, and what it did if loss was accepted.
@@ -30,6 +30,11 @@ pub struct Repaired {
     pub unknown: bool,
     /// Open runs that wait for a person now: those that were touched, or all of them where that is unknown.
     pub suspended: Vec<RunId>,
+    /// Whether the partition's own row was damaged. What it said is found out from the log.
+    pub row_damaged: bool,
+    /// Whether the store's identity was damaged. It gets a new one, and with it another secret: callback tokens and the tokens of
+    /// attempts that are out are not accepted any more.
+    pub identity_damaged: bool,
     /// Whether the loss was accepted: the log ends with `good` now.
     pub accepted: bool,
 }
@@ -37,7 +42,7 @@ pub struct Repaired {
 impl Repaired {
     /// Whether nothing is missing.
     pub fn is_whole(&self) -> bool {
-        self.good >= self.acknowledged && self.cut_off == 0
+        self.good >= self.acknowledged && self.cut_off == 0 && !self.row_damaged && !self.identity_damaged
     }
 }
 
@@ -60,7 +65,11 @@ pub(super) fn repair(dir: &Path, accept_loss: bool) -> Result<Vec<Repaired>, Sto
     let _lock = DirectoryLock::take(dir)?;
     maintenance::rewrite(dir)?;
     let mut connection = schema::connect(dir)?;
-    let mut identity = schema::identify(&mut connection, 1)?;
+    let (mut identity, identity_damaged) = match schema::identify(&mut connection, 1) {
+        Ok(identity) => (identity, false),
+        Err(damage @ StoreError::Corrupt(_)) => (derive::identity(&connection, dir, damage)?, true),
+        Err(other) => return Err(other),
+    };
     // Notes about another database cannot be compared with this one: that is a loss of unknown size.
     let notes = match Notes::open(dir, identity.incarnation) {
         Ok(notes) => Some(notes),
@@ -69,7 +78,9 @@ pub(super) fn repair(dir: &Path, accept_loss: bool) -> Result<Vec<Repaired>, Sto
     };
     let mut all = Vec::new();
     for id in (0..identity.partitions).map(PartitionId) {
-        all.push(examine(&connection, id, identity.partitions, notes.as_ref())?);
+        let mut examined = examine(&connection, id, identity.partitions, notes.as_ref())?;
+        examined.found.identity_damaged = identity_damaged;
+        all.push(examined);
     }
     let is_trusted = |notes: &Notes| {
         let mut partitions = (0..identity.partitions).map(PartitionId);
@@ -97,7 +108,13 @@ fn examine(
     partitions: u16,
     notes: Option<&Notes>,
 ) -> Result<Examined, StoreError> {
-    let base = Base::read(connection, partition)?;
+    let (base, row_damaged) = match Base::read(connection, partition) {
+        Ok(base) => (base, false),
+        Err(damage @ StoreError::Corrupt(_)) => {
+            (derive::base(connection, partition, partitions, damage)?, true)
+        }
+        Err(other) => return Err(other),
+    };
     let (mut runs, highest) = known(connection, partition, partitions, &base)?;
     let (mut head, mut now) = (base.head(), base.now);
     match log::read(connection, partition, &base, &mut |batch, end| {
@@ -140,6 +157,8 @@ fn examine(
         touched: touched.into_iter().collect(),
         unknown,
         suspended: suspended.into_iter().collect(),
+        row_damaged,
+        identity_damaged: false,
         accepted: false,
     };
     Ok(Examined { found, base, head, now, highest })
@@ -216,6 +235,9 @@ fn mend(connection: &Connection, examined: &mut Examined) -> rusqlite::Result<()
     let Examined { found, base, head, now, highest } = examined;
     log::cut(connection, found.partition, found.good + 1)?;
     found.accepted = true;
+    if found.row_damaged {
+        base.write(connection, found.partition)?;
+    }
     let reason = format!(
         "the store was repaired: what was recorded of this run after batch {} may be lost. Look at what it has done since, then resume or \
          cancel it",

@@ -75,6 +75,12 @@ fn filled() -> TempDir {
     dir
 }
 
+/// Changes a database behind the store's back.
+fn damage(dir: &Path, statement: &str) {
+    let database = rusqlite::Connection::open(dir.join("riverrun.db")).expect("opens");
+    database.execute(statement, []).expect("damaged");
+}
+
 /// Everything that can be read.
 fn read_all(dir: &Path) -> Result<(Verified, Vec<Recovered>), StoreError> {
     let store = EmbeddedStore::open(dir)?;
@@ -280,11 +286,9 @@ fn a_gap_is_refused_and_repair_names_the_runs_behind_it() {
 #[test]
 fn a_repair_suspends_the_open_runs_that_may_have_gone_on_in_what_is_lost() {
     let dir = filled();
-    let database = rusqlite::Connection::open(dir.path().join("riverrun.db")).expect("opens");
-    database.execute("DELETE FROM log WHERE place = 6", []).expect("deleted");
+    damage(dir.path(), "DELETE FROM log WHERE place = 6");
     // One of the batches behind the gap can be read no more.
-    database.execute("UPDATE log SET value = X'00' WHERE place = 9", []).expect("damaged");
-    drop(database);
+    damage(dir.path(), "UPDATE log SET value = X'00' WHERE place = 9");
     let seen = EmbeddedStore::repair(dir.path(), false).expect("examined").remove(0);
     assert!(seen.unknown && !seen.accepted);
     let all: Vec<_> = (0..30).map(|n| run_id(2 * n)).collect();
@@ -310,6 +314,39 @@ fn a_repair_suspends_the_open_runs_that_may_have_gone_on_in_what_is_lost() {
     let next = last.first + last.records.len() as u64;
     store.append(&[batch(P0, epoch, 7, next, vec![samples::record(1)])]).expect("it goes on from there");
     store.verify().expect("in order");
+}
+
+#[test]
+fn a_damaged_row_of_a_partition_is_found_out_from_its_log() {
+    let dir = filled();
+    let (_, before) = read_all(dir.path()).expect("in order");
+    damage(dir.path(), "UPDATE partitions SET value = zeroblob(40)");
+    corrupt(EmbeddedStore::open(dir.path()));
+    let seen = EmbeddedStore::repair(dir.path(), false).expect("examined").remove(0);
+    assert!(seen.row_damaged && !seen.is_whole() && seen.cut_off == 0 && seen.suspended.is_empty(), "{seen:?}");
+    EmbeddedStore::repair(dir.path(), true).expect("repaired");
+    let (_, after) = read_all(dir.path()).expect("in order");
+    let rest = |pieces: &[Recovered]| {
+        pieces.iter().filter(|piece| !matches!(piece, Recovered::Partition(..))).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(rest(&after)[..rest(&before).len()], rest(&before)[..]);
+    let store = open(dir.path());
+    let epoch = store.acquire(P0, "a").expect("acquired");
+    assert!(epoch.0 > 1, "higher than the one that was given out before");
+}
+
+#[test]
+fn a_damaged_identity_is_replaced_and_everything_else_kept() {
+    let dir = filled();
+    let before = read_all(dir.path()).expect("in order");
+    let secret = open(dir.path()).secret();
+    damage(dir.path(), "UPDATE meta SET value = zeroblob(40) WHERE name = 'identity'");
+    corrupt(EmbeddedStore::open(dir.path()));
+    let done = EmbeddedStore::repair(dir.path(), true).expect("repaired").remove(0);
+    assert!(done.identity_damaged && done.accepted && done.suspended.is_empty(), "{done:?}");
+    let after = read_all(dir.path()).expect("in order");
+    assert_eq!((after.0.runs, after.0.keys), (before.0.runs, before.0.keys));
+    assert_ne!(open(dir.path()).secret(), secret);
 }
 
 #[test]
