@@ -12,6 +12,7 @@ mod graph;
 mod interpret;
 mod json;
 mod path;
+mod rehearsal;
 mod trace;
 mod ways;
 mod yaml;
@@ -21,6 +22,7 @@ use riverrun_kernel::driver::{DriverFault, RunContext, Turn, Wake};
 
 pub use diagnostic::Diagnostic;
 pub use draw::{Format, Mark, Overlay, StepState};
+pub use rehearsal::{CallMade, Case, Crash, Played, Program, rehearse};
 pub use trace::Trace;
 
 use diagnostic::Report;

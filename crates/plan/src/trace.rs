@@ -169,10 +169,8 @@ impl<'f> Trace<'f> {
     }
 
     fn begun(&mut self, step: StepId, path: &str, work: &Work) {
-        // The last name in `Each[3]/Work#2~2~wait`; no name has one of these signs.
         let last = path.rsplit('/').next().unwrap_or(path);
-        let name = last.split(['#', '~', '[']).next().unwrap_or(last);
-        let Some(&of) = self.names.get(name) else { return };
+        let Some(&of) = self.names.get(step_name(path)) else { return };
         // A time limit is not what the step does.
         if last.ends_with("~limit") {
             return;
@@ -260,4 +258,10 @@ fn passed(from: Wall, to: Wall) -> u64 {
 
 fn text(detail: &str, key: &str) -> Option<String> {
     serde_json::from_str(json::member(detail, key)?).ok()
+}
+
+/// The last name in a path such as `Each[3]/Work#2~2~wait`; no name has one of these signs.
+pub(crate) fn step_name(path: &str) -> &str {
+    let last = path.rsplit('/').next().unwrap_or(path);
+    last.split(['#', '~', '[']).next().unwrap_or(last)
 }

@@ -26,7 +26,7 @@ const STEP_ATTRIBUTES: &[(&str, &str)] = &[
 
 /// A mapping whose attributes are known.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'n> {
+pub(crate) struct Fields<'n> {
     what: &'n str,
     mark: Span,
     entries: &'n [(Node, Node)],
@@ -34,7 +34,7 @@ pub(super) struct Fields<'n> {
 
 impl<'n> Fields<'n> {
     /// Takes a node as a mapping; `what` names it in messages.
-    pub(super) fn of(node: &'n Node, what: &'n str, report: &mut Report) -> Option<Self> {
+    pub(crate) fn of(node: &'n Node, what: &'n str, report: &mut Report) -> Option<Self> {
         if let Value::Map(entries) = &node.value {
             return Some(Fields { what, mark: node.mark(), entries });
         }
@@ -43,27 +43,27 @@ impl<'n> Fields<'n> {
         None
     }
 
-    pub(super) fn named(self, what: &'n str) -> Self {
+    pub(crate) fn named(self, what: &'n str) -> Self {
         Fields { what, ..self }
     }
 
-    pub(super) fn what(&self) -> &'n str {
+    pub(crate) fn what(&self) -> &'n str {
         self.what
     }
 
-    pub(super) fn mark(&self) -> Span {
+    pub(crate) fn mark(&self) -> Span {
         self.mark
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'n Node> {
         self.entries.iter().find(|(word, _)| is(word, key)).map(|(_, value)| value)
     }
 
-    pub(super) fn key_span(&self, key: &str) -> Span {
+    pub(crate) fn key_span(&self, key: &str) -> Span {
         self.entries.iter().find(|(word, _)| is(word, key)).map_or(self.mark, |(word, _)| word.span)
     }
 
-    pub(super) fn required(&self, key: &str, advice: &str, report: &mut Report) -> Option<&'n Node> {
+    pub(crate) fn required(&self, key: &str, advice: &str, report: &mut Report) -> Option<&'n Node> {
         let found = self.get(key);
         if found.is_none() {
             report.error(self.mark, format!("{} has no `{key}`", self.what), advice.to_owned());
@@ -72,7 +72,7 @@ impl<'n> Fields<'n> {
     }
 
     /// Reports attributes that are not in `allowed`.
-    pub(super) fn only(&self, allowed: &[&str], report: &mut Report) {
+    pub(crate) fn only(&self, allowed: &[&str], report: &mut Report) {
         for (key, word) in self.unknown(allowed) {
             let elsewhere = STEP_ATTRIBUTES.iter().find(|(name, _)| *name == word);
             let advice = match (word, elsewhere) {
@@ -94,7 +94,7 @@ impl<'n> Fields<'n> {
     }
 
     /// Warns of attributes that are not in `allowed`, where the language ignores them.
-    pub(super) fn mostly(&self, allowed: &[&str], report: &mut Report) {
+    pub(crate) fn mostly(&self, allowed: &[&str], report: &mut Report) {
         for (key, word) in self.unknown(allowed) {
             let advice = did_you_mean(word, allowed, "its attributes are");
             report.warn(key.span, format!("{} has no attribute `{word}`: it is ignored", self.what), advice);
@@ -111,7 +111,7 @@ impl<'n> Fields<'n> {
         report.error(node.mark(), message, advice);
     }
 
-    pub(super) fn text(&self, key: &str, report: &mut Report) -> Option<&'n str> {
+    pub(crate) fn text(&self, key: &str, report: &mut Report) -> Option<&'n str> {
         let node = self.get(key)?;
         let text = node.text();
         if text.is_none() {
@@ -124,7 +124,7 @@ impl<'n> Fields<'n> {
         text
     }
 
-    pub(super) fn list(&self, key: &str, report: &mut Report) -> Option<&'n [Node]> {
+    pub(crate) fn list(&self, key: &str, report: &mut Report) -> Option<&'n [Node]> {
         let node = self.get(key)?;
         if let Value::List(items) = &node.value {
             return Some(items);
@@ -141,7 +141,7 @@ impl<'n> Fields<'n> {
         None
     }
 
-    pub(super) fn flag(&self, key: &str, report: &mut Report) -> bool {
+    pub(crate) fn flag(&self, key: &str, report: &mut Report) -> bool {
         let Some(node) = self.get(key) else { return false };
         match node.scalar().map(|scalar| (scalar.plain(), scalar.text.as_str())) {
             Some((Plain::Bool(value), _)) => value,
@@ -167,7 +167,7 @@ impl<'n> Fields<'n> {
     }
 
     /// A whole number of at least `least`.
-    pub(super) fn whole(&self, key: &str, least: u64, report: &mut Report) -> Option<u64> {
+    pub(crate) fn whole(&self, key: &str, least: u64, report: &mut Report) -> Option<u64> {
         let node = self.get(key)?;
         let Some(scalar) = node.scalar() else {
             self.wrong(key, node, "a whole number", None, report);
@@ -205,7 +205,7 @@ impl<'n> Fields<'n> {
     }
 
     /// A number of at least 1.
-    pub(super) fn factor(&self, key: &str, report: &mut Report) -> Option<f64> {
+    pub(crate) fn factor(&self, key: &str, report: &mut Report) -> Option<f64> {
         let node = self.get(key)?;
         let value = node.scalar().and_then(|scalar| match scalar.plain() {
             Plain::Int(text) | Plain::Float(text) => {
@@ -232,7 +232,7 @@ impl<'n> Fields<'n> {
     }
 
     /// One word of a few.
-    pub(super) fn one_of(
+    pub(crate) fn one_of(
         &self,
         key: &str,
         words: &[&'static str],

@@ -195,7 +195,7 @@ pub(super) fn param(node: &Node, what: &str, report: &mut Report) -> Option<Para
 }
 
 /// A node as JSON.
-pub(super) fn constant(node: &Node, report: &mut Report) -> Json {
+pub(crate) fn constant(node: &Node, report: &mut Report) -> Json {
     let mut text = String::new();
     write_json(node, &mut text, report);
     Json::trusted(text)

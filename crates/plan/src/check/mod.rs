@@ -1,7 +1,7 @@
 //! From the YAML tree to the graph: everything that is wrong is reported, in one pass over the whole file.
 
-mod fields;
-mod mapping;
+pub(crate) mod fields;
+pub(crate) mod mapping;
 mod resource;
 mod steps;
 mod task;

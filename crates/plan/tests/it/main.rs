@@ -14,6 +14,7 @@ mod harness;
 mod mistakes;
 mod order;
 mod picture;
+mod rehearsal;
 mod retry;
 mod seed;
 mod state;

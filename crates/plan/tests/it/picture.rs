@@ -71,7 +71,7 @@ fn outline(data: &str) -> Area {
         text
     });
     let mut words = spaced.split_whitespace();
-    let mut next = |words: &mut std::str::SplitWhitespace| -> f64 {
+    let next = |words: &mut std::str::SplitWhitespace| -> f64 {
         words.next().expect("a number").parse().expect("a number")
     };
     while let Some(word) = words.next() {
