@@ -125,6 +125,7 @@ pub fn describe(error: WorkerError) -> CliError {
         WorkerError::Refused { .. } => "check that server and worker are of the same version",
         WorkerError::NoFunctions(_) => "check the path",
         WorkerError::Python { .. } => "install Python 3.11 or newer, or name one with --python",
+        WorkerError::Twice(_) | WorkerError::NoWork => "check what the worker was given to execute",
         WorkerError::Start(_) => "mend what the message names, then try again",
     };
     CliError::failed(error.to_string(), next)

@@ -225,7 +225,7 @@ async fn check_functions(
                 "add {place}/SERVICE/FUNCTION.py with handler(event, context), or mend the name in the flow"
             ),
         ),
-        DefinitionKind::Task => (
+        DefinitionKind::Task | DefinitionKind::Workflow => (
             format!("there is no task {missing}; {place} {served}"),
             format!("put @riverrun.task on the function in {place}, or mend the name"),
         ),
