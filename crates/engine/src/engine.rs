@@ -394,7 +394,7 @@ impl Engine {
         let swept = tokio::task::spawn_blocking(move || {
             let mut sweep = Sweep::default();
             while node.sweep(wall(), &mut sweep)? {}
-            Ok(Swept { runs: sweep.runs.len(), keys: sweep.keys })
+            Ok(Swept { runs: sweep.runs, keys: sweep.keys })
         });
         let swept = swept.await.map_err(|_| stopping())?;
         swept.map_err(|error: riverrun_store::StoreError| EngineError::Unavailable(error.to_string()))

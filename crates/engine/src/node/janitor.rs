@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use riverrun_kernel::{Command, KeyId, PartitionId, RunId, State, Wall};
-use riverrun_store::{KeyFilter, RunFilter, StoreError};
+use riverrun_kernel::{Command, KeyId, PartitionId, RunSummary, State, Wall};
+use riverrun_store::{Cursor, KeyFilter, RunFilter, StoreError};
 
 use super::{Node, wall};
 use crate::hub::lock;
@@ -14,9 +14,12 @@ use crate::sequencer::{Answer, Ask, Query};
 
 /// Between two sweeps.
 const PAUSE: Duration = Duration::from_mins(5);
-/// Between two slices of a sweep, so that other work has its turn.
-const BREATH: Duration = Duration::from_millis(50);
-/// Runs or keys removed in one slice.
+/// Between two slices of a sweep, so that other work has its turn: a quarter of what the slice took, within these bounds.
+const BREATH: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+/// While checkpoints are behind by so many times the size of log that starts one, a sweep waits: what it removes is in the log too, and
+/// at four times that new work would be refused.
+const BEHIND: u64 = 2;
+/// Runs or keys removed in one slice: less than a millisecond's work for a partition's thread.
 const SLICE: usize = 200;
 /// Rows of keys read in one slice.
 const KEYS_READ: usize = 1_000;
@@ -37,11 +40,16 @@ impl Janitor {
             let mut sweep = Sweep::default();
             while !wait(&told, pause) {
                 let Some(node) = node.upgrade() else { return };
+                if node.checkpoints_are_behind() {
+                    pause = BREATH.1;
+                    continue;
+                }
+                let begun = Instant::now();
                 let more = node.sweep(wall(), &mut sweep).unwrap_or_else(|error| {
                     tracing::warn!("the sweep of old runs and keys was given up until the next: {error}");
                     false
                 });
-                pause = if more { BREATH } else { PAUSE };
+                pause = if more { (begun.elapsed() / 4).clamp(BREATH.0, BREATH.1) } else { PAUSE };
                 if !more {
                     sweep = Sweep::default();
                 }
@@ -71,11 +79,23 @@ fn wait(stop: &(Mutex<bool>, Condvar), pause: Duration) -> bool {
 /// How far a sweep has come: runs first, then keys.
 #[derive(Debug, Default)]
 pub(crate) struct Sweep {
-    /// Runs removed by this sweep. Their rows may still be there.
-    pub(crate) runs: HashSet<RunId>,
+    /// Runs that it asked to remove.
+    pub(crate) runs: usize,
     /// Keys that it asked to forget.
     pub(crate) keys: usize,
+    runs_left: Option<RunsLeft>,
     keys_left: Option<KeysLeft>,
+}
+
+/// The part of the runs that a sweep has not seen.
+#[derive(Debug)]
+struct RunsLeft {
+    /// Those that ended before are removed. The same for the whole sweep, so that it comes to an end.
+    before: Wall,
+    /// Namespaces whose runs are not all seen; the last is being read.
+    namespaces: Vec<String>,
+    /// The last run seen of it.
+    after: Option<Cursor>,
 }
 
 /// The part of the keys that a sweep has not seen.
@@ -90,14 +110,25 @@ struct KeysLeft {
 }
 
 impl Node {
+    /// Whether more of the log waits for a checkpoint than a sweep may add to.
+    fn checkpoints_are_behind(&self) -> bool {
+        let limit = BEHIND * self.settings.checkpoint_records;
+        self.hub.tallies().iter().any(|tally| tally.dirty_records > limit)
+    }
+
     /// Does the next slice of a sweep and says whether there is more to do. Blocks.
     pub(crate) fn sweep(&self, now: Wall, sweep: &mut Sweep) -> Result<bool, StoreError> {
-        if sweep.keys_left.is_none() {
-            let removed = self.sweep_runs(now, &mut sweep.runs)?;
-            if removed < SLICE {
-                sweep.keys_left = Some(self.keys_to_sweep(now)?);
-            }
+        if sweep.runs_left.is_none() {
+            sweep.runs_left = Some(self.runs_to_sweep(now)?);
+        }
+        if let Some(left) = &mut sweep.runs_left
+            && let Some(swept) = self.sweep_runs(left)?
+        {
+            sweep.runs += swept;
             return Ok(true);
+        }
+        if sweep.keys_left.is_none() {
+            sweep.keys_left = Some(self.keys_to_sweep(now)?);
         }
         let Some(left) = &mut sweep.keys_left else { return Ok(false) };
         let Some(swept) = self.sweep_keys(now, left)? else { return Ok(false) };
@@ -105,29 +136,38 @@ impl Node {
         Ok(true)
     }
 
-    /// Removes at most a slice of closed runs that ended longer ago than the retention, and says how many.
-    /// Those that are already in `removed` are left out; the others join it.
-    fn sweep_runs(&self, now: Wall, removed: &mut HashSet<RunId>) -> Result<usize, StoreError> {
-        let Some(retention) = self.settings.retention else { return Ok(0) };
-        let before = Wall(now.0.saturating_sub(retention.as_millis() as i64));
-        let mut found = Vec::new();
-        for namespace in self.store.namespaces()? {
-            let filter = RunFilter {
-                namespace,
-                states: State::ALL.into_iter().filter(|state| state.is_closed()).collect(),
-                ended_before: Some(before),
-                ..RunFilter::default()
-            };
-            let page = self.store.list(&filter, None, SLICE - found.len(), removed)?;
-            found.extend(page.items.iter().map(|run| run.id));
-            if found.len() >= SLICE {
-                break;
-            }
+    /// Where a sweep of the runs begins.
+    fn runs_to_sweep(&self, now: Wall) -> Result<RunsLeft, StoreError> {
+        Ok(match self.settings.retention {
+            None => RunsLeft { before: now, namespaces: Vec::new(), after: None },
+            Some(retention) => RunsLeft {
+                before: Wall(now.0.saturating_sub(retention.as_millis() as i64)),
+                namespaces: self.store.namespaces()?,
+                after: None,
+            },
+        })
+    }
+
+    /// Removes at most a slice of closed runs that ended longer ago than the retention, and says how many; `None` when all were seen.
+    fn sweep_runs(&self, left: &mut RunsLeft) -> Result<Option<usize>, StoreError> {
+        let Some(namespace) = left.namespaces.last() else { return Ok(None) };
+        let filter = RunFilter {
+            namespace: namespace.clone(),
+            states: State::ALL.into_iter().filter(|state| state.is_closed()).collect(),
+            // A run ends after it was created, and what is newer need not be looked at.
+            created_before: Some(left.before),
+            ended_before: Some(left.before),
+            ..RunFilter::default()
+        };
+        let page = self.store.list(&filter, left.after, SLICE, &HashSet::new())?;
+        left.after = page.next;
+        if page.next.is_none() {
+            left.namespaces.pop();
         }
-        let remove = |run: &RunId| (self.partition_of_run(*run), Command::Delete { run: *run });
-        self.command_all(found.iter().map(remove));
-        removed.extend(&found);
-        Ok(found.len())
+        let swept = page.items.len();
+        let remove = |run: RunSummary| (self.partition_of_run(run.id), Command::Delete { run: run.id });
+        self.command_all(page.items.into_iter().map(remove));
+        Ok(Some(swept))
     }
 
     /// Where a sweep of the keys begins: with those in memory, which may have no row yet.
