@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from dbos import DBOS, DBOSConfig, Queue, SetWorkflowID
+from dbos import DBOS, DBOSConfig, SetWorkflowID
 
 folder = Path(sys.argv[1])
 config: DBOSConfig = {
@@ -128,8 +128,8 @@ def do_marks(command: dict) -> dict:
 
 
 DBOS(config=config)
-queue = Queue("bench", worker_concurrency=100, polling_interval_sec=0.05)
 DBOS.launch()
+queue = DBOS.register_queue("bench", worker_concurrency=100, polling_interval_sec=0.05)
 print(json.dumps({"ready": True}), flush=True)
 for line in sys.stdin:
     asked = json.loads(line)

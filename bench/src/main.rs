@@ -11,6 +11,7 @@ mod process;
 mod report;
 mod settings;
 mod systems;
+mod worker;
 mod workloads;
 
 use std::process::ExitCode;
@@ -48,6 +49,14 @@ enum Workload {
     W6(Settings),
     /// Cold start and idle memory
     Cold(Settings),
+    /// The Rust worker that the others start
+    #[command(hide = true)]
+    Worker {
+        /// The server's address
+        server: String,
+        /// Attempts at once
+        slots: u32,
+    },
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -60,6 +69,7 @@ async fn main() -> ExitCode {
         Workload::W5(settings) => w5::run(&settings).await,
         Workload::W6(settings) => w6::run(&settings).await,
         Workload::Cold(settings) => cold::run(&settings).await,
+        Workload::Worker { server, slots } => worker::run(&server, slots).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,6 +11,8 @@ use clap::{Args, ValueEnum};
 pub enum Subject {
     /// Riverrun: YAML flows, or queued tasks, with Python functions.
     Riverrun,
+    /// Riverrun: durable workflows, or queued tasks, with a worker in Rust.
+    Rust,
     /// Restate's server with its Python SDK.
     Restate,
     /// DBOS on SQLite.
@@ -29,6 +31,9 @@ pub struct Settings {
     /// How many runs or tasks; each workload has its own number unless given
     #[arg(long, value_name = "N")]
     pub count: Option<usize>,
+    /// How many Python functions Riverrun's worker executes at once
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub children: usize,
     /// The riverrun binary [default: the one beside this program]
     #[arg(long, value_name = "FILE", default_value_os_t = beside())]
     pub riverrun: PathBuf,
@@ -49,7 +54,7 @@ impl Settings {
         let asked = self.only.is_empty() || self.only.contains(&subject);
         asked
             && match subject {
-                Subject::Riverrun => true,
+                Subject::Riverrun | Subject::Rust => true,
                 Subject::Restate => self.peer("restate-sdk/bin/hypercorn").exists(),
                 Subject::Dbos => self.peer("dbos/bin/python").exists(),
             }

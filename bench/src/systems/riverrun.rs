@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Stand, free_address};
 use crate::http::{Connection, Request, until_ok};
 use crate::process::Process;
-use crate::settings::Settings;
+use crate::settings::{Settings, here};
 
 /// How long a process may take to come up.
 const START: Duration = Duration::from_secs(120);
@@ -24,6 +24,8 @@ pub enum Workers {
     None,
     /// `riverrun worker` with Python functions, of which so many run at once.
     Python(usize),
+    /// A Rust program with the SDK, which has so many attempts at once.
+    Rust(usize),
 }
 
 /// A Riverrun with a data directory of its own.
@@ -55,18 +57,7 @@ impl Riverrun {
         let (engine, cold_start) = place.serve().await?;
         let mut riverrun =
             Riverrun { stand: Stand { address: place.address, engine, worker: None }, cold_start, place };
-        if let Workers::Python(slots) = workers {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("functions");
-            let mut command = Command::new(&settings.riverrun);
-            command
-                .arg("worker")
-                .arg(folder)
-                .args(["--server", &format!("http://{}", riverrun.place.address)])
-                .args(["--concurrency", &slots.to_string()])
-                .env("BENCH_MARKS", settings.marks())
-                .env("PYTHONDONTWRITEBYTECODE", "1")
-                .stdin(Stdio::null())
-                .stdout(Stdio::null());
+        if let Some(mut command) = riverrun.place.worker(settings, workers)? {
             riverrun.stand.worker = Some(Process::start(&mut command, &riverrun.place.log)?);
             riverrun.until_workers().await?;
         }
@@ -132,6 +123,27 @@ impl Riverrun {
 }
 
 impl Place {
+    fn worker(&self, settings: &Settings, workers: Workers) -> io::Result<Option<Command>> {
+        let server = format!("http://{}", self.address);
+        let mut command = match workers {
+            Workers::None => return Ok(None),
+            Workers::Python(slots) => {
+                let mut command = Command::new(&self.binary);
+                command.arg("worker").arg(here("functions")).args(["--server", &server]);
+                command.args(["--concurrency", &slots.to_string()]);
+                command.env("BENCH_MARKS", settings.marks()).env("PYTHONDONTWRITEBYTECODE", "1");
+                command
+            }
+            Workers::Rust(slots) => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.args(["worker", &server, &slots.to_string()]);
+                command
+            }
+        };
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        Ok(Some(command))
+    }
+
     async fn serve(&self) -> io::Result<(Process, Duration)> {
         let mut command = Command::new(&self.binary);
         command
@@ -161,4 +173,10 @@ pub fn calls(function: &str, count: usize) -> String {
 /// The start of a run, answered when it has ended.
 pub fn run(definition: &str) -> Request {
     Request::post("/v1/runs", &json!({"definition": definition, "wait": "60s"}))
+}
+
+/// The same for the workflow of the Rust worker, with so many steps.
+pub fn run_steps(count: usize) -> Request {
+    let body = json!({"definition": "steps", "kind": "workflow", "input": {"steps": count}, "wait": "60s"});
+    Request::post("/v1/runs", &body)
 }

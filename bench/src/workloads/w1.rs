@@ -34,6 +34,11 @@ pub async fn run(settings: &Settings) -> io::Result<()> {
         let (hundred, one) = (riverrun::run("hundred"), riverrun::run("one"));
         rounds(settings, &mut report, "Riverrun, flow, Python", &riverrun.stand, &hundred, &one).await?;
     }
+    if settings.wants(Subject::Rust) {
+        let riverrun = Riverrun::start(settings, Workers::Rust(1)).await?;
+        let (hundred, one) = (riverrun::run_steps(STEPS), riverrun::run_steps(1));
+        rounds(settings, &mut report, "Riverrun, workflow, Rust", &riverrun.stand, &hundred, &one).await?;
+    }
     if settings.wants(Subject::Restate) {
         let restate = Restate::start(settings).await?;
         let (hundred, one) = (restate::steps(STEPS), restate::steps(1));

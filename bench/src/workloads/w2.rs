@@ -30,10 +30,15 @@ pub async fn run(settings: &Settings) -> io::Result<()> {
     let count = settings.count.unwrap_or(RUNS);
     let mut report = Report::new(format!("W2: {count} runs of {STEPS} steps, {CLIENTS} at once"));
     if settings.wants(Subject::Riverrun) {
-        let riverrun = Riverrun::start(settings, Workers::Python(2)).await?;
+        let riverrun = Riverrun::start(settings, Workers::Python(settings.children)).await?;
         riverrun.deploy("three", &riverrun::calls("bench/step", STEPS)).await?;
         let request = |_: usize, _: usize| riverrun::run("three");
         rounds(settings, &mut report, "Riverrun, flow, Python", &riverrun.stand, count, request).await?;
+    }
+    if settings.wants(Subject::Rust) {
+        let riverrun = Riverrun::start(settings, Workers::Rust(CLIENTS)).await?;
+        let request = |_: usize, _: usize| riverrun::run_steps(STEPS);
+        rounds(settings, &mut report, "Riverrun, workflow, Rust", &riverrun.stand, count, request).await?;
     }
     if settings.wants(Subject::Restate) {
         let restate = Restate::start(settings).await?;

@@ -20,6 +20,8 @@ use crate::workloads::w2::CLIENTS;
 const TASKS: usize = 20_000;
 /// Tasks of DBOS in a round: it is slower, and its figures do not change with the number.
 const DBOS_TASKS: usize = 500;
+/// Attempts that the Rust worker has at once.
+const SLOTS: usize = 256;
 /// How long a round may take.
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -28,8 +30,12 @@ pub async fn run(settings: &Settings) -> io::Result<()> {
     let count = settings.count.unwrap_or(TASKS);
     let mut report = Report::new(format!("W3: enqueue and finish {count} no-op tasks"));
     if settings.wants(Subject::Riverrun) {
-        let riverrun = Riverrun::start(settings, Workers::Python(2)).await?;
-        tasks(settings, &mut report, "Riverrun, Python", &riverrun, count).await?;
+        let riverrun = Riverrun::start(settings, Workers::Python(settings.children)).await?;
+        tasks(settings, &mut report, "Riverrun, Python", &riverrun, "noop", count).await?;
+    }
+    if settings.wants(Subject::Rust) {
+        let riverrun = Riverrun::start(settings, Workers::Rust(SLOTS)).await?;
+        tasks(settings, &mut report, "Riverrun, Rust", &riverrun, "rust_noop", count).await?;
     }
     if settings.wants(Subject::Restate) {
         let restate = Restate::start(settings).await?;
@@ -63,9 +69,10 @@ async fn tasks(
     report: &mut Report,
     name: &str,
     riverrun: &Riverrun,
+    task: &str,
     count: usize,
 ) -> io::Result<()> {
-    let request = Request::post("/v1/runs", &json!({"definition": "noop", "kind": "task"}));
+    let request = Request::post("/v1/runs", &json!({"definition": task, "kind": "task"}));
     for _ in 0..settings.rounds {
         let (before, client, start) = (riverrun.stand.used(), own_cpu(), Instant::now());
         let ended = riverrun.metric("riverrun_runs_succeeded_total").await?;

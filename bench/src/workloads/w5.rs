@@ -66,7 +66,7 @@ impl Seen {
 
 async fn riverrun(settings: &Settings, count: usize) -> io::Result<Vec<Figure>> {
     fs::write(settings.marks(), "")?;
-    let mut riverrun = Riverrun::start(settings, Workers::Python(2)).await?;
+    let mut riverrun = Riverrun::start(settings, Workers::Python(settings.children)).await?;
     riverrun.deploy("marks", &riverrun::calls("bench/mark", STEPS)).await?;
     let address = riverrun.stand.address;
     let request = |number: usize| {
