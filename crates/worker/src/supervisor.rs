@@ -158,6 +158,7 @@ impl<E: Executor> Work<E> {
         shutdown: CancellationToken,
     ) -> Result<(), WorkerError> {
         self.executor.open(Instant::now())?;
+        self.connect_once_loaded();
         loop {
             self.executor.dispatch(Instant::now());
             if self.is_done() {
@@ -167,12 +168,12 @@ impl<E: Executor> Work<E> {
             let outgoing = self.has_outgoing();
             tokio::select! {
                 event = events.recv() => {
-                    // Everything at hand goes into one frame.
-                    let mut next = event;
-                    while let Some(event) = next {
-                        self.executor.on_event(event, Instant::now())?;
-                        next = events.try_recv().ok();
-                    }
+                    self.take(event, &mut events)?;
+                    // What wakes this loop runs it at once, before others that are ready to report have had their turn. Everything
+                    // at hand goes into one frame, so they go first.
+                    tokio::task::yield_now().await;
+                    let next = events.try_recv().ok();
+                    self.take(next, &mut events)?;
                     self.connect_once_loaded();
                 }
                 event = self.link.event(outgoing) => self.on_link(event)?,
@@ -180,6 +181,20 @@ impl<E: Executor> Work<E> {
                 () = shutdown.cancelled(), if self.draining.is_none() => self.drain(Instant::now()),
             }
         }
+    }
+
+    /// Takes in an event and everything behind it.
+    fn take(
+        &mut self,
+        first: Option<E::Event>,
+        events: &mut mpsc::Receiver<E::Event>,
+    ) -> Result<(), WorkerError> {
+        let mut next = first;
+        while let Some(event) = next {
+            self.executor.on_event(event, Instant::now())?;
+            next = events.try_recv().ok();
+        }
+        Ok(())
     }
 
     /// Ends the connection and the children. Goodbye is said only when the server has acknowledged everything: it gives up what it

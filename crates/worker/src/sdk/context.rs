@@ -201,7 +201,7 @@ pub(crate) fn decode<T: DeserializeOwned>(json: &Json) -> Result<T> {
 }
 
 /// A random number, good enough for anything but secrets.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::hash::RandomState::new().build_hasher().finish()
 }

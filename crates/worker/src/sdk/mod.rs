@@ -29,6 +29,7 @@
 //! polls of the code's future, acts out. [`run`] joins one with the clock and the server, [`attempts`] holds those under way.
 
 mod attempts;
+mod client;
 mod context;
 mod core;
 mod error;
@@ -44,9 +45,11 @@ mod ticket;
 mod wait;
 mod worker;
 
+pub use client::{Client, ClientError, Handle, Starting};
 pub use context::Ctx;
 pub use error::{Error, Result};
 pub use riverrun_kernel::driver::OnParentEnd;
+pub use riverrun_kernel::{RunId, State};
 pub use step::{Retry, Step, StepInfo};
 pub use task::TaskCtx;
 pub use tokio_util::sync::CancellationToken;

@@ -49,7 +49,7 @@ impl Wait {
     }
 }
 
-fn ms(duration: Duration) -> u64 {
+pub(crate) fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -254,6 +254,10 @@ impl Target {
     /// One function.
     pub fn task(name: impl Into<String>) -> Self {
         Target::new(DefinitionKind::Task, name)
+    }
+
+    pub(crate) fn into_parts(self) -> (DefinitionKind, String, String) {
+        (self.kind, self.name, self.version)
     }
 
     /// This version of a flow.

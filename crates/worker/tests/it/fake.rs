@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use riverrun_kernel::{AttemptId, Json, RunId, Slot, StepId, Token};
 use riverrun_wire::frame;
 use riverrun_wire::worker::{FromWorker, Offer, ToWorker};
+use riverrun_worker::sdk::{Builder, Worker};
 use riverrun_worker::{Config, Supervisor, WorkerError};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -58,6 +59,22 @@ impl Fake {
     pub fn start(&mut self) {
         let supervisor = Supervisor::new(self.config.clone()).expect("good settings");
         self.worker = Some(tokio::spawn(supervisor.run(self.shutdown.clone())));
+    }
+
+    /// Starts a worker of functions of this process.
+    pub fn start_functions(&mut self, functions: impl FnOnce(Builder) -> Builder) {
+        let builder = Worker::builder(&self.config.server).slots(2).name("host:4711");
+        let worker = functions(builder).build().expect("good settings");
+        self.worker = Some(tokio::spawn(worker.run(self.shutdown.clone())));
+    }
+
+    /// The same, welcomed.
+    pub async fn welcomed_functions(&mut self, functions: impl FnOnce(Builder) -> Builder) -> Peer {
+        self.start_functions(functions);
+        let mut peer = self.accept().await;
+        peer.hello().await;
+        peer.welcome(&[], &[]).await;
+        peer
     }
 
     /// Starts the worker and welcomes it.
@@ -185,7 +202,10 @@ pub fn seq(report: &FromWorker) -> u64 {
         FromWorker::Done { seq, .. }
         | FromWorker::Failed { seq, .. }
         | FromWorker::Lost { seq, .. }
-        | FromWorker::Stopped { seq, .. } => *seq,
+        | FromWorker::Stopped { seq, .. }
+        | FromWorker::Progress { seq, .. }
+        | FromWorker::Parked { seq, .. }
+        | FromWorker::Unreplayable { seq, .. } => *seq,
         other => panic!("{other:?} is no report"),
     }
 }

@@ -3,4 +3,6 @@
 mod attempts;
 mod fake;
 mod life;
+mod tasks;
 mod transcript;
+mod workflows;

@@ -1,9 +1,12 @@
 //! The worker says what the transcript of `docs/worker-protocol` says.
 
+use std::time::Duration;
+
 use riverrun_wire::worker::{FromWorker, ToWorker};
+use riverrun_worker::sdk::{Ctx, Error, Result, TaskCtx};
 use serde_json::Value;
 
-use crate::fake::{Fake, within};
+use crate::fake::{Fake, Peer, within};
 
 #[tokio::test]
 async fn the_worker_speaks_as_the_transcript() {
@@ -14,6 +17,37 @@ async fn the_worker_speaks_as_the_transcript() {
     fake.config.name = Some("host:4711".to_owned());
     fake.start();
     let mut peer = fake.accept().await;
+    follow(&mut peer, &transcript).await;
+}
+
+#[tokio::test]
+async fn the_sdk_speaks_as_the_transcript() {
+    let documented = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/worker-protocol");
+    let transcript = std::fs::read_to_string(documented.join("workflow.jsonl")).expect("the transcript");
+    let mut fake = Fake::new(&[]).await;
+    fake.start_functions(|worker| worker.workflow("order", order).task("ship", ship));
+    let mut peer = fake.accept().await;
+    follow(&mut peer, &transcript).await;
+}
+
+async fn order(ctx: Ctx, order: Value) -> Result<String> {
+    let number = order["number"].as_u64().unwrap_or_default();
+    let _: String = ctx.step("reserve", || async { Ok(format!("reservation of {number}")) }).await?;
+    let charge = ctx.step("charge", || async { Err::<(), _>(Error::terminal("Declined", "no money")) });
+    let charge = charge.at_most_once().await.expect_err("no money");
+    ctx.sleep(Duration::from_hours(24)).await?;
+    let address: String = ctx.signal("address").await?;
+    ctx.set_status(&"shipping");
+    let parcel: String = ctx.call("ship", &(number, address)).await?;
+    Ok(format!("{parcel}, {}", charge.name()))
+}
+
+async fn ship(_: TaskCtx, (_, address): (u64, String)) -> Result<String> {
+    Ok(format!("parcel to {address}"))
+}
+
+/// Says what the server says, and compares what the worker says.
+async fn follow(peer: &mut Peer, transcript: &str) {
     for (number, line) in (1..).zip(transcript.lines()) {
         let line: Value = serde_json::from_str(line).expect("JSON");
         if line["from"] == "server" {
