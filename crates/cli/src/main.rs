@@ -15,7 +15,6 @@ mod flow_file;
 mod follow;
 mod house;
 mod input;
-mod near;
 mod node;
 mod printer;
 mod python;

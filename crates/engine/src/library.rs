@@ -6,13 +6,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use riverrun_kernel::task::TaskDriver;
 use riverrun_kernel::workflow::{WorkflowDriver, workflow_of};
 use riverrun_kernel::{Definition, DefinitionKind, DefinitionRef, Driver, Drivers, Resolved, Wall};
-use riverrun_plan::Flow;
+use riverrun_plan::{Flow, nearest};
 
 use crate::error::EngineError;
 use crate::sequencer::Library;
-
-/// How different a name may be to be named as a near one.
-const NEAR: usize = 3;
 
 /// Namespace and name.
 type Name = (Arc<str>, Arc<str>);
@@ -199,21 +196,11 @@ impl Definitions {
                 has.join(", ")
             ));
         }
-        let mut names: Vec<(usize, &str)> = known
-            .flows
-            .keys()
-            .chain(known.code.iter().map(|(name, _)| name))
-            .filter(|known| &*known.0 == namespace)
-            .map(|known| (distance(name, &known.1), &*known.1))
-            .filter(|(distance, known)| *distance <= NEAR.min(known.len() / 2))
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        let near: Vec<String> = names.iter().take(3).map(|(_, name)| format!("`{name}`")).collect();
-        let advice = if near.is_empty() {
-            "deploy it, or connect a worker that has it".to_owned()
-        } else {
-            format!("did you mean {}?", near.join(" or "))
+        let names = known.flows.keys().chain(known.code.iter().map(|(name, _)| name));
+        let names = names.filter(|known| &*known.0 == namespace).map(|known| &*known.1);
+        let advice = match nearest(name, names) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "deploy it, or connect a worker that has it".to_owned(),
         };
         EngineError::UnknownDefinition(format!("there is no `{name}` in namespace `{namespace}`; {advice}"))
     }
@@ -230,19 +217,4 @@ fn code((name, kind): &(Name, DefinitionKind)) -> Definition {
         source: "".into(),
         deployed: Wall(0),
     }
-}
-
-/// Levenshtein's distance: how many characters must be changed to make one of the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.iter().enumerate() {
-            let change = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

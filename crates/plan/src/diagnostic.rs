@@ -112,8 +112,8 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The candidate that `word` was probably meant to be.
-pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+/// The candidate that `word` was probably meant to be: one that a slip or two, other capitals, or other hyphens make of it.
+pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let plain = |text: &str| text.to_lowercase().replace(['_', '-'], "");
     let wanted = plain(word);
     candidates

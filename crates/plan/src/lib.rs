@@ -20,7 +20,7 @@ mod yaml;
 use riverrun_kernel::Driver;
 use riverrun_kernel::driver::{DriverFault, RunContext, Turn, Wake};
 
-pub use diagnostic::Diagnostic;
+pub use diagnostic::{Diagnostic, nearest};
 pub use draw::{Format, Mark, Overlay, StepState};
 pub use rehearsal::{CallMade, Case, Crash, Played, Program, rehearse};
 pub use trace::Trace;

@@ -5,7 +5,7 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use riverrun_engine::DeployError;
-use riverrun_plan::Diagnostic as Found;
+use riverrun_plan::{Diagnostic as Found, nearest};
 use riverrun_wire::http::{
     Code, DefinitionQuery, DefinitionView, Definitions, Deploy, DeployQuery, Deployed, Diagnostic, Severity,
 };
@@ -14,7 +14,6 @@ use crate::app::{App, Shared, namespace};
 use crate::extract::{Params, is_media_type, parse_json, read_body};
 use crate::guard::YAML;
 use crate::problem::Refused;
-use crate::suggest::nearest;
 
 /// How much of a long line an excerpt shows.
 const MAX_EXCERPT: usize = 160;

@@ -8,12 +8,12 @@ use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use riverrun_kernel::RunId;
+use riverrun_plan::nearest;
 use riverrun_wire::http::{Code, check};
 use serde::de::DeserializeOwned;
 
 use crate::app::{App, Shared};
 use crate::problem::Refused;
-use crate::suggest::nearest;
 
 /// How long the rest of a refused body is read and thrown away, so that a client that only reads after it has written
 /// everything still gets the answer.

@@ -25,7 +25,6 @@ mod serve;
 mod socket;
 mod stall;
 mod start;
-mod suggest;
 mod workers;
 
 pub use config::{INSTANCE_HEADER, Limits, ServeError, ServerConfig};

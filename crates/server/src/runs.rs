@@ -4,6 +4,7 @@ use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
 use riverrun_kernel::{Json, RunId, State as RunState};
+use riverrun_plan::nearest;
 use riverrun_store::RunFilter;
 use riverrun_wire::http::{
     CancelBody, CountAnswer, DeleteQuery, LabelsBody, ListQuery, Run, RunItem, RunQuery, Runs, SignalBody,
@@ -15,7 +16,6 @@ use crate::extract::{Params, Payload, RunPath};
 use crate::paging::{page_size, parse_run_cursor, run_cursor};
 use crate::problem::Refused;
 use crate::start::read_date;
-use crate::suggest::nearest;
 
 /// Counting stops here: the limit `max_count`.
 const MAX_COUNT: u64 = 10_000;

@@ -12,12 +12,12 @@ use riverrun_kernel::{
     DefinitionKind, DefinitionRef, Json, OnFailure, RunOptions, RunSummary, RunView, StartKind, State,
     TaskOptions, Ttl, Wall,
 };
+use riverrun_plan::nearest;
 use riverrun_wire::http::{self as wire, Code, Run};
 
 use crate::app::{App, Shared, namespace};
 use crate::extract::Payload;
 use crate::problem::Refused;
-use crate::suggest::nearest;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");

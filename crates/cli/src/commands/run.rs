@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use riverrun_kernel::{DefinitionKind, Json, KeyStatus, RunId, Slot};
+use riverrun_plan::nearest;
 use riverrun_wire::http::{Duration as WireDuration, KeyTtl, Run as RunAnswer, Start};
 
 use crate::args::{self, KeyArgs, Run};
@@ -15,7 +16,6 @@ use crate::flow_file::{self, FlowFile, Subject};
 use crate::follow::{Followed, finish, follow};
 use crate::house::Session;
 use crate::input;
-use crate::near::near;
 use crate::printer::{Printer, dim};
 use crate::time;
 use crate::values::Retention;
@@ -206,7 +206,7 @@ async fn check_functions(
     }
     let lines: Vec<String> = missing
         .iter()
-        .map(|name| match near(name, served.iter().map(String::as_str)) {
+        .map(|name| match nearest(name, served.iter().map(String::as_str)) {
             Some(other) => format!("`{name}` (is `{other}` meant?)"),
             None => format!("`{name}`"),
         })
