@@ -72,15 +72,16 @@ impl FromStr for Duration {
         let mut total: u64 = 0;
         let mut largest = u64::MAX;
         while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|&at| at > 0).ok_or_else(invalid)?;
-            let count: u64 = rest[..digits].parse().map_err(|_| invalid())?;
+            let is_number = |c: char| c.is_ascii_digit() || c == '.';
+            let digits = rest.find(|c| !is_number(c)).filter(|&at| at > 0).ok_or_else(invalid)?;
+            let count = &rest[..digits];
             rest = &rest[digits..];
             let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
             let unit = UNITS.iter().find(|(name, _)| *name == &rest[..letters]);
             let (_, ms) = unit.filter(|(_, ms)| *ms < largest).ok_or_else(invalid)?;
             // Each unit once, from the largest down: "1m1h" is more likely a slip than a wish.
             largest = *ms;
-            total = count.checked_mul(*ms).and_then(|part| total.checked_add(part)).ok_or_else(invalid)?;
+            total = times(count, *ms).and_then(|part| total.checked_add(part)).ok_or_else(invalid)?;
             rest = &rest[letters..];
         }
         if text.trim().is_empty() {
@@ -88,6 +89,15 @@ impl FromStr for Duration {
         }
         Ok(Duration { ms: total })
     }
+}
+
+/// So many milliseconds so often; a count may be a decimal fraction.
+fn times(count: &str, ms: u64) -> Option<u64> {
+    if !count.contains('.') {
+        return count.parse::<u64>().ok()?.checked_mul(ms);
+    }
+    let seconds = count.parse::<f64>().ok()? * ms as f64 / 1_000.0;
+    Duration::from_seconds(seconds).ok().map(|duration| duration.ms)
 }
 
 impl fmt::Display for Duration {
