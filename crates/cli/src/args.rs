@@ -168,6 +168,12 @@ pub enum Command {
     /// Examine a data directory
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Copy everything as it is at one moment into a new directory; a server goes on meanwhile
+    Backup(Backup),
+    /// Make a data directory from a backup
+    Restore(Restore),
+    /// Ask for runs, steps, journals, keys and definitions in SQL; it can only read
+    Sql(Sql),
 }
 
 /// `riverrun run`.
@@ -588,6 +594,46 @@ pub enum StoreCommand {
     /// Tell what a damaged data directory has lost, and go on without it if asked to
     Repair(StoreRepair),
 }
+
+/// `riverrun backup`.
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// Directory to make; it must be empty or not be there
+    #[arg(value_name = "DEST")]
+    pub dest: PathBuf,
+    /// Which server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `riverrun restore`.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// Directory that `riverrun backup` made
+    #[arg(value_name = "SRC")]
+    pub source: PathBuf,
+    /// Data directory to make; it must be empty or not be there
+    #[arg(long, env = "RIVERRUN_DATA", value_name = "DIR", default_value = ".riverrun")]
+    pub data: PathBuf,
+}
+
+/// `riverrun sql`.
+#[derive(Debug, Args)]
+#[command(after_help = VIEWS)]
+pub struct Sql {
+    /// One statement that reads, or - for stdin
+    #[arg(value_name = "SELECT …")]
+    pub query: String,
+    /// Data directory
+    #[arg(long, env = "RIVERRUN_DATA", value_name = "DIR", default_value = ".riverrun")]
+    pub data: PathBuf,
+    /// File that holds the access token of the server that has the directory (or RIVERRUN_TOKEN, the token itself)
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+const VIEWS: &str = "Views: runs, steps, journal, keys, definitions, labels; `SELECT * FROM runs LIMIT 1` shows the columns. \
+Times are UTC; inputs, outputs, labels and details are JSON, as in `input ->> 'order'`. See docs/guides/operations.md.";
 
 /// `riverrun store verify`.
 #[derive(Debug, Args)]

@@ -1,10 +1,13 @@
 //! A client of one server: every command goes through here, whether the server is far away or in this process.
 
+use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, Response};
 use riverrun_kernel::{Json, RunId};
 use riverrun_server::INSTANCE_HEADER;
+use riverrun_store::Manifest;
 use riverrun_wire::http::{
     CancelBody, Deploy, Deployed, JournalView, KeyView, Keys, Logs, Problem, Run, Runs, SignalBody, Start,
     StateAnswer, Workers,
@@ -12,6 +15,7 @@ use riverrun_wire::http::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::data_dir::private_file;
 use crate::error::CliError;
 use crate::exit::Exit;
 
@@ -19,6 +23,8 @@ use crate::exit::Exit;
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long it may take to answer, beyond what was asked to wait.
 const ANSWER: Duration = Duration::from_secs(30);
+/// The same for a checkpoint.
+const CHECKPOINT: Duration = Duration::from_mins(5);
 
 /// A client.
 #[derive(Debug, Clone)]
@@ -175,6 +181,42 @@ impl Client {
         self.done(self.query(Method::DELETE, "/v1/keys", &query)).await
     }
 
+    /// Has the store's rows brought up to date.
+    pub async fn checkpoint(&self) -> Result<(), CliError> {
+        // A checkpoint of a full log may take longer than other answers.
+        let request = self.body(Method::POST, "/v1/store/checkpoint", &serde_json::json!({}))?;
+        self.done(request.timeout(CHECKPOINT)).await
+    }
+
+    /// Writes a copy of the store to `to`, and says what it must look like.
+    pub async fn backup(&self, to: &Path) -> Result<Manifest, CliError> {
+        let request = self.body(Method::POST, "/v1/store/backup", &serde_json::json!({}))?;
+        let mut response = self.send(request.timeout(Duration::MAX)).await?;
+        let mut file = private_file(to).map_err(|error| CliError::io("write", to, &error))?;
+        let (mut head, mut expected) = (Some(Vec::new()), None);
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.lost(&error))? {
+            let database = match &mut head {
+                None => &chunk[..],
+                Some(line) => match chunk.iter().position(|byte| *byte == b'\n') {
+                    None => {
+                        line.extend_from_slice(&chunk);
+                        continue;
+                    }
+                    Some(end) => {
+                        line.extend_from_slice(&chunk[..end]);
+                        expected = Some(manifest(line)?);
+                        head = None;
+                        &chunk[end + 1..]
+                    }
+                },
+            };
+            file.write_all(database).map_err(|error| CliError::io("write", to, &error))?;
+        }
+        expected.ok_or_else(|| {
+            CliError::unavailable(format!("{} ended the backup before it began", self.url), "try again")
+        })
+    }
+
     /// The connected workers.
     pub async fn workers(&self) -> Result<Workers, CliError> {
         self.json(self.request(Method::GET, "/v1/workers")).await
@@ -250,6 +292,27 @@ impl Client {
             (format!("the connection to {} broke: {}", self.url, root(error)), "try again")
         };
         CliError::unavailable(what, next)
+    }
+}
+
+/// The first line of a backup that is sent.
+fn manifest(line: &[u8]) -> Result<Manifest, CliError> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Head {
+        Manifest(Manifest),
+        Failed { error: String },
+    }
+    match serde_json::from_slice(line) {
+        Ok(Head::Manifest(manifest)) => Ok(manifest),
+        Ok(Head::Failed { error }) => Err(CliError::unavailable(
+            format!("the server made no backup: {error}"),
+            "mend the cause, then try again",
+        )),
+        Err(error) => Err(CliError::failed(
+            format!("the backup begins with something unexpected: {error}"),
+            "check that server and command are of the same version",
+        )),
     }
 }
 

@@ -102,15 +102,15 @@ pub fn create(data: &Path) -> Result<(), CliError> {
 /// Writes a file that only its owner may read, whole or not at all.
 pub fn write_private(path: &Path, text: &str) -> Result<(), CliError> {
     let fresh = path.with_extension(format!("{}.new", std::process::id()));
-    let written = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&fresh)
+    let written = private_file(&fresh)
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .and_then(|()| fs::rename(&fresh, path));
     written.map_err(|error| CliError::io("write", path, &error))
+}
+
+/// Opens a new, empty file that only its owner may read.
+pub fn private_file(path: &Path) -> std::io::Result<fs::File> {
+    fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {

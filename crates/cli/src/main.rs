@@ -1,8 +1,8 @@
 //! The `riverrun` binary: durable runs on the command line.
 //!
 //! Every command that needs runs talks HTTP to a server: one that was named, the one that holds the data directory, or one that this
-//! process starts for itself. So there is one way for everything, and what a command can do a program can do too. Only `check` and
-//! `store` read files themselves.
+//! process starts for itself. So there is one way for everything, and what a command can do a program can do too. Only `check`,
+//! `store`, `restore` and `sql` read files themselves.
 
 mod args;
 mod client;
@@ -68,6 +68,9 @@ async fn dispatch(printer: &Printer, command: Command) -> Result<Exit, CliError>
         Command::Keys(command) => commands::keys::keys(printer, command).await,
         Command::Workers(args) => commands::workers::workers(printer, args).await,
         Command::Store(command) => commands::store::store(printer, command),
+        Command::Backup(args) => commands::backup::backup(printer, args).await,
+        Command::Restore(args) => commands::restore::restore(printer, &args),
+        Command::Sql(args) => commands::sql::sql(printer, args).await,
     }
 }
 

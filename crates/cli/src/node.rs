@@ -163,6 +163,7 @@ pub fn store_error(error: StoreError) -> NodeError {
             "`riverrun store repair` tells what is missing; nothing was changed, and nothing is served from it until then",
         )
         .into(),
+        StoreError::Occupied(text) => CliError::usage(text, "nothing was changed").into(),
         StoreError::Broken(text) => CliError::broken(format!("the storage is broken: {text}")).into(),
         StoreError::Fenced | StoreError::Unavailable(_) => {
             CliError::unavailable(error.to_string(), "mend the cause, then start again").into()

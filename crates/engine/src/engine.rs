@@ -10,7 +10,7 @@ use riverrun_kernel::{
     StepId, Token, WorkerSpec, WorkerView,
 };
 use riverrun_plan::{Diagnostic, Flow};
-use riverrun_store::Store;
+use riverrun_store::{Snapshot, Store};
 use sha2::{Digest, Sha256};
 
 use crate::error::{DeployError, EngineError, Health, OpenError};
@@ -398,6 +398,26 @@ impl Engine {
         });
         let swept = swept.await.map_err(|_| stopping())?;
         swept.map_err(|error: riverrun_store::StoreError| EngineError::Unavailable(error.to_string()))
+    }
+
+    /// Brings the rows up to date with everything that was answered before.
+    pub async fn checkpoint(&self) -> Result<(), EngineError> {
+        for written in self.node.checkpoint_all() {
+            written.await.map_err(|_| match self.health() {
+                Health::ReadOnly(reason) | Health::Broken(reason) => {
+                    EngineError::Unavailable(format!("no checkpoint can be written now: {reason}"))
+                }
+                Health::Serving | Health::Stopping => stopping(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Copies everything that is durable now into a file, for a backup. It may take long; everything else goes on meanwhile.
+    pub async fn snapshot(&self) -> Result<Snapshot, EngineError> {
+        let store = self.node.store.clone();
+        let made = tokio::task::spawn_blocking(move || store.snapshot()).await.map_err(|_| stopping())?;
+        made.map_err(|error| EngineError::Unavailable(error.to_string()))
     }
 
     /// Reads from the store on a thread that may block.

@@ -25,6 +25,7 @@ mod serve;
 mod socket;
 mod stall;
 mod start;
+mod store;
 mod workers;
 
 pub use config::{INSTANCE_HEADER, Limits, ServeError, ServerConfig};

@@ -12,6 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::app::{App, Shared};
 use crate::problem::Refused;
+use crate::store;
 use crate::{
     callbacks, definitions, events, guard, journal, keys, metrics, openapi, pages, runs, socket, start,
     workers,
@@ -277,6 +278,15 @@ fn other_routes() -> Vec<Route> {
         )
         .answers_text(101, "The connection speaks the worker protocol from here", "")
         .errors(&[UpgradeRequired]),
+        Route::post("/v1/store/checkpoint", "Bring the store's rows up to date", store::checkpoint)
+            .done()
+            .errors(&[Unavailable]),
+        Route::post("/v1/store/backup", "Copy the store as it is now: `riverrun backup`", store::backup)
+            .answers_text(
+                200,
+                "A line of JSON, which is the manifest or has an `error`, then the database",
+                "application/vnd.riverrun.backup",
+            ),
         Route::get("/healthz", "Whether the process is worth keeping", metrics::healthz)
             .answers_text(200, "It is", "text/plain")
             .errors(&[Unavailable]),

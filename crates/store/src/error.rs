@@ -26,6 +26,9 @@ pub enum StoreError {
     /// Somebody else has the store open. The text says who, and what to do.
     #[error("{0}")]
     Locked(String),
+    /// There is something where a new directory was to be made.
+    #[error("{0}")]
+    Occupied(String),
     /// Written by a newer version of Riverrun.
     #[error("{0}")]
     NewerVersion(String),

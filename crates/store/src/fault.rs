@@ -11,7 +11,7 @@ use riverrun_kernel::{JournalRow, Json, Key, KeyId, LoadedRows, PartitionId, Run
 
 use crate::{
     AppendError, Batch, BatchId, Checkpoint, Count, Cursor, Epoch, KeyFilter, Page, Recovered, RunFilter,
-    Store, StoreError, Verified,
+    Snapshot, Store, StoreError, Verified,
 };
 
 /// A failure to inject.
@@ -219,5 +219,10 @@ impl<S: Store> Store for FaultStore<S> {
     fn verify(&self) -> Result<Verified, StoreError> {
         self.read()?;
         self.inner.verify()
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        self.read()?;
+        self.inner.snapshot()
     }
 }

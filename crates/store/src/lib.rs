@@ -10,7 +10,7 @@ mod fault;
 mod memory;
 mod types;
 
-pub use embedded::{EmbeddedStore, Repaired};
+pub use embedded::{Backup, EmbeddedStore, Manifest, QueryError, Repaired, Snapshot};
 pub use error::{AppendError, StoreError};
 pub use fault::{Fault, FaultStore, Faults, NoFaults};
 pub use memory::MemoryStore;
@@ -34,7 +34,9 @@ pub trait Store: Send + Sync {
     /// Takes ownership of a partition. The returned epoch is higher than every earlier one, whose owners are fenced from now on.
     fn acquire(&self, partition: PartitionId, node: &str) -> Result<Epoch, StoreError>;
 
-    /// Confirms ownership. `Fenced` when another node has acquired the partition.
+    /// Confirms ownership. `Fenced` when another node has acquired the partition. A node of a fleet asks from time to time, so that
+    /// one that writes nothing notices too. Who has a store to itself need not: the embedded store's directory is locked for as long
+    /// as its process lives, and nobody else can acquire anything in it.
     fn renew(&self, partition: PartitionId, epoch: Epoch) -> Result<(), StoreError>;
 
     /// Gives ownership up.
@@ -92,4 +94,9 @@ pub trait Store: Send + Sync {
 
     /// Reads everything and checks every checksum and number.
     fn verify(&self) -> Result<Verified, StoreError>;
+
+    /// Copies everything that is durable at one moment into a file, for a backup. Writers go on meanwhile.
+    fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        Err(StoreError::Unavailable("this kind of store has no backups of its own".to_owned()))
+    }
 }

@@ -1,13 +1,16 @@
 //! One file per command.
 
 pub mod attach;
+pub mod backup;
 pub mod check;
 pub mod deploy;
 pub mod dev;
 pub mod keys;
+pub mod restore;
 pub mod run;
 pub mod runs;
 pub mod server;
+pub mod sql;
 pub mod store;
 pub mod worker;
 pub mod workers;

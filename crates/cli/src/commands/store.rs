@@ -111,7 +111,11 @@ fn tell(one: &Repaired) -> String {
         text.push_str("some of what is lost cannot be read: any run that was open may have gone on in it\n");
     }
     let will = if one.accepted { "are suspended for repair" } else { "would be suspended for repair" };
-    tell_runs(&mut text, &format!("these open runs {will}: look at each, then resume or cancel it"), &one.suspended);
+    tell_runs(
+        &mut text,
+        &format!("these open runs {will}: look at each, then resume or cancel it"),
+        &one.suspended,
+    );
     let others: Vec<_> = one.touched.iter().filter(|run| !one.suspended.contains(run)).copied().collect();
     tell_runs(&mut text, "these runs began, ended or were changed in what is lost", &others);
     text.truncate(text.trim_end().len());

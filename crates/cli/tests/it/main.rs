@@ -7,5 +7,6 @@ mod dev;
 mod examples;
 mod exit_codes;
 mod keys;
+mod operations;
 mod readme;
 mod support;

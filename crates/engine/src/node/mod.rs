@@ -45,6 +45,8 @@ pub(crate) enum Mail {
     Done(u64, Done),
     /// A call of the store ended by a panic: what it did is not known.
     Panicked(String),
+    /// Write a checkpoint, and say when it is written.
+    Checkpoint(oneshot::Sender<()>),
     /// The end; with a checkpoint before it, or at once.
     Stop {
         /// Whether to write a checkpoint.
@@ -197,6 +199,17 @@ impl Node {
             // A thread that has ended has no use for it.
             let _ = mailbox.send(Mail::Ask(None, Ask::Command(command())));
         }
+    }
+
+    /// Has every partition write a checkpoint. The receivers are dropped where none can be written.
+    pub(crate) fn checkpoint_all(&self) -> Vec<oneshot::Receiver<()>> {
+        let ask = |mailbox: &mpsc::Sender<Mail>| {
+            let (sender, receiver) = oneshot::channel();
+            // Where the thread has ended, the dropped sender is the answer.
+            let _ = mailbox.send(Mail::Checkpoint(sender));
+            receiver
+        };
+        self.mailboxes.iter().map(ask).collect()
     }
 
     fn post(

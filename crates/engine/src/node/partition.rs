@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use riverrun_kernel::{Command, PartitionId, Reply};
 use riverrun_store::{Epoch, Store, StoreError};
+use tokio::sync::oneshot;
 
 use super::lanes::{Lane, caught};
 use super::{Handle, Mail, SystemClock};
@@ -84,6 +85,7 @@ pub(super) fn spawn(
         inbox,
         shared,
         pause: (opened.lease / 3).max(SHORTEST_PAUSE),
+        checkpoints: Vec::new(),
         stop: None,
     };
     Builder::new().name(format!("riverrun-part-{id}")).spawn(move || thread.run())
@@ -99,6 +101,8 @@ struct PartitionThread {
     checkpointer: Lane,
     /// Between two turns a longer time than this was not spent waiting.
     pause: Duration,
+    /// Who waits for a checkpoint.
+    checkpoints: Vec<oneshot::Sender<()>>,
     /// Until when it may go on, once it was told to stop.
     stop: Option<u64>,
 }
@@ -137,6 +141,7 @@ impl PartitionThread {
             }
             let partition = usize::from(self.id.0);
             self.shared.hub.stands(partition, self.sequencer.standing(), self.sequencer.tally());
+            self.tell_of_checkpoint();
             if self.may_end() || !self.receive() {
                 break;
             }
@@ -177,6 +182,10 @@ impl PartitionThread {
                 let clock = self.shared.clock.read();
                 self.sequencer.done(clock, life, done, &self.shared.hub.definitions);
             }
+            Mail::Checkpoint(waiting) => {
+                self.checkpoints.push(waiting);
+                self.sequencer.request_checkpoint();
+            }
             Mail::Panicked(reason) => self.sequencer.break_down(reason),
             Mail::Stop { checkpoint } => {
                 let now = self.shared.clock.mono();
@@ -184,6 +193,18 @@ impl PartitionThread {
                 if checkpoint {
                     self.sequencer.request_checkpoint();
                 }
+            }
+        }
+    }
+
+    /// Tells who waits for a checkpoint that it is written, or, by letting go of them, that none can be.
+    fn tell_of_checkpoint(&mut self) {
+        if *self.sequencer.standing() != Standing::Serving {
+            self.checkpoints.clear();
+        } else if !self.sequencer.is_checkpointing() {
+            for waiting in self.checkpoints.drain(..) {
+                // Who asked may be gone.
+                let _ = waiting.send(());
             }
         }
     }

@@ -71,6 +71,11 @@ impl<H> Sequencer<H> {
         self.checkpoints.wanted = true;
     }
 
+    /// Whether a checkpoint is under way, or was asked for.
+    pub fn is_checkpointing(&self) -> bool {
+        !self.checkpoints.is_idle()
+    }
+
     /// The name of the limit that the log has passed by so much that new work must wait.
     pub(super) fn overfull(&self) -> Option<&'static str> {
         if self.kernel.dirty_records() > OVERFULL * self.settings.checkpoint_records {

@@ -159,7 +159,7 @@ impl<H> Sequencer<H> {
             StoreError::Corrupt(reason) | StoreError::NewerVersion(reason) | StoreError::Broken(reason) => {
                 return self.end(Standing::Broken(reason.clone()));
             }
-            StoreError::Locked(_) | StoreError::Unavailable(_) => {}
+            StoreError::Locked(_) | StoreError::Occupied(_) | StoreError::Unavailable(_) => {}
         }
         let refused = match std::mem::take(&mut self.stage) {
             Stage::Replay(replay) => replay.refused,

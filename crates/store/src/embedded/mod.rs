@@ -7,6 +7,7 @@
 //!
 //! Main type: [`EmbeddedStore`].
 
+mod backup;
 mod derive;
 mod list;
 mod lock;
@@ -18,6 +19,7 @@ mod repair;
 mod rows;
 mod schema;
 mod verify;
+mod views;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -26,12 +28,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use riverrun_kernel::{JournalRow, Json, Key, KeyId, LoadedRows, PartitionId, RunId, RunSummary};
 use rusqlite::{Connection, TransactionBehavior};
 
+pub use self::backup::{Backup, Manifest, Snapshot};
 use self::lock::DirectoryLock;
 use self::log::{Base, Head};
 use self::maintenance::Maintenance;
 use self::notes::{Note, Notes};
 pub use self::repair::Repaired;
 use self::schema::Identity;
+pub use self::views::QueryError;
 use crate::memory::{follows, no_such_partition};
 use crate::{
     AppendError, Batch, BatchId, Checkpoint, Count, Cursor, Epoch, KeyFilter, Page, Recovered, RunFilter,
@@ -88,6 +92,7 @@ impl EmbeddedStore {
         let dir = dir.as_ref();
         schema::prepare(dir)?;
         let lock = DirectoryLock::take(dir)?;
+        backup::remove_leftovers(dir);
         maintenance::rewrite(dir)?;
         let mut connection = schema::connect(dir)?;
         let identity = schema::identify(&mut connection, partitions)?;
@@ -123,6 +128,17 @@ impl EmbeddedStore {
     /// damage, what was acknowledged after that is gone, and open runs that may have gone on in it are suspended. Nothing is changed when nothing is missing.
     pub fn repair(dir: impl AsRef<Path>, accept_loss: bool) -> Result<Vec<Repaired>, StoreError> {
         repair::repair(dir.as_ref(), accept_loss)
+    }
+
+    /// Answers a query in SQL from the rows of the store in `dir`, which another process may have open. It can only read. There are
+    /// views with readable columns: `runs`, `steps`, `journal`, `keys`, `definitions`, `labels`. `each` gets the names of the columns
+    /// and the values of a row; the names also come back.
+    pub fn query(
+        dir: impl AsRef<Path>,
+        text: &str,
+        each: &mut dyn FnMut(&[String], Vec<serde_json::Value>),
+    ) -> Result<Vec<String>, QueryError> {
+        views::query(dir.as_ref(), text, each)
     }
 
     /// The directory.
@@ -398,6 +414,10 @@ impl Store for EmbeddedStore {
     fn verify(&self) -> Result<Verified, StoreError> {
         let shared = &self.shared;
         self.read(|connection| verify::verify(connection, &shared.identity, &shared.notes))
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        self.unnamed_copy()
     }
 }
 

@@ -22,16 +22,7 @@ pub(super) struct Chunk {
 
 impl Chunk {
     pub(super) fn lines(&self, run: RunId, fetch: &Fetch<'_>) -> Result<Vec<Line>, StoreError> {
-        let bytes = run.to_bytes();
-        let (first, last) = (self.first.to_le_bytes(), self.last.to_le_bytes());
-        let value = codec::unseal(&rows::chunk_owner(&bytes, &first, &last), &self.sealed);
-        let value = value.ok_or_else(|| {
-            damaged(format!(
-                "lines {} to {} of the journal of {run} do not match their checksum",
-                self.first, self.last
-            ))
-        })?;
-        codec::decode(value, fetch)
+        lines(run, self.first, self.last, &self.sealed, fetch)
     }
 
     fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -42,6 +33,22 @@ impl Chunk {
             sealed: row.get(3)?,
         })
     }
+}
+
+/// The lines of a chunk from its sealed value.
+pub(super) fn lines(
+    run: RunId,
+    first: u64,
+    last: u64,
+    sealed: &[u8],
+    fetch: &Fetch<'_>,
+) -> Result<Vec<Line>, StoreError> {
+    let owner = (run.to_bytes(), first.to_le_bytes(), last.to_le_bytes());
+    let value = codec::unseal(&rows::chunk_owner(&owner.0, &owner.1, &owner.2), sealed);
+    let value = value.ok_or_else(|| {
+        damaged(format!("lines {first} to {last} of the journal of {run} do not match their checksum"))
+    })?;
+    codec::decode(value, fetch)
 }
 
 /// The chunks of a journal that hold lines after `after`, in order.
@@ -250,12 +257,18 @@ pub(super) fn definitions(connection: &Connection) -> Result<Vec<Definition>, St
         |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?)),
     )?;
     let definitions = found.iter().map(|(sealed, name)| {
-        let value = codec::unseal(&[b"definition"], sealed);
-        let value =
-            value.ok_or_else(|| damaged(format!("definition `{name}` does not match its checksum")))?;
-        codec::decode(value, &no_blobs)
+        definition(sealed).map_err(|error| match error {
+            StoreError::Corrupt(text) => damaged(format!("definition `{name}`: {text}")),
+            other => other,
+        })
     });
     definitions.collect()
+}
+
+/// A definition from its sealed value.
+pub(super) fn definition(sealed: &[u8]) -> Result<Definition, StoreError> {
+    let value = codec::unseal(&[b"definition"], sealed);
+    codec::decode(value.ok_or_else(|| damaged("it does not match its checksum"))?, &no_blobs)
 }
 
 /// Everything a new owner needs.

@@ -117,7 +117,7 @@ fn tighten(dir: &Path) {
     }
 }
 
-fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| unavailable("sync", dir, &error))
 }
 

@@ -323,7 +323,10 @@ fn a_damaged_row_of_a_partition_is_found_out_from_its_log() {
     damage(dir.path(), "UPDATE partitions SET value = zeroblob(40)");
     corrupt(EmbeddedStore::open(dir.path()));
     let seen = EmbeddedStore::repair(dir.path(), false).expect("examined").remove(0);
-    assert!(seen.row_damaged && !seen.is_whole() && seen.cut_off == 0 && seen.suspended.is_empty(), "{seen:?}");
+    assert!(
+        seen.row_damaged && !seen.is_whole() && seen.cut_off == 0 && seen.suspended.is_empty(),
+        "{seen:?}"
+    );
     EmbeddedStore::repair(dir.path(), true).expect("repaired");
     let (_, after) = read_all(dir.path()).expect("in order");
     let rest = |pieces: &[Recovered]| {
