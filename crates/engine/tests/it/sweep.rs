@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use riverrun_engine::{Engine, EngineError, Settings, Start, Swept};
 use riverrun_kernel::{KeyId, Refusal, RunId, Ttl};
-use riverrun_store::{KeyFilter, Store};
+use riverrun_store::{KeyFilter, RunFilter, Store};
 
 use crate::support::{key, memory, open, task};
 
@@ -89,6 +89,37 @@ async fn a_key_that_stands_for_a_new_run_outlives_the_sweep_of_its_old_row() {
     let attached = engine.start(start("default", "key-0", Ttl::Forever)).await.unwrap();
     assert_eq!((attached.run, attached.generation), (again.run, again.generation));
     engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn old_runs_are_swept_from_rows_in_slices_and_open_ones_stay() {
+    let store = memory();
+    let settings = Settings { retention: Some(Duration::ZERO), ..Settings::default() };
+    let engine = Engine::open(store.clone(), settings).unwrap();
+    for number in 0..450 {
+        let namespace = ["default", "other"][number % 2].to_owned();
+        close(&engine, Start { namespace, ..task("{}") }).await;
+    }
+    let open = engine.start(task("{}")).await.unwrap().run;
+    assert_eq!(runs_in_rows(&store), 0);
+    engine.checkpoint().await.unwrap();
+    assert_eq!(runs_in_rows(&store), 451);
+    // A run goes when the clock shows a later millisecond than its end.
+    let ended = std::time::SystemTime::now();
+    while ended.elapsed().unwrap_or_default() < Duration::from_millis(2) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(engine.sweep().await.unwrap().runs, 450);
+    engine.checkpoint().await.unwrap();
+    assert_eq!(runs_in_rows(&store), 1);
+    assert!(!engine.run(open).await.unwrap().summary.state.is_closed());
+    engine.shutdown().await;
+}
+
+fn runs_in_rows(store: &Arc<dyn Store>) -> u64 {
+    let names = store.namespaces().expect("an answer").into_iter();
+    let count = |namespace| RunFilter { namespace, ..RunFilter::default() };
+    names.map(|namespace| store.count(&count(namespace), 10_000).expect("an answer").count).sum()
 }
 
 #[tokio::test]
