@@ -27,17 +27,19 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Starts one, and waits until the server knows its functions.
+    /// Starts one, and waits until the server knows its functions. `in_process`: the server ends with this process, too.
     pub async fn start(
         printer: &Printer,
         client: &Client,
         code: &Code,
         folder: &Path,
         data: Option<&Path>,
+        in_process: bool,
     ) -> Result<Executor, CliError> {
         let name = format!("run-{}-{}", std::process::id(), &token::make()?[..6]);
         let mut config = config(printer, client, code, folder, data)?;
         config.name = Some(name.clone());
+        config.in_process = in_process;
         // The command ends, and nobody waits for what other runs have in execution: it is given back.
         config.drain_timeout = Duration::ZERO;
         let supervisor = Supervisor::new(config).map_err(describe)?;

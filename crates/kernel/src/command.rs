@@ -92,6 +92,8 @@ pub struct WorkerSpec {
     pub functions: BTreeSet<String>,
     /// Attempts it can execute at once.
     pub slots: u32,
+    /// It lives in the server's own process: after a restart of that it does not come back.
+    pub in_process: bool,
 }
 
 /// What a worker says about an attempt.

@@ -98,6 +98,15 @@ pub enum Lost {
     Crashed,
     /// Its worker was not heard of for the length of a lease.
     LeaseExpired,
+    /// The connection of its worker ended, and it did not come back.
+    Disconnected,
+}
+
+impl Lost {
+    /// Whether the attempt may be to blame: such a one is not tried for ever.
+    pub(crate) fn is_charged(self) -> bool {
+        matches!(self, Lost::Crashed | Lost::LeaseExpired | Lost::Disconnected)
+    }
 }
 
 /// One fact of a run's journal.
@@ -150,6 +159,9 @@ pub enum Entry {
         /// The worker's name.
         #[serde(default, skip_serializing_if = "str::is_empty")]
         worker: Arc<str>,
+        /// It lives in the process that has the partition, and dies with it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        in_process: bool,
     },
     /// A try failed and another follows. (A last one is [`Entry::StepFailed`].)
     AttemptFailed {

@@ -54,6 +54,9 @@ pub enum FromWorker {
         functions: Vec<Function>,
         /// Attempts it can execute at once.
         slots: u32,
+        /// It lives in the server's own process, and does not come back when that ends.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        in_process: bool,
         /// What it is executing, after a reconnect.
         #[serde(default)]
         attempts: Vec<Claim>,

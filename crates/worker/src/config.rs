@@ -42,6 +42,8 @@ pub struct Config {
     pub python_path: Option<PathBuf>,
     /// Attempts at once, and so children at most.
     pub slots: u32,
+    /// The server lives in this process, too: what is executed here ends with it.
+    pub in_process: bool,
     /// How long a child may take to load the functions.
     pub start_timeout: Duration,
     /// How long an attempt may clean up after its time limit before it is killed.
@@ -73,6 +75,7 @@ impl Config {
             python: PathBuf::from("python3"),
             python_path: None,
             slots: u32::try_from(cores.max(4)).unwrap_or(4),
+            in_process: false,
             start_timeout: Duration::from_mins(1),
             timeout_grace: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(25),
@@ -91,6 +94,7 @@ impl Config {
             namespace: self.namespace.clone(),
             queues: self.queues.clone(),
             slots: self.slots,
+            in_process: self.in_process,
             drain_timeout: self.drain_timeout,
             settle_timeout: self.settle_timeout,
         }
@@ -105,6 +109,7 @@ pub(crate) struct Service {
     pub namespace: String,
     pub queues: Vec<String>,
     pub slots: u32,
+    pub in_process: bool,
     pub drain_timeout: Duration,
     pub settle_timeout: Duration,
 }

@@ -269,6 +269,7 @@ impl<E: Executor> Work<E> {
             queues: self.service.queues.clone(),
             functions: self.executor.desk().functions.clone().unwrap_or_default(),
             slots: self.service.slots.max(1),
+            in_process: self.service.in_process,
             attempts: self.executor.desk().ledger.claims(),
         };
         let mut open = Open {

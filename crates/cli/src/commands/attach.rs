@@ -35,7 +35,15 @@ async fn serve_and_follow(printer: &Printer, args: &RunsAttach, session: &Sessio
     }
     let mut executor = match functions(args, session, &run.item.definition) {
         Some(folder) => Some(
-            Executor::start(printer, &session.client, &args.code, &folder, session.data.as_deref()).await?,
+            Executor::start(
+                printer,
+                &session.client,
+                &args.code,
+                &folder,
+                session.data.as_deref(),
+                session.is_own(),
+            )
+            .await?,
         ),
         None => None,
     };

@@ -121,7 +121,7 @@ impl Bench<'_> {
             return;
         }
         let Dev { code, data, .. } = self.args;
-        match Executor::start(self.printer, &self.client, code, &self.functions, Some(data)).await {
+        match Executor::start(self.printer, &self.client, code, &self.functions, Some(data), true).await {
             Ok(executor) => {
                 let names: Vec<_> = executor.functions().into_iter().collect();
                 self.printer.note(&format!("{} {}", good("serving"), names.join(", ")));

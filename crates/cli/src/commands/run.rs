@@ -171,8 +171,15 @@ async fn executor(
     }
     let executor = if here {
         Some(
-            Executor::start(printer, &session.client, &args.code, &plan.functions, session.data.as_deref())
-                .await?,
+            Executor::start(
+                printer,
+                &session.client,
+                &args.code,
+                &plan.functions,
+                session.data.as_deref(),
+                session.is_own(),
+            )
+            .await?,
         )
     } else {
         None

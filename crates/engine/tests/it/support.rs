@@ -63,6 +63,7 @@ pub fn worker(slots: u32) -> WorkerSpec {
         queues: BTreeSet::new(),
         functions: BTreeSet::from(["work".to_owned(), "svc/fn".to_owned()]),
         slots,
+        in_process: false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Partition;
 use super::life::Phase;
-use super::state::{Step, digest};
+use super::state::{Step, StepStatus, digest};
 use crate::command::{Refusal, Reply, Report};
 use crate::driver::{Call, RetryPolicy};
 use crate::effect::{Effect, Offer, callback_text, idempotency_key};
@@ -24,8 +24,9 @@ impl Partition {
         if queued {
             self.emit(run, Entry::RunStarted);
         }
-        let name = self.workers.get(&worker).map_or_else(|| "".into(), |worker| worker.spec.name.clone());
-        self.emit(run, Entry::AttemptStarted { step, attempt: attempt.attempt, worker: name });
+        let Some(spec) = self.workers.get(&worker).map(|worker| worker.spec.clone()) else { return };
+        let (name, in_process) = (spec.name.clone(), spec.in_process);
+        self.emit(run, Entry::AttemptStarted { step, attempt: attempt.attempt, worker: name, in_process });
         self.hold(attempt, worker);
         let Some(state) = self.state(run) else { return };
         let Some((open, call)) = state.steps.get(&step).and_then(|open| Some((open, open.call()?))) else {
@@ -148,7 +149,7 @@ impl Partition {
         let Some((open, call)) = state.steps.get(&step).and_then(|open| Some((open, open.call()?))) else {
             return;
         };
-        let charged = matches!(reason, Lost::Crashed | Lost::LeaseExpired);
+        let charged = reason.is_charged();
         let (crashes, most) = (open.crashes + u32::from(charged), call.max_crashes.max(1));
         let is_body = state.body() == Some(step);
         let failure = if state.gives_up() {
@@ -236,10 +237,15 @@ impl Partition {
         self.orphans.insert(attempt, deadline);
     }
 
-    /// After recovery nobody is known to execute anything: every attempt of the run gets a fresh lease.
+    /// After recovery nobody is known to execute anything: every attempt of the run gets a fresh lease. One that was executed within the
+    /// process that is gone has only the time that its children may need to notice.
     pub(super) fn orphan_attempts(&mut self, run: RunId) {
-        let deadline = self.now.ticks.plus(self.config.lease_ms);
         for attempt in self.attempts_out(run) {
+            let step = self.state(run).and_then(|state| state.steps.get(&attempt.step));
+            let in_process =
+                step.is_some_and(|step| matches!(step.status, StepStatus::Running { in_process: true, .. }));
+            let grace_ms = if in_process { self.config.reconnect_grace_ms } else { self.config.lease_ms };
+            let deadline = self.now.ticks.plus(grace_ms);
             if !self.holders.contains_key(&attempt) {
                 self.orphans.entry(attempt).or_insert(deadline);
             }

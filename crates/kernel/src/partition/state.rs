@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::life::{self, Phase};
 use crate::definition::DefinitionKind;
 use crate::driver::{Call, Cells, OnParentEnd, Sleep, Tag, Wake, Work};
-use crate::entry::{Created, Entry, Lost};
+use crate::entry::{Created, Entry};
 use crate::ids::{AttemptId, RunId, StepId};
 use crate::json::Json;
 use crate::run::{Failure, Labels};
@@ -136,7 +136,11 @@ pub(crate) enum StepStatus {
     /// A call that waits for a worker.
     Queued,
     /// An attempt is out.
-    Running { since: Now },
+    Running {
+        since: Now,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        in_process: bool,
+    },
     /// A call that waits for its next try.
     Backoff { until: Ticks, since: Wall },
     /// A sleep, signal, callback or child that has not ended; a callback call whose function has returned.
@@ -167,7 +171,7 @@ impl Step {
                 within(self.begun, *timeout_ms)
             }
             (Work::Call(call), _) if call.callback => within(self.begun, call.timeout_ms),
-            (Work::Call(call), StepStatus::Running { since }) => {
+            (Work::Call(call), StepStatus::Running { since, .. }) => {
                 within(*since, call.timeout_ms.map(|ms| ms.saturating_add(slack_ms)))
             }
             (Work::Call(_), StepStatus::Backoff { until, .. }) => Some(Due::Ticks(*until)),
@@ -347,13 +351,13 @@ impl RunState {
             Entry::StepBegun { step, tag, path, work } => {
                 self.begin_step(number, now, *step, *tag, path, work);
             }
-            Entry::AttemptStarted { step, attempt, .. } => {
+            Entry::AttemptStarted { step, attempt, in_process, .. } => {
                 if let Some(code) = self.code.as_mut().filter(|code| code.body == Some(*step)) {
                     code.taken = 0;
                 }
                 if let Some(step) = self.steps.get_mut(step) {
                     step.attempts = *attempt;
-                    step.status = StepStatus::Running { since: now };
+                    step.status = StepStatus::Running { since: now, in_process: *in_process };
                 }
             }
             Entry::AttemptFailed { step, attempt, failure, policy, retry_at, draining } => {
@@ -371,7 +375,7 @@ impl RunState {
             }
             Entry::AttemptLost { step, reason, .. } => {
                 if let Some(step) = self.steps.get_mut(step) {
-                    step.crashes += u32::from(matches!(reason, Lost::Crashed | Lost::LeaseExpired));
+                    step.crashes += u32::from(reason.is_charged());
                     step.status = StepStatus::Queued;
                 }
             }

@@ -144,7 +144,7 @@ impl Partition {
             .map(|(attempt, _)| *attempt)
             .collect();
         for attempt in late {
-            self.abandon(attempt, Lost::LeaseExpired);
+            self.abandon(attempt, Lost::Disconnected);
         }
     }
 

@@ -287,3 +287,23 @@ fn leases_can_be_renewed_for_all() {
     world.succeed(&offer);
     assert_eq!(world.state(run), State::Succeeded);
 }
+
+#[test]
+fn what_the_dead_process_executed_itself_is_not_waited_for_a_whole_lease() {
+    let mut world = World::new(&[]);
+    world.in_process = true;
+    world.worker(1, &["a"], 1);
+    let run = world.start(task("a"));
+    world.offer();
+    world.crash();
+    world.in_process = false;
+    world.worker(2, &["a"], 1);
+    world.pass(2_999);
+    assert!(world.offers.is_empty());
+    world.pass(1);
+    let offer = world.offer();
+    world.succeed(&offer);
+    assert_eq!(world.state(run), State::Succeeded);
+    let lost = |entry: &Entry| matches!(entry, Entry::AttemptLost { reason: Lost::Disconnected, .. });
+    assert!(world.entries(run).iter().any(lost));
+}

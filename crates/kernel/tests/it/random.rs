@@ -531,7 +531,7 @@ fn one_of_each() -> Vec<Entry> {
         Entry::RunSuspended { reason: String::new() },
         Entry::Advanced { cells: vec![], transitions: 0, unfinished: false },
         Entry::StepBegun { step, tag: 0, path: String::new(), work: Work::Sleep(Sleep::For(1)) },
-        Entry::AttemptStarted { step, attempt, worker: "".into() },
+        Entry::AttemptStarted { step, attempt, worker: "".into(), in_process: false },
         Entry::AttemptFailed {
             step,
             attempt,

@@ -183,6 +183,8 @@ pub struct World {
     pub evicted: Vec<WorkerId>,
     pub told: Vec<(AttemptId, Event)>,
     pub parks: Vec<AttemptId>,
+    /// Whether workers that connect live in the process of the partition.
+    pub in_process: bool,
     config: Config,
     serial: u64,
 }
@@ -203,6 +205,7 @@ impl World {
             evicted: Vec::new(),
             told: Vec::new(),
             parks: Vec::new(),
+            in_process: false,
             config,
             serial: 0,
         }
@@ -358,6 +361,7 @@ impl World {
             queues: [].into(),
             functions: functions.iter().map(|name| (*name).to_owned()).collect(),
             slots,
+            in_process: self.in_process,
         };
         match self.send(Command::ConnectWorker { worker: WorkerId(id), spec: Arc::new(spec), claims }) {
             Ok(Reply::Claims(claims)) => claims,

@@ -262,6 +262,7 @@ impl Stage {
             queues: BTreeSet::new(),
             functions: self.functions.clone(),
             slots: 100_000,
+            in_process: false,
         };
         let claims = self.held.iter().map(|(attempt, token)| (*attempt, *token)).collect();
         self.send(Command::ConnectWorker { worker: WorkerId(self.worker), spec: Arc::new(spec), claims });

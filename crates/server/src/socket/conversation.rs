@@ -122,7 +122,9 @@ fn hello(messages: Vec<FromWorker>) -> Result<(WorkerSpec, Vec<(AttemptId, Token
     let (Some(first), None) = (messages.next(), messages.next()) else {
         return Err(error("no_hello", "the first frame must be a hello, alone"));
     };
-    let FromWorker::Hello { protocol, name, namespace, queues, functions, slots, attempts } = first else {
+    let FromWorker::Hello { protocol, name, namespace, queues, functions, slots, in_process, attempts } =
+        first
+    else {
         return Err(error("no_hello", "the first message must be a hello"));
     };
     if protocol != PROTOCOL {
@@ -142,6 +144,7 @@ fn hello(messages: Vec<FromWorker>) -> Result<(WorkerSpec, Vec<(AttemptId, Token
             .map(|found| if found.workflow { function(&found.name) } else { found.name })
             .collect(),
         slots,
+        in_process,
     };
     let claims = attempts.into_iter().map(|Claim { attempt, token }| (attempt, token)).collect();
     Ok((spec, claims))

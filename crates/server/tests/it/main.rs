@@ -12,3 +12,4 @@ mod security;
 mod starts;
 mod support;
 mod workers;
+mod workflows;

@@ -14,6 +14,7 @@ use riverrun_server::{Limits, ServeError, ServerConfig, serve};
 use riverrun_store::{MemoryStore, Store};
 use riverrun_wire::frame::{MAX_FRAME, decode, encode};
 use riverrun_wire::worker::{Claim, FromWorker, Function, Offer, PROTOCOL, ToWorker};
+use riverrun_wire::workflow::{Act, Event};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -193,8 +194,11 @@ impl Worker {
 
     /// Says hello with what it executes, and returns what it keeps of that.
     pub async fn claim(&mut self, functions: &[&str], attempts: Vec<Claim>) -> Vec<AttemptId> {
-        let functions =
-            functions.iter().map(|name| Function { name: (*name).to_owned(), broken: None }).collect();
+        let function = |name: &&str| match name.strip_prefix("workflow ") {
+            Some(name) => Function { name: name.to_owned(), broken: None, workflow: true },
+            None => Function { name: (*name).to_owned(), broken: None, workflow: false },
+        };
+        let functions = functions.iter().map(function).collect();
         self.say(&[FromWorker::Hello {
             protocol: PROTOCOL,
             name: "played".to_owned(),
@@ -202,6 +206,7 @@ impl Worker {
             queues: vec![],
             functions,
             slots: 8,
+            in_process: false,
             attempts,
         }])
         .await;
@@ -245,6 +250,51 @@ impl Worker {
         }
     }
 
+    /// Reports what the code of a workflow did, and returns the report's number.
+    pub async fn progress(&mut self, offer: &Offer, first: u64, acts: Vec<Act>) -> u64 {
+        self.seq += 1;
+        let (seq, attempt, token) = (self.seq, offer.attempt, offer.token);
+        self.say(&[FromWorker::Progress { seq, attempt, token, first, acts }]).await;
+        seq
+    }
+
+    /// Lets the code of a workflow go that has done so many acts.
+    pub async fn park(&mut self, offer: &Offer, seen: u64, acts: u64) -> u64 {
+        self.seq += 1;
+        let (seq, attempt, token) = (self.seq, offer.attempt, offer.token);
+        self.say(&[FromWorker::Parked { seq, attempt, token, seen, acts }]).await;
+        seq
+    }
+
+    /// What the code of a workflow must know.
+    pub async fn history(&mut self, offer: &Offer) -> Vec<Event> {
+        self.say(&[FromWorker::WantHistory { attempt: offer.attempt, token: offer.token }]).await;
+        let mut known = Vec::new();
+        loop {
+            match self.next().await {
+                Some(ToWorker::History { events, last, .. }) => {
+                    known.extend(events);
+                    if last {
+                        return known;
+                    }
+                }
+                Some(_) => {}
+                None => panic!("the server closed instead of telling the history"),
+            }
+        }
+    }
+
+    /// The next events of a running workflow.
+    pub async fn events(&mut self) -> Vec<Event> {
+        loop {
+            match self.next().await {
+                Some(ToWorker::Events { events, .. }) => return events,
+                Some(_) => {}
+                None => panic!("the server closed instead of telling of events"),
+            }
+        }
+    }
+
     /// Reports an output, and returns the report's number.
     pub async fn done(&mut self, offer: &Offer, output: Value) -> u64 {
         self.seq += 1;
@@ -253,6 +303,7 @@ impl Worker {
             attempt: offer.attempt,
             token: offer.token,
             output: output.into(),
+            acts: 0,
         }])
         .await;
         self.seq

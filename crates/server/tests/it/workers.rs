@@ -45,6 +45,7 @@ async fn many_reports_in_one_frame_are_acknowledged_in_order() {
             attempt: offer.attempt,
             token: offer.token,
             output: json!({}).into(),
+            acts: 0,
         });
     }
     worker.say(&reports).await;
@@ -94,7 +95,9 @@ async fn a_failure_and_a_lost_attempt_are_told_apart() {
     assert_eq!(second.attempt.attempt, 2);
     assert_eq!(second.idempotency_key, offer.idempotency_key);
     let failure = Failure::new("ValueError", "no such thing").not_retryable();
-    worker.say(&[FromWorker::Failed { seq: 2, attempt: second.attempt, token: second.token, failure }]).await;
+    worker
+        .say(&[FromWorker::Failed { seq: 2, attempt: second.attempt, token: second.token, failure, acts: 0 }])
+        .await;
     let ended = server.get(&format!("/v1/runs/{run}?wait=20s")).await;
     assert_eq!(ended.body["state"], "failed", "{}", ended.text);
 }
@@ -143,7 +146,7 @@ async fn a_goodbye_before_the_last_report_is_durable_counts_as_a_lost_connection
     let mut worker = server.worker(&["shop/work"]).await;
     let run = server.start(json!({"definition": "calling"})).await.run_id();
     let Offer { attempt, token, .. } = worker.offer().await;
-    let done = FromWorker::Done { seq: 1, attempt, token, output: json!({"sum": 6}).into() };
+    let done = FromWorker::Done { seq: 1, attempt, token, output: json!({"sum": 6}).into(), acts: 0 };
     store.set_faults(Full);
     worker.say(&[done.clone(), FromWorker::Bye {}]).await;
     while let Some(message) = worker.next().await {

@@ -48,6 +48,7 @@ impl Worker {
                 namespace: "default".to_owned(),
                 queues: Vec::new(),
                 slots: 100,
+                in_process: false,
                 drain_timeout: Duration::from_secs(25),
                 settle_timeout: Duration::from_secs(3),
             },

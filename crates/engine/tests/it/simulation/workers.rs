@@ -77,6 +77,7 @@ fn spec() -> WorkerSpec {
         queues: BTreeSet::new(),
         functions: BTreeSet::from(["svc/work".to_owned(), "work".to_owned()]),
         slots: 3,
+        in_process: false,
     }
 }
 
