@@ -157,6 +157,10 @@ pub enum Command {
     Deploy(Deploy),
     /// Check flows and show every mistake in them; needs no server
     Check(Check),
+    /// Play a flow's cases: functions stubbed, on a clock that jumps; needs no server
+    Test(Test),
+    /// Draw a flow; needs no server
+    Graph(Graph),
     /// List, show and steer runs
     #[command(subcommand)]
     Runs(Runs),
@@ -382,6 +386,70 @@ pub struct Check {
     pub files: Vec<PathBuf>,
 }
 
+/// `riverrun test`.
+#[derive(Debug, Args)]
+pub struct Test {
+    /// The flow
+    #[arg(value_name = "FLOW.yaml")]
+    pub file: PathBuf,
+    /// File of cases; may be given more than once [default: FLOW.case.yaml, or cases/FLOW.yaml beside the flow]
+    #[arg(long = "case", value_name = "CASES.yaml")]
+    pub cases: Vec<PathBuf>,
+    /// Play only cases whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    pub only: Option<String>,
+    /// Print the journal of each case
+    #[arg(long)]
+    pub journal: bool,
+}
+
+/// `riverrun graph`.
+#[derive(Debug, Args)]
+pub struct Graph {
+    /// The flow
+    #[arg(value_name = "FLOW.yaml")]
+    pub file: PathBuf,
+    /// How to write it.
+    #[command(flatten)]
+    pub picture: Picture,
+}
+
+/// `riverrun runs graph`.
+#[derive(Debug, Args)]
+pub struct RunsGraph {
+    /// The run's id
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// How to write it.
+    #[command(flatten)]
+    pub picture: Picture,
+    /// Which server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// How a picture is written, and where to.
+#[derive(Debug, Clone, Args)]
+pub struct Picture {
+    /// How to write the picture [default: by the output file's ending, else svg]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<PictureFormat>,
+    /// File to write; stdout by default
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// How to write a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PictureFormat {
+    /// Laid out; what browsers show.
+    Svg,
+    /// For Graphviz.
+    Dot,
+    /// For Mermaid.
+    Mermaid,
+}
+
 /// `riverrun runs`.
 #[derive(Debug, Subcommand)]
 pub enum Runs {
@@ -392,6 +460,8 @@ pub enum Runs {
     Show(OneRun),
     /// Print a run's journal
     Journal(RunsJournal),
+    /// Draw a flow's run: states, visits, durations and the ways it took
+    Graph(RunsGraph),
     /// Print what a run's functions printed and logged
     Logs(OneRun),
     /// Follow a run to its end and print its output

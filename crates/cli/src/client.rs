@@ -9,8 +9,8 @@ use riverrun_kernel::{Json, RunId};
 use riverrun_server::INSTANCE_HEADER;
 use riverrun_store::Manifest;
 use riverrun_wire::http::{
-    CancelBody, Deploy, Deployed, JournalView, KeyView, Keys, Logs, Problem, Run, Runs, SignalBody, Start,
-    StateAnswer, Workers,
+    CancelBody, Deploy, Deployed, GraphQuery, JournalView, KeyView, Keys, Logs, Problem, Run, Runs,
+    SignalBody, Start, StateAnswer, Workers,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -103,6 +103,13 @@ impl Client {
     pub async fn journal(&self, run: RunId, after: u64, internal: bool) -> Result<JournalView, CliError> {
         let query = [("after", after.to_string()), ("internal", internal.to_string())];
         self.json(self.query(Method::GET, &format!("/v1/runs/{run}/journal"), &query)).await
+    }
+
+    /// The picture of a run of a flow.
+    pub async fn graph(&self, run: RunId, query: &GraphQuery) -> Result<String, CliError> {
+        let request = self.request(Method::GET, &format!("/v1/runs/{run}/graph")).query(query);
+        let response = self.send(request).await?;
+        response.text().await.map_err(|error| self.lost(&error))
     }
 
     /// What its attempts printed.

@@ -64,6 +64,8 @@ async fn dispatch(printer: &Printer, command: Command) -> Result<Exit, CliError>
         Command::Dev(args) => commands::dev::dev(printer, args).await,
         Command::Deploy(args) => commands::deploy::deploy(printer, args).await,
         Command::Check(args) => commands::check::check(printer, &args),
+        Command::Test(args) => commands::test::test(printer, &args),
+        Command::Graph(args) => commands::graph::graph(printer, &args),
         Command::Runs(command) => commands::runs::runs(printer, command).await,
         Command::Keys(command) => commands::keys::keys(printer, command).await,
         Command::Workers(args) => commands::workers::workers(printer, args).await,

@@ -72,7 +72,8 @@ async fn read_deploy(app: &Shared, request: Request) -> Result<Deploy, Refused> 
     Ok(Deploy { name, source, namespace: query.namespace })
 }
 
-fn unknown(app: &App, namespace: &str, name: &str, version: Option<&str>) -> Refused {
+/// There is no such definition, or no such version of it.
+pub(crate) fn unknown(app: &App, namespace: &str, name: &str, version: Option<&str>) -> Refused {
     let all = app.engine.definitions(namespace);
     let names = all.iter().map(|definition| &*definition.reference.name);
     let text = match version {

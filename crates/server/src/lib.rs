@@ -10,6 +10,7 @@ mod definitions;
 mod error_pages;
 mod events;
 mod extract;
+mod graph;
 mod guard;
 mod journal;
 mod keys;

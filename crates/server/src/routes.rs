@@ -14,8 +14,8 @@ use crate::app::{App, Shared};
 use crate::problem::Refused;
 use crate::store;
 use crate::{
-    callbacks, definitions, events, guard, journal, keys, metrics, openapi, pages, runs, socket, start,
-    workers,
+    callbacks, definitions, events, graph, guard, journal, keys, metrics, openapi, pages, runs, socket,
+    start, workers,
 };
 
 /// Makes a type's schema.
@@ -187,6 +187,14 @@ fn run_routes() -> Vec<Route> {
         .answers_text(200, "The events", "text/event-stream")
         .errors(&[UnknownRun]),
         Route::get(
+            "/v1/runs/{run}/graph",
+            "Draw a flow's run: states, visits, durations and the ways it took; `format` is `svg`, `dot` or `mermaid`",
+            graph::of_run,
+        )
+        .query::<wire::GraphQuery>()
+        .answers_text(200, "The picture", "image/svg+xml")
+        .errors(&[UnknownRun, UnknownDefinition]),
+        Route::get(
             "/v1/runs/{run}/logs",
             "Read what a run's attempts printed; kept in memory within bounds, not durable",
             journal::logs,
@@ -198,9 +206,7 @@ fn run_routes() -> Vec<Route> {
 }
 
 fn steering_routes() -> Vec<Route> {
-    use Code::{
-        InvalidCallback, OverLimit, RunClosed, TooManySignals, UnknownRun, UnknownTask, WrongState,
-    };
+    use Code::{InvalidCallback, OverLimit, RunClosed, TooManySignals, UnknownRun, UnknownTask, WrongState};
     vec![
         Route::post("/v1/runs/{run}/cancel", "Ask a run to stop", runs::cancel)
             .body::<wire::CancelBody>()
@@ -258,6 +264,10 @@ fn other_routes() -> Vec<Route> {
                 200,
                 "The list, or with `name` the definition",
             )
+            .errors(&[UnknownDefinition]),
+        Route::get("/v1/definitions/graph", "Draw a flow", graph::of_definition)
+            .query::<wire::DefinitionGraphQuery>()
+            .answers_text(200, "The picture", "image/svg+xml")
             .errors(&[UnknownDefinition]),
         Route::get("/v1/keys", "List keys, or show one by `definition` and `continue_id`", keys::read)
             .query::<wire::KeyQuery>()

@@ -13,16 +13,17 @@ mod start;
 mod worker;
 
 pub use definition::{
-    DefinitionQuery, DefinitionView, Definitions, Deploy, DeployQuery, Deployed, Diagnostic, Severity,
+    DefinitionGraphQuery, DefinitionQuery, DefinitionView, Definitions, Deploy, DeployQuery, Deployed,
+    Diagnostic, Severity,
 };
 pub use duration::{Duration, InvalidDuration, KeyTtl};
 pub use json::{MAX_DEPTH, check};
 pub use key::{DeleteKeyQuery, KeyQuery, KeyView, Keys};
 pub use problem::{Code, Problem};
 pub use run::{
-    CancelBody, CountAnswer, CountQuery, DeleteQuery, ErrorView, JournalEntry, JournalQuery, JournalView,
-    LabelsBody, ListQuery, LogLine, Logs, LogsQuery, Run, RunItem, RunQuery, Runs, SignalBody, StateAnswer,
-    Step, WaitingView, time,
+    CancelBody, CountAnswer, CountQuery, DeleteQuery, ErrorView, GraphFormat, GraphQuery, JournalEntry,
+    JournalQuery, JournalView, LabelsBody, ListQuery, LogLine, Logs, LogsQuery, Run, RunItem, RunQuery, Runs,
+    SignalBody, StateAnswer, Step, WaitingView, time,
 };
 pub use start::{Backoff, Call, Retries, Start};
 pub use worker::{CallbackBody, CallbackError, QueueView, Queues, WorkerItem, Workers};

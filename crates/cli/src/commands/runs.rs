@@ -4,7 +4,7 @@ use riverrun_kernel::RunId;
 use riverrun_wire::http::JournalEntry;
 
 use crate::args::{OneRun, Runs, RunsCancel, RunsJournal, RunsList, RunsSignal};
-use crate::commands::attach;
+use crate::commands::{attach, graph};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::house::{Session, with};
@@ -27,6 +27,9 @@ pub async fn runs(printer: &Printer, command: Runs) -> Result<Exit, CliError> {
         }
         Runs::Journal(args) => {
             with(printer, &args.target, async |session| journal(printer, session, &args).await).await
+        }
+        Runs::Graph(args) => {
+            with(printer, &args.target, async |session| graph::of_run(printer, session, &args).await).await
         }
         Runs::Logs(args) => {
             with_run(printer, args, async |session, run| logs(printer, session, run).await).await

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that is surprised fails")]
 
 mod definitions;
+mod graph;
 mod journal;
 mod keys;
 mod limits;

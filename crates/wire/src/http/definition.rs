@@ -46,6 +46,23 @@ pub struct DefinitionQuery {
     pub version: Option<String>,
 }
 
+/// Which flow to draw, and how: `GET /v1/definitions/graph`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DefinitionGraphQuery {
+    /// Its name.
+    pub name: String,
+    /// The namespace; `default` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The newest version unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// `svg` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<super::GraphFormat>,
+}
+
 /// A definition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DefinitionView {

@@ -357,6 +357,28 @@ pub struct JournalQuery {
     pub internal: bool,
 }
 
+/// How a picture is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GraphFormat {
+    /// Laid out; what browsers show.
+    #[default]
+    Svg,
+    /// For Graphviz.
+    Dot,
+    /// For Mermaid.
+    Mermaid,
+}
+
+/// How to draw a run: `GET /v1/runs/{run}/graph`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct GraphQuery {
+    /// `svg` unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<GraphFormat>,
+}
+
 /// Part of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JournalView {
