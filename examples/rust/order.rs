@@ -7,6 +7,12 @@
 //!
 //! Kill it at any point with `kill -9` and start it again with the same order number: it goes on where it was.
 
+#![expect(
+    clippy::unused_async,
+    clippy::print_stderr,
+    reason = "it is an example: its services are made up, and it prints"
+)]
+
 use std::time::Duration;
 
 use riverrun_worker::sdk::{CancellationToken, Client, Ctx, Error, Result, Retry, TaskCtx, Worker};

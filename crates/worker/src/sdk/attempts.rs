@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use riverrun_kernel::{AttemptId, Failure, Lost};
@@ -20,12 +21,15 @@ use super::task::TaskCtx;
 use crate::error::WorkerError;
 use crate::executor::{Desk, Executor, Tiding};
 use crate::ledger::Outcome;
+use crate::output::Budget;
 
 /// Settings of what executes attempts here.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
+    pub slots: u32,
     pub park_after: Duration,
     pub timeout_grace: Duration,
+    pub max_output_bytes: usize,
 }
 
 pub(crate) struct Attempts {
@@ -33,8 +37,12 @@ pub(crate) struct Attempts {
     registry: Registry,
     limits: Limits,
     events: mpsc::Sender<(AttemptId, Said)>,
-    attempts: HashMap<AttemptId, Attempt>,
+    under_way: HashMap<AttemptId, Attempt>,
     deadlines: BTreeSet<(Instant, AttemptId)>,
+    /// A shutdown has begun.
+    draining: bool,
+    /// Whether all slots are taken: what waits should make room sooner.
+    crowded: Arc<AtomicBool>,
     /// Where user code is executed.
     runtime: Handle,
     tasks: JoinSet<()>,
@@ -51,6 +59,7 @@ struct Attempt {
     /// When it is enforced: the time limit at first, then the end of the grace.
     deadline: Option<Instant>,
     limit: Duration,
+    output: Budget,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -67,8 +76,10 @@ impl Attempts {
             registry,
             limits,
             events,
-            attempts: HashMap::new(),
+            under_way: HashMap::new(),
             deadlines: BTreeSet::new(),
+            draining: false,
+            crowded: Arc::default(),
             runtime: Handle::current(),
             tasks: JoinSet::new(),
         }
@@ -88,7 +99,8 @@ impl Attempts {
                 );
                 let code = code(Ctx::new(Arc::clone(&shared)), offer.input.clone());
                 let (orders, received) = mpsc::unbounded_channel();
-                let execution = Execution::new(shared, code, activation, received, mouth);
+                let crowded = Arc::clone(&self.crowded);
+                let execution = Execution::new(shared, code, activation, received, mouth, crowded);
                 (self.tasks.spawn_on(execution.run(), &self.runtime), Some(orders))
             }
             (Some(Entry::Task(code)), None) => {
@@ -102,13 +114,19 @@ impl Attempts {
         let deadline = limit.and_then(|limit| now.checked_add(limit));
         self.deadlines.extend(deadline.map(|deadline| (deadline, attempt)));
         let limit = limit.unwrap_or_default();
-        self.attempts.insert(attempt, Attempt { task, orders, stop, ending: None, deadline, limit });
+        let output = Budget::new(self.limits.max_output_bytes);
+        self.under_way.insert(attempt, Attempt { task, orders, stop, ending: None, deadline, limit, output });
+        self.count();
         Ok(())
+    }
+
+    fn count(&self) {
+        self.crowded.store(self.under_way.len() >= self.limits.slots as usize, Ordering::Relaxed);
     }
 
     /// Sets when an attempt is enforced, if that is sooner than before or there was no ending yet.
     fn end_by(&mut self, attempt: AttemptId, ending: Ending, moment: Instant) {
-        let Some(under_way) = self.attempts.get_mut(&attempt) else { return };
+        let Some(under_way) = self.under_way.get_mut(&attempt) else { return };
         under_way.stop.cancel();
         let moment = match (under_way.ending, under_way.deadline) {
             (Some(_), Some(before)) => before.min(moment),
@@ -123,15 +141,16 @@ impl Attempts {
     }
 
     fn remove(&mut self, attempt: AttemptId) -> Option<Attempt> {
-        let under_way = self.attempts.remove(&attempt)?;
+        let under_way = self.under_way.remove(&attempt)?;
         if let Some(deadline) = under_way.deadline {
             self.deadlines.remove(&(deadline, attempt));
         }
+        self.count();
         Some(under_way)
     }
 
     fn order(&self, attempt: AttemptId, order: Order) {
-        if let Some(orders) = self.attempts.get(&attempt).and_then(|under_way| under_way.orders.as_ref()) {
+        if let Some(orders) = self.under_way.get(&attempt).and_then(|under_way| under_way.orders.as_ref()) {
             // One that has just ended needs no orders.
             let _ = orders.send(order);
         }
@@ -180,9 +199,11 @@ impl Executor for Attempts {
 
     fn offer(&mut self, offer: Box<Offer>, now: Instant) {
         let attempt = offer.attempt;
-        if self.desk.ledger.accept(attempt, offer.token)
-            && let Err(outcome) = self.begin(offer, now)
-        {
+        if !self.desk.ledger.accept(attempt, offer.token) {
+            return;
+        }
+        let begun = if self.draining { Err(Outcome::Lost(Lost::Returned)) } else { self.begin(offer, now) };
+        if let Err(outcome) = begun {
             self.desk.ledger.finish(attempt, outcome);
         }
     }
@@ -206,7 +227,8 @@ impl Executor for Attempts {
 
     fn kept(&mut self, attempts: &[AttemptId]) {
         for &attempt in attempts {
-            let is_workflow = self.attempts.get(&attempt).is_some_and(|under_way| under_way.orders.is_some());
+            let is_workflow =
+                self.under_way.get(&attempt).is_some_and(|under_way| under_way.orders.is_some());
             if let Some(token) = self.desk.ledger.token(attempt).filter(|_| is_workflow) {
                 self.desk.asides.push(FromWorker::WantHistory { attempt, token });
                 self.order(attempt, Order::CatchUp);
@@ -215,7 +237,8 @@ impl Executor for Attempts {
     }
 
     fn drain(&mut self) {
-        for attempt in self.attempts.values() {
+        self.draining = true;
+        for attempt in self.under_way.values() {
             if let Some(orders) = &attempt.orders {
                 let _ = orders.send(Order::Leave);
             }
@@ -223,7 +246,7 @@ impl Executor for Attempts {
     }
 
     fn cut_off(&mut self, _now: Instant) {
-        for (attempt, under_way) in std::mem::take(&mut self.attempts) {
+        for (attempt, under_way) in std::mem::take(&mut self.under_way) {
             under_way.stop.cancel();
             under_way.task.abort();
             self.desk.ledger.finish(attempt, Outcome::Lost(Lost::Bystander));
@@ -233,7 +256,7 @@ impl Executor for Attempts {
 
     fn on_event(&mut self, (attempt, said): Self::Event, _now: Instant) -> Result<(), WorkerError> {
         // What comes from one that was given up is not said.
-        if !self.attempts.contains_key(&attempt) {
+        if !self.under_way.contains_key(&attempt) {
             return Ok(());
         }
         match said {
@@ -244,7 +267,12 @@ impl Executor for Attempts {
                 }
             }
             Said::Log(text) => {
-                self.desk.asides.push(FromWorker::Log { attempt, stream: "log".to_owned(), text });
+                let kept = self.under_way.get_mut(&attempt).and_then(|under_way| under_way.output.take(text));
+                self.desk.asides.extend(kept.map(|text| FromWorker::Log {
+                    attempt,
+                    stream: "log".to_owned(),
+                    text,
+                }));
             }
             Said::Ended(acts, outcome) => {
                 let under_way = self.remove(attempt);
@@ -267,7 +295,7 @@ impl Executor for Attempts {
 
     fn tick(&mut self, now: Instant) {
         while let Some(&(_, attempt)) = self.deadlines.first().filter(|(moment, _)| *moment <= now) {
-            match self.attempts.get(&attempt).map(|under_way| (under_way.ending, under_way.limit)) {
+            match self.under_way.get(&attempt).map(|under_way| (under_way.ending, under_way.limit)) {
                 None => {
                     self.deadlines.pop_first();
                 }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use riverrun_kernel::driver::Tag;
 use riverrun_kernel::{Failure, Json, RunId};
+use riverrun_wire::http::check;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -187,10 +188,14 @@ pub(crate) struct Asked {
     pub path: String,
 }
 
+/// The value as JSON that everybody can read: the server would record a failure for another, and the code would not know.
 pub(crate) fn encode(value: &impl Serialize) -> Result<Json, Failure> {
-    serde_json::to_string(value).map(Json::trusted).map_err(|error| {
-        Failure::new("InvalidOutput", format!("it cannot be written as JSON: {error}")).not_retryable()
-    })
+    let invalid = |error: String| {
+        Failure::new("InvalidOutput", format!("it cannot be written as plain JSON: {error}")).not_retryable()
+    };
+    let text = serde_json::to_string(value).map_err(|error| invalid(error.to_string()))?;
+    check(text.as_bytes()).map_err(|error| invalid(error.to_string()))?;
+    Ok(Json::trusted(text))
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(json: &Json) -> Result<T> {

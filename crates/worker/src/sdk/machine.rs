@@ -84,7 +84,7 @@ impl Machine {
         self.check();
         let mut place = 0;
         while self.end.is_none() {
-            let Some(waker) = self.shared.core().permit(place) else { break };
+            let Ok(waker) = self.shared.core().permit(place) else { break };
             if let Some(waker) = waker {
                 waker.wake();
             }

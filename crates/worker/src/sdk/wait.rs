@@ -152,7 +152,7 @@ fn answer<T: DeserializeOwned>(outcome: Outcome) -> Result<T> {
 #[must_use = "a call does nothing unless it is awaited"]
 pub struct Call<O> {
     wait: Wait,
-    call: Option<Box<wire::Call>>,
+    asked: Option<Box<wire::Call>>,
     output: PhantomData<fn() -> O>,
 }
 
@@ -172,11 +172,11 @@ impl<O> Call<O> {
             retry: Vec::new(),
             at_most_once: false,
         };
-        Call { wait, call: Some(Box::new(call)), output: PhantomData }
+        Call { wait, asked: Some(Box::new(call)), output: PhantomData }
     }
 
     fn with(mut self, change: impl FnOnce(&mut wire::Call)) -> Self {
-        if let Some(call) = &mut self.call {
+        if let Some(call) = &mut self.asked {
             change(call);
         }
         self
@@ -188,7 +188,11 @@ impl<O> Call<O> {
     }
 
     /// 0 to 9, higher first; 0 unless given.
-    pub fn priority(self, priority: u8) -> Self {
+    pub fn priority(mut self, priority: u8) -> Self {
+        if priority > 9 {
+            let text = format!("the priority of a call is {priority}: it goes from 0 to 9");
+            self.wait.ticket.refuse(Failure::new("InvalidPriority", text).not_retryable());
+        }
         self.with(|call| call.priority = priority)
     }
 
@@ -221,7 +225,7 @@ impl<O: DeserializeOwned> Future for Call<O> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let outcome = this.wait.poll(context, Kind::Wait("a call"), |tag, path| {
-            let call = this.call.take().expect("a call is sent once");
+            let call = this.asked.take().expect("a call is sent once");
             Act::Call { tag, path, call }
         });
         outcome.map(answer)

@@ -53,7 +53,12 @@ impl Worker {
                 settle_timeout: Duration::from_secs(3),
             },
             registry: Registry::default(),
-            limits: Limits { park_after: Duration::from_millis(100), timeout_grace: Duration::from_secs(2) },
+            limits: Limits {
+                slots: 0,
+                park_after: Duration::from_millis(100),
+                timeout_grace: Duration::from_secs(2),
+                max_output_bytes: 1 << 20,
+            },
             max_result_bytes: 32 << 20,
             twice: None,
         }
@@ -65,7 +70,8 @@ impl Worker {
     /// within a tokio runtime, which executes the functions.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
         let (events, received) = mpsc::channel(EVENTS);
-        let attempts = Attempts::new(self.registry, self.limits, events);
+        let limits = Limits { slots: self.service.slots, ..self.limits };
+        let attempts = Attempts::new(self.registry, limits, events);
         serve(self.service, self.address, attempts, received, shutdown).await
     }
 
@@ -167,10 +173,18 @@ impl Builder {
         self
     }
 
-    /// How long a workflow that waits is kept in memory before it is let go and later replayed; 100 ms unless given.
+    /// How long a workflow that waits is kept in memory before it is let go and later replayed; 100 ms unless given. A tenth of that
+    /// when all slots are taken.
     #[must_use]
     pub fn park_after(mut self, duration: Duration) -> Self {
         self.limits.park_after = duration;
+        self
+    }
+
+    /// How much of what one attempt logs is kept; 1 MiB unless given.
+    #[must_use]
+    pub fn max_output_bytes(mut self, bytes: usize) -> Self {
+        self.limits.max_output_bytes = bytes;
         self
     }
 

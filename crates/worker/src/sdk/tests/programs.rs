@@ -93,6 +93,7 @@ fn execute<'a>(
     .boxed()
 }
 
+#[expect(clippy::unused_async, reason = "it is the body of a step")]
 async fn done(info: super::super::StepInfo, executed: &Notes) -> Result<String> {
     note(executed, info.path());
     Ok(info.path().to_owned())
@@ -148,11 +149,13 @@ fn play(
 
 /// The records of a run in their order, each step's path.
 fn recorded(journal: &[Fact]) -> Vec<&str> {
-    let path = |fact| match fact {
-        &Fact::Ran { ref path, .. } => Some(path.as_str()),
-        _ => None,
-    };
-    journal.iter().filter_map(path).collect()
+    journal
+        .iter()
+        .filter_map(|fact| match fact {
+            Fact::Ran { path, .. } => Some(path.as_str()),
+            _ => None,
+        })
+        .collect()
 }
 
 proptest! {

@@ -76,7 +76,7 @@ fn code_that_goes_on_behind_its_history_may_change() {
     world.crash_into(code(|ctx| async move {
         ctx.step("a", || async { Ok(()) }).await?;
         ctx.sleep(Duration::from_secs(1)).await?;
-        ctx.step("new", || async { Ok("new").map(str::to_owned) }).await.map(Value::from)
+        ctx.step("new", || async { Ok("new".to_owned()) }).await.map(Value::from)
     }));
     assert_eq!(world.succeed("sleep", "null").output(), r#""new""#);
 }

@@ -9,7 +9,7 @@ use super::*;
 #[test]
 fn a_sleep_begins_once_and_is_gone_when_it_has_ended() {
     let mut world = World::begin(|ctx| async move {
-        ctx.sleep(Duration::from_secs(60)).await?;
+        ctx.sleep(Duration::from_mins(1)).await?;
         ctx.sleep(Duration::from_millis(5)).await?;
         Ok("awake".into())
     });
@@ -167,4 +167,19 @@ fn a_parking_run_that_wants_to_wait_is_given_back() {
     world.machine.park();
     world.settle();
     assert_eq!((world.acts.clone(), world.waits()), (vec!["0 a = null".to_owned()], Waits::Held));
+}
+
+#[test]
+fn what_the_server_would_not_take_is_refused_here() {
+    let world =
+        World::begin(|ctx| async move { ctx.call::<()>("task", &1).priority(10).await.map(Value::from) });
+    assert_eq!((world.failure().error.as_str(), world.acts.len()), ("InvalidPriority", 0));
+    let mut world = World::begin(|ctx| async move {
+        let mut deep = Value::Null;
+        (0..150).for_each(|_| deep = Value::Array(vec![deep.take()]));
+        let failed = ctx.step("deep", || async { Ok(deep.clone()) }).await.expect_err("too deep");
+        Ok(failed.name().to_owned().into())
+    });
+    world.settle();
+    assert_eq!(world.output(), r#""InvalidOutput""#);
 }
