@@ -10,7 +10,7 @@ RUFF := $(VENV)/bin/ruff
 # Bytecode beside the sources would end up in the folders that the binary is built from.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: demo build test check fmt clean test-rust test-python lint-rust lint-python
+.PHONY: demo build test check fmt clean test-rust test-python lint-rust lint-python hammer fuzz
 
 demo: build ## A flow survives two kills of its server, told as a story
 	@$(PYTHON) examples/demo.py $(BIN)
@@ -57,3 +57,29 @@ $(VENV_READY): python/pyproject.toml
 	$(PYTHON) -m venv $(VENV) || (echo "Python's venv is needed; on Debian: apt-get install python3-venv" >&2; exit 1)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check $$($(PYTHON) -c '$(DEV_TOOLS)')
 	@touch $@
+
+# --- Longer than a test run can be ---
+
+HAMMER_SECONDS ?= 300
+DISK_IMAGES ?= 1000
+
+hammer: ## Kills and power failures at random, for minutes; RIVERRUN_HAMMER_SEED and RIVERRUN_DISK_SEED repeat what they print
+	RIVERRUN_HAMMER_SECONDS=$(HAMMER_SECONDS) cargo test --locked -p riverrun --test it hammer:: -- --nocapture
+	RIVERRUN_DISK_IMAGES=$(DISK_IMAGES) cargo test --locked -p riverrun-store --test it disk::
+
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= canonical expression flow frame record http
+FUZZ := $(TARGET)/tools/bin/cargo-fuzz
+
+fuzz: $(FUZZ) ## Each fuzz target for FUZZ_SECONDS; no nightly toolchain is needed
+	@for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/found/$$target; \
+		dictionary=fuzz/dictionaries/$$target.dict; \
+		echo "== $$target"; \
+		$(abspath $(FUZZ)) run --sanitizer none --features http $$target fuzz/found/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=0 \
+			$$(test -e $$dictionary && echo -dict=$$dictionary) || exit 1; \
+	done
+
+$(FUZZ):
+	cargo install --quiet --locked cargo-fuzz --version 0.13.2 --root $(TARGET)/tools
