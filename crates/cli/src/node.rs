@@ -8,6 +8,7 @@ use std::time::Duration;
 use riverrun_engine::{Engine, OpenError, Settings};
 use riverrun_server::{Limits, ServeError, ServerConfig};
 use riverrun_store::{EmbeddedStore, StoreError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -92,6 +93,7 @@ impl Node {
             )
             .into());
         }
+        raise_open_files(setup.limits.max_connections);
         let settings = settings(&setup.node, &setup.limits);
         let engine = tokio::task::spawn_blocking(move || Engine::open(Arc::new(store), settings))
             .await
@@ -178,6 +180,29 @@ fn open_error(error: OpenError) -> NodeError {
         OpenError::Threads(_) => {
             CliError::failed(text, "raise the limits of the system, then try again").into()
         }
+    }
+}
+
+/// Raises the limit of open files as far as the system lets a process do so itself: most systems allow 1,024 until asked, which
+/// is fewer than the connections that the server means to take.
+fn raise_open_files(connections: u32) {
+    /// For the store, the library and the workers.
+    const OTHERS: u64 = 512;
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = u64::from(connections) + OTHERS;
+    let (Some(current), most) = (limit.current, limit.maximum.unwrap_or(u64::MAX)) else { return };
+    if current >= wanted {
+        return;
+    }
+    let raised = Rlimit { current: Some(wanted.min(most)), maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, current, "the limit of open files stays as it is");
+    } else if most < wanted {
+        tracing::info!(
+            open_files = most,
+            connections,
+            "the system's limit of open files is below --max-connections"
+        );
     }
 }
 
