@@ -4,8 +4,12 @@ mod arrows;
 mod bad_input;
 mod crashes;
 mod dev;
+#[cfg(target_os = "linux")]
+mod disk;
 mod examples;
 mod exit_codes;
+#[cfg(target_os = "linux")]
+mod hammer;
 mod keys;
 mod operations;
 mod readme;

@@ -58,6 +58,11 @@ impl House {
         House { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
+    /// Leaves everything where it is, for whoever has to find out what happened.
+    pub fn keep(self) -> PathBuf {
+        self.folder.keep()
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
