@@ -7,6 +7,7 @@ use riverrun_kernel::Json;
 
 use crate::condition::Expr;
 use crate::path::Segment;
+use crate::yaml::Span;
 
 /// A place in [`Graph::steps`], in the order of the text.
 pub(crate) type StepIndex = usize;
@@ -60,6 +61,8 @@ pub(crate) enum Owner {
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) name: String,
+    /// Where its name stands in the source.
+    pub(crate) span: Span,
     pub(crate) list: ListIndex,
     /// Its place in that list.
     pub(crate) place: usize,
@@ -158,8 +161,9 @@ pub(crate) enum Wait {
 pub(crate) struct Branch {
     /// `None` for the default.
     pub(crate) condition: Option<Expr>,
-    /// The condition as it was written.
+    /// The condition as it was written, and where.
     pub(crate) written: String,
+    pub(crate) span: Span,
     pub(crate) steps: Option<ListIndex>,
     /// A place in the choice's own list.
     pub(crate) goto: Option<usize>,
@@ -168,6 +172,8 @@ pub(crate) struct Branch {
 #[derive(Debug)]
 pub(crate) struct Foreach {
     pub(crate) collection: Vec<Segment>,
+    /// Where the collection stands in the source.
+    pub(crate) span: Span,
     pub(crate) item: String,
     pub(crate) index: Option<String>,
     pub(crate) steps: ListIndex,
@@ -177,6 +183,8 @@ pub(crate) struct Foreach {
 pub(crate) struct Mapping {
     pub(crate) target: String,
     pub(crate) source: Source,
+    /// Where the source stands in the source text.
+    pub(crate) span: Span,
 }
 
 #[derive(Debug)]

@@ -32,11 +32,12 @@ pub(super) fn mappings(fields: Fields, key: &str, place: Place, report: &mut Rep
         fields.only(&["target", "source"], report);
         fields.required("target", "name the key that the value gets: `target: name`", report);
         let target = fields.text("target", report);
+        let span = fields.get("source").map_or(fields.mark(), Node::mark);
         let source = fields
             .get("source")
             .map_or_else(|| Source::Constant(Json::null()), |node| source(node, place, report));
         if let Some(target) = target {
-            found.push(Mapping { target: target.to_owned(), source });
+            found.push(Mapping { target: target.to_owned(), source, span });
         }
     }
     Some(found)

@@ -1,6 +1,8 @@
 //! From the YAML tree to the graph: everything that is wrong is reported, in one pass over the whole file.
 
 pub(crate) mod fields;
+mod flow_of_data;
+mod lint;
 pub(crate) mod mapping;
 mod resource;
 mod steps;
@@ -23,7 +25,13 @@ pub(crate) fn check(report: &mut Report) -> Option<Graph> {
     let mut checker = Checker { report, graph: Graph::default(), names: HashMap::new(), gotos: Vec::new() };
     checker.flow(&root);
     checker.resolve();
-    Some(checker.graph)
+    let graph = checker.graph;
+    // What a flow with mistakes would do is not worth a guess.
+    if !report.has_errors() {
+        lint::lint(&graph, report);
+        flow_of_data::lint(&graph, report);
+    }
+    Some(graph)
 }
 
 struct Checker<'r, 's> {
@@ -107,13 +115,14 @@ impl Checker<'_, '_> {
     }
 
     /// Makes room for a step, so that the steps inside it come after it.
-    fn reserve(&mut self, name: String, list: ListIndex) -> StepIndex {
+    fn reserve(&mut self, name: String, span: Span, list: ListIndex) -> StepIndex {
         let step = self.graph.steps.len();
         let steps = &mut self.graph.lists[list].steps;
         let place = steps.len();
         steps.push(step);
         self.graph.steps.push(Step {
             name,
+            span,
             list,
             place,
             end: false,

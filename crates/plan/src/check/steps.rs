@@ -46,7 +46,7 @@ impl Checker<'_, '_> {
         };
         let fields = fields.named(&what);
         let (name, span) = name.unwrap_or_default();
-        let step = self.reserve(name.clone(), list);
+        let step = self.reserve(name.clone(), span, list);
         if !name.is_empty() {
             self.claim(&name, step, span);
         }
@@ -132,7 +132,8 @@ impl Checker<'_, '_> {
             let written = fields.get("condition").and_then(Node::scalar);
             let written = written.map(|scalar| scalar.text.trim().to_owned()).unwrap_or_default();
             let branch = self.branch(fields, step, branches.len());
-            branches.push(Branch { condition, written, ..branch });
+            let span = fields.get("condition").map_or(fields.mark(), Node::mark);
+            branches.push(Branch { condition, written, span, ..branch });
         }
         if let Some(node) = fields.get("default") {
             let what = format!("`default` of {}", fields.what());
@@ -151,7 +152,7 @@ impl Checker<'_, '_> {
             let span = fields.get("goto").map_or(fields.mark(), Node::mark);
             self.gotos.push(Goto { step, slot: Slot::Branch(branch), name: name.to_owned(), span });
         }
-        Branch { condition: None, written: String::new(), steps, goto: None }
+        Branch { condition: None, written: String::new(), span: fields.mark(), steps, goto: None }
     }
 
     fn parallel(&mut self, fields: Fields, step: StepIndex) -> Kind {
@@ -178,6 +179,7 @@ impl Checker<'_, '_> {
     fn foreach(&mut self, fields: Fields, step: StepIndex) -> Kind {
         const EXAMPLE: &str = "write `iterationMapping: {collection: $.items, item: item}`";
         let mut collection = Vec::new();
+        let mut span = fields.mark();
         let mut item = "";
         let mut index = None;
         let what = format!("`iterationMapping` of {}", fields.what());
@@ -188,6 +190,7 @@ impl Checker<'_, '_> {
             let path = node
                 .and_then(|node| mapping::input_path(node, &format!("`collection` of {what}"), self.report));
             collection = path.unwrap_or_default();
+            span = node.map_or(span, Node::mark);
             mapping.required("item", EXAMPLE, self.report);
             item = mapping.text("item", self.report).unwrap_or_default();
             index = mapping.text("index", self.report).map(str::to_owned);
@@ -195,6 +198,6 @@ impl Checker<'_, '_> {
         fields.required("steps", "add the steps that run for each item", self.report);
         let steps = fields.list("steps", self.report).unwrap_or_default();
         let steps = self.list(steps, Owner::Foreach { step });
-        Kind::Foreach(Foreach { collection, item: item.to_owned(), index, steps })
+        Kind::Foreach(Foreach { collection, span, item: item.to_owned(), index, steps })
     }
 }

@@ -19,4 +19,5 @@ mod retry;
 mod seed;
 mod state;
 mod tasks;
+mod warnings;
 mod yaml;

@@ -63,7 +63,7 @@ fn folder() -> PathBuf {
 }
 
 /// Every example: its name, the flow with the flows that its cases play, and the cases.
-fn examples() -> Vec<(String, Program, Vec<Case>)> {
+pub fn examples() -> Vec<(String, Program, Vec<Case>)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder()).expect("the examples") {
         let path = entry.expect("an entry").path();
@@ -87,7 +87,7 @@ fn examples() -> Vec<(String, Program, Vec<Case>)> {
 }
 
 /// The flows of a case: only those that it does not stub are played.
-fn for_case(program: &Program, case: &Case) -> Program {
+pub fn for_case(program: &Program, case: &Case) -> Program {
     let played: Vec<&str> = case.files().into_iter().map(|(name, _)| name).collect();
     let mut program = program.clone();
     program.children.retain(|name, _| played.contains(&name.as_str()));

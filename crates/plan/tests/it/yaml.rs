@@ -1,7 +1,10 @@
 //! YAML itself: what is read, what is refused, and that nothing breaks the reader.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use proptest::prelude::*;
-use riverrun_plan::Flow;
+use riverrun_plan::{Case, Crash, Flow, Program, rehearse};
 use serde_json::json;
 
 use crate::harness::{flow, mistakes, output, parse, warnings};
@@ -100,6 +103,47 @@ fn large_files_of_nonsense_are_refused_without_delay() {
 }
 
 #[test]
+fn nul_bytes_and_other_signs_that_no_text_has_are_refused_or_kept() {
+    let found = mistakes("version: v1\0\ntype: flow\n");
+    assert!(found.contains("error:"), "{found}");
+    let found = mistakes(&flow("  - {type: pass, name: \"A\\0B\"}\n"));
+    assert!(found.contains("a step's name cannot contain '\\0'"), "{found}");
+    let kept = flow("  - {type: pass, name: A, outputMappings: [{target: a, source: \"x\\0y\"}]}\n");
+    assert_eq!(output(&kept, &json!({})), json!({"a": "x\0y"}));
+}
+
+#[test]
+fn ten_megabytes_and_ten_thousand_levels_are_refused() {
+    let large = format!("version: v1\ntype: flow\nsteps:\n{}", "  - {type: pass, name: A}\n".repeat(400_000));
+    assert!(large.len() > 10_000_000);
+    assert!(mistakes(&large).contains("a flow may have 1048576"));
+    let flow_style = "{a: ".repeat(10_000) + "1" + &"}".repeat(10_000);
+    let sequences = "- ".repeat(10_000) + "x\n";
+    let indented: String = (0..1_400).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+    let nested_steps = (0..10_000).fold(String::new(), |text, depth| {
+        text + &format!("{{type: parallel, name: P{depth}, branches: [{{steps: [")
+    });
+    for source in
+        [flow_style, sequences, indented, format!("version: v1\ntype: flow\nsteps: [{nested_steps}")]
+    {
+        let found = mistakes(&source);
+        assert!(found.contains("nested more than 100 deep"), "{}", &found[..found.len().min(300)]);
+    }
+}
+
+#[test]
+fn dates_and_times_without_quotes_stay_text() {
+    let sources =
+        ["2030-01-01", "2030-01-01T09:00:00Z", "2030-01-01 09:00:00", "12:30:45", "yes", "0o14", "1_000"];
+    for text in sources {
+        let source =
+            flow(&format!("  - {{type: pass, name: A, outputMappings: [{{target: a, source: {text}}}]}}\n"));
+        let expected = if text == "0o14" { json!({"a": 12}) } else { json!({"a": text}) };
+        assert_eq!(output(&source, &json!({})), expected, "{text}");
+    }
+}
+
+#[test]
 fn merge_keys_and_numbers_with_zeros_are_explained() {
     let merged = mistakes(&flow("  - {type: pass, name: A, <<: {end: true}}\n"));
     assert!(merged.contains("merge keys are not part of the language"), "{merged}");
@@ -116,10 +160,36 @@ fn wide_characters_count_once() {
     assert!(found.starts_with("4:29 error: step `步骤一` has no attribute `unknown`"), "{found}");
 }
 
+/// A case that uses most of what cases have.
+const CASE: &str = "functions:\n  fnf-demo/StartJob: {result: {job_id: J}, after: 0.5}\ncases:\n- name: one\n  input: {delay: 20}\n  \
+                    starts_at: 2026-01-01T00:00:00Z\n  cancel_after: 60\n  functions:\n    fnf-demo/GetJobStatus:\n    - {error: E, cause: c}\n    \
+                    - {crash: true}\n  expect: {state: cancelled, calls: [{function: a, input: {}}], steps: [A], journal: [B], took: 60}\n";
+
 proptest! {
     #[test]
     fn no_text_panics(text in any::<String>()) {
         let _ = Flow::parse(&text);
+        let _ = Case::parse(&text, &parse(POLLING));
+    }
+
+    #[test]
+    fn no_damaged_case_panics(at in 0..CASE.len(), length in 0..40_usize, with in ".{0,6}") {
+        let mut text = CASE.to_owned();
+        text.replace_range(at..(at + length).min(CASE.len()), &with);
+        let flow = parse(POLLING);
+        match Case::parse(&text, &flow) {
+            Ok((cases, _)) => {
+                let program = Program { name: "test".to_owned(), flow: Arc::new(flow), children: BTreeMap::new() };
+                for case in &cases {
+                    let _ = rehearse(&program, case, Crash::Never).differences(case);
+                }
+            }
+            Err(found) => {
+                for diagnostic in found {
+                    prop_assert!(text.get(diagnostic.span.0..diagnostic.span.1).is_some(), "{diagnostic:?}");
+                }
+            }
+        }
     }
 
     #[test]
