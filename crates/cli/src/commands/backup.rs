@@ -16,14 +16,13 @@ pub async fn backup(printer: &Printer, args: args::Backup) -> Result<Exit, CliEr
         must_exist(&args.target.data)?;
     }
     let backup = Backup::begin(&args.dest).map_err(|error| node::store_error(error).into_cli())?;
-    let manifest = match direct(&args, &backup)? {
-        true => complete(backup, None)?,
-        false => {
-            let session = Session::reach(printer, &args.target).await?;
-            let made = session.client.backup(&backup.part()).await;
-            session.leave().await;
-            complete(backup, Some(&made?))?
-        }
+    let manifest = if direct(&args, &backup)? {
+        complete(backup, None)?
+    } else {
+        let session = Session::reach(printer, &args.target).await?;
+        let made = session.client.backup(&backup.part()).await;
+        session.leave().await;
+        complete(backup, Some(&made?))?
     };
     if printer.is_json() {
         printer.json(&manifest);

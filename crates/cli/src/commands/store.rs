@@ -124,7 +124,7 @@ fn tell(one: &Repaired) -> String {
 
 fn tell_runs(text: &mut String, what: &str, runs: &[RunId]) {
     if !runs.is_empty() {
-        let lines: Vec<_> = runs.iter().map(|run| format!("  {run}\n")).collect();
-        text.push_str(&format!("{what}:\n{}", lines.concat()));
+        text.extend([what, ":\n"]);
+        text.extend(runs.iter().map(|run| format!("  {run}\n")));
     }
 }

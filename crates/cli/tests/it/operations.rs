@@ -28,7 +28,7 @@ fn napping() -> (House, crate::support::Server) {
 }
 
 fn names_in(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).map(|entries| entries.flatten().collect()).unwrap_or_else(|_| Vec::new());
+    let entries = fs::read_dir(dir).map_or_else(|_| Vec::new(), |entries| entries.flatten().collect());
     entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 

@@ -319,12 +319,15 @@ pub(super) fn trim(
     Ok(())
 }
 
+/// The number of a batch, and its records if they decode.
+pub(super) type Readable = (u64, Option<Vec<Record>>);
+
 /// The batches from `from` on with the records of those that decode: what stands behind a damage.
 pub(super) fn readable(
     connection: &Connection,
     partition: PartitionId,
     from: u64,
-) -> Result<Vec<(u64, Option<Vec<Record>>)>, StoreError> {
+) -> Result<Vec<Readable>, StoreError> {
     let query = "SELECT place, value FROM log WHERE place BETWEEN ? AND ? ORDER BY place";
     let range = [place(partition, from), place(partition, (1 << NUMBER_BITS) - 1)];
     let rows = super::read::all(connection, query, params![range[0], range[1]], |row| {

@@ -164,6 +164,9 @@ fn examine(
     Ok(Examined { found, base, head, now, highest })
 }
 
+/// Where runs stand, each with the number of the last record that its row contains.
+type Stand = HashMap<RunId, (Phase, u64)>;
+
 /// The part of a run's state that says where it stands.
 #[derive(Deserialize)]
 struct Stands {
@@ -177,7 +180,7 @@ fn known(
     partition: PartitionId,
     partitions: u16,
     base: &Base,
-) -> Result<(HashMap<RunId, (Phase, u64)>, u64), StoreError> {
+) -> Result<(Stand, u64), StoreError> {
     // What a run's state refers to is of no interest here.
     let nothing = |_, _| Ok("null".to_owned());
     let mut highest = base.row.as_ref().map_or(0, |row| row.last);
@@ -208,7 +211,7 @@ fn known(
 }
 
 /// What a record of the log makes of that.
-fn follow(runs: &mut HashMap<RunId, (Phase, u64)>, number: u64, record: &Record) {
+fn follow(runs: &mut Stand, number: u64, record: &Record) {
     match record {
         Record::Run(run, Entry::RunCreated(_)) => {
             runs.entry(*run).or_insert((Phase::Queued, number));
@@ -220,10 +223,8 @@ fn follow(runs: &mut HashMap<RunId, (Phase, u64)>, number: u64, record: &Record)
                 *phase = life::next(*phase, entry).unwrap_or(*phase);
             }
         }
-        Record::RunDeleted(run) => {
-            if runs.get(run).is_some_and(|(_, last)| *last < number) {
-                runs.remove(run);
-            }
+        Record::RunDeleted(run) if runs.get(run).is_some_and(|(_, last)| *last < number) => {
+            runs.remove(run);
         }
         _ => {}
     }

@@ -80,7 +80,7 @@ pub(super) fn query(
     if !statement.readonly() || statement.column_count() == 0 {
         return Err(QueryError::NoQuery);
     }
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut rows = statement.query([]).map_err(refused)?;
     while let Some(row) = rows.next().map_err(refused)? {
         let values = (0..columns.len()).map(|column| row.get_ref(column).map(shown));

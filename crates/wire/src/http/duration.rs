@@ -255,3 +255,20 @@ impl JsonSchema for KeyTtl {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Duration;
+
+    #[test]
+    fn a_length_of_time_is_a_sum_of_units_or_a_fraction_of_one() {
+        for (text, ms) in
+            [("90", 90_000), ("1.5s", 1_500), ("200ms", 200), ("1h30m", 5_400_000), ("0.5d", 43_200_000)]
+        {
+            assert_eq!(text.parse::<Duration>().map(|duration| duration.ms), Ok(ms), "{text}");
+        }
+        for text in ["", "s", "1x", "1m1h", "1.2.3s", "-1s", ".s", "1e400"] {
+            assert!(text.parse::<Duration>().is_err(), "{text}");
+        }
+    }
+}
