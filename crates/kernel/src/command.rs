@@ -350,8 +350,8 @@ pub enum Refusal {
     RunIdTaken(RunId),
     /// The key stands for another input.
     #[error(
-        "continue_id `{}` of {} was used with another input by {run} (its fingerprint {stored}, this one {given})",
-        .key.continue_id, .key.definition
+        "continue_id `{}` of {} was used with another input by {run} (its fingerprint {}…, this one {}…)",
+        .key.continue_id, .key.definition, .stored.short(), .given.short()
     )]
     KeyMismatch {
         /// The key.

@@ -344,6 +344,11 @@ impl Fingerprint {
         use sha2::{Digest, Sha256};
         Ok(Fingerprint(Sha256::digest(canonicalize(text)?.as_bytes()).into()))
     }
+
+    /// Its first 12 digits: enough for a person to tell two apart.
+    pub fn short(&self) -> String {
+        self.0.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 impl fmt::Display for Fingerprint {
