@@ -1,5 +1,7 @@
 //! Mistakes and warnings in a definition's source, collected so that a person sees all of them at once.
 
+use std::collections::HashSet;
+
 use crate::yaml::Span;
 
 /// A mistake or a warning in a definition's source, with its place.
@@ -136,6 +138,9 @@ pub(crate) fn did_you_mean(word: &str, candidates: &[&str], otherwise: &str) -> 
 /// Names for a sentence: `a`, `b`, `c`; of a long list the first twenty and how many more.
 pub(crate) fn quoted(names: &[&str]) -> String {
     const SHOWN: usize = 20;
+    // A flow with a mistake may have a name twice.
+    let mut seen = HashSet::new();
+    let names: Vec<&str> = names.iter().copied().filter(|name| seen.insert(*name)).collect();
     let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
     let rest = names.len().saturating_sub(SHOWN);
     if rest == 0 { shown.join(", ") } else { format!("{} and {rest} more", shown.join(", ")) }

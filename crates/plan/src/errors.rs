@@ -44,6 +44,11 @@ fn names(error: &str, of_child: bool) -> &'static [&'static str] {
     }
 }
 
+/// The name by which the language knows an error, be it of a call or of a child: the one that a catch sees.
+pub fn error_name(error: &str, of_child: bool) -> &str {
+    names(error, of_child).first().copied().unwrap_or(error)
+}
+
 /// A failure with the language's name for it. What stood there before stays as an alias that policies may name.
 pub(crate) fn translate(failure: &Failure, of_child: bool) -> (Failure, Vec<String>) {
     let mut shown = failure.clone();

@@ -22,6 +22,7 @@ use riverrun_kernel::driver::{DriverFault, RunContext, Turn, Wake};
 
 pub use diagnostic::{Diagnostic, nearest};
 pub use draw::{Format, Mark, Overlay, StepState};
+pub use errors::error_name;
 pub use rehearsal::{CallMade, Case, Crash, Played, Program, rehearse};
 pub use trace::Trace;
 
