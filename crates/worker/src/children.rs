@@ -113,6 +113,7 @@ pub(crate) fn start(
         stdout: Pipe { name: "stdout", end: Some(stdout) },
         stderr: Pipe { name: "stderr", end: Some(stderr) },
         events,
+        killed: false,
     };
     tasks.spawn(task.run(received));
     Ok(ChildHandle { orders, pid })
@@ -145,6 +146,8 @@ struct ChildTask {
     stdout: Pipe<tokio::process::ChildStdout>,
     stderr: Pipe<tokio::process::ChildStderr>,
     events: mpsc::Sender<(ChildId, ChildEvent)>,
+    /// It was killed from here.
+    killed: bool,
 }
 
 impl ChildTask {
@@ -167,7 +170,10 @@ impl ChildTask {
                         self.kill();
                         break match ended {
                             Ok(status) => status,
-                            Err(_) => self.process.wait().await,
+                            Err(_) => {
+                                self.killed = true;
+                                self.process.wait().await
+                            }
                         };
                     }
                 }
@@ -175,7 +181,12 @@ impl ChildTask {
             }
         };
         let _ = tokio::time::timeout(LAST_WORDS, self.drain()).await;
-        let how = status.map_or_else(|error| error.to_string(), describe);
+        let how = match status {
+            // Who killed it is known: no want of memory.
+            Ok(status) if self.killed && status.signal() == Some(9) => "was killed by its worker".to_owned(),
+            Ok(status) => describe(status),
+            Err(error) => error.to_string(),
+        };
         self.tell(ChildEvent::Exited { how }).await;
     }
 
@@ -197,6 +208,7 @@ impl ChildTask {
                 true
             }
             Some(Order::Kill) => {
+                self.killed = true;
                 self.kill();
                 true
             }
