@@ -84,6 +84,11 @@ impl Default for Limits {
     }
 }
 
+/// Whether clients can send an access token, and nobody can guess it.
+pub fn is_strong_token(token: &str) -> bool {
+    token.len() >= 16 && token.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// Why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {

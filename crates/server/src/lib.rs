@@ -29,6 +29,6 @@ mod start;
 mod store;
 mod workers;
 
-pub use config::{INSTANCE_HEADER, Limits, ServeError, ServerConfig};
+pub use config::{INSTANCE_HEADER, Limits, ServeError, ServerConfig, is_strong_token};
 pub use openapi::document as openapi_document;
 pub use serve::serve;

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
-use crate::config::{ServeError, ServerConfig};
+use crate::config::{ServeError, ServerConfig, is_strong_token};
 use crate::logbook::LogBook;
 use crate::metrics::Counters;
 use crate::stall::Stalling;
@@ -37,8 +37,7 @@ pub async fn serve(
     if !loopback && config.tokens.is_empty() {
         return Err(ServeError::NoToken { address });
     }
-    let is_strong = |token: &String| token.len() >= 16 && token.bytes().all(|byte| byte.is_ascii_graphic());
-    if !config.tokens.iter().all(is_strong) {
+    if !config.tokens.iter().all(|token| is_strong_token(token)) {
         return Err(ServeError::WeakToken);
     }
     let limits = config.limits.clone();
