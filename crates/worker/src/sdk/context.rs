@@ -153,7 +153,9 @@ impl Ctx {
             Ok(json) => json,
             Err(asked) => {
                 let made = encode(&make()).unwrap_or_else(|failure| panic!("the value `{name}`: {failure}"));
-                self.0.core().new_value(asked, made.clone());
+                if let Some(asked) = asked {
+                    self.0.core().new_value(asked, made.clone());
+                }
                 made
             }
         };
@@ -167,6 +169,11 @@ impl Ctx {
         if let Ok(status) = encode(status) {
             self.0.core().status(status);
         }
+    }
+
+    /// Says something that `riverrun runs logs` shows. While the code is executed again, up to where it was, that says nothing.
+    pub fn log(&self, line: impl AsRef<str>) {
+        self.0.core().say(line.as_ref());
     }
 
     /// Whether the code is being executed again and gets recorded answers: to log things once.

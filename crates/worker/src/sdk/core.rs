@@ -124,8 +124,12 @@ pub(crate) struct Core {
     /// Acts that have ended and that the code has not seen, in the order of the journal.
     ready: Vec<Tag>,
     permitted: Option<Tag>,
+    /// A step is being executed right now: what is asked for is asked by it.
+    pub inside: bool,
     /// To be sent.
     pub acts: Vec<Act>,
+    /// To be shown.
+    pub said: String,
     /// Acts sent whose record has not come back.
     pub unrecorded: u64,
     /// The run is to stop, and nothing that waited could be told.
@@ -150,7 +154,9 @@ impl Core {
             open: HashMap::new(),
             ready: Vec::new(),
             permitted: None,
+            inside: false,
             acts: Vec::new(),
+            said: String::new(),
             unrecorded: 0,
             cancelled: false,
             told_to_stop: false,
@@ -163,6 +169,13 @@ impl Core {
 
     /// The next tag, and a path for `name` that no other act of the run has.
     pub fn ask(&mut self, name: &str) -> (Tag, Result<String, Failure>) {
+        if self.inside {
+            // It is not numbered: when the step is not executed again, nobody asks for it.
+            let text = format!(
+                "`{name}` is asked for within a step, which is recorded as a whole: ask for it beside the step"
+            );
+            return (Tag::MAX, Err(Failure::new("NestedStep", text).not_retryable()));
+        }
         let tag = self.next_tag;
         self.next_tag += 1;
         if name.is_empty() || name.len() > MAX_NAME || name.contains(['#', '~']) {
@@ -290,8 +303,12 @@ impl Core {
         }
     }
 
-    /// A value that the code wants at once, if it is on record. If not, [`Core::new_value`] is to follow.
-    pub fn recorded_value(&mut self, name: &str) -> Result<Json, Asked> {
+    /// A value that the code wants at once, if it is on record. If not, [`Core::new_value`] is to follow, unless a step wants it: what
+    /// a step does is not recorded in parts.
+    pub fn recorded_value(&mut self, name: &str) -> Result<Json, Option<Asked>> {
+        if self.inside {
+            return Err(None);
+        }
         let tag = self.next_tag;
         self.next_tag += 1;
         let path = self.path(name);
@@ -303,13 +320,21 @@ impl Core {
                 None => {}
             }
         }
-        Err(Asked { tag, path })
+        Err(Some(Asked { tag, path }))
     }
 
     /// A value is recorded with what follows from it.
     pub fn new_value(&mut self, asked: Asked, value: Json) {
         self.acts.push(Act::Ran { tag: asked.tag, path: asked.path, outcome: Ok(value).into() });
         self.unrecorded += 1;
+    }
+
+    /// Shows a line, unless it was shown before.
+    pub fn say(&mut self, line: &str) {
+        if matches!(self.mode, Mode::Live | Mode::Parking) {
+            self.said.push_str(line);
+            self.said.push('\n');
+        }
     }
 
     /// Publishes the run's status.

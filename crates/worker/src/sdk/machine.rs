@@ -115,6 +115,11 @@ impl Machine {
         std::mem::take(&mut self.shared.core().acts)
     }
 
+    /// What is to be shown.
+    pub fn take_said(&mut self) -> String {
+        std::mem::take(&mut self.shared.core().said)
+    }
+
     /// What the code waits for, or how it ended.
     pub fn standing(&self) -> Result<Waits, End> {
         match &self.end {

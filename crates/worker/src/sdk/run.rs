@@ -110,6 +110,10 @@ impl Execution {
             self.machine.begin();
         }
         loop {
+            let said = self.machine.take_said();
+            if !said.is_empty() {
+                self.mouth.say(Said::Log(said)).await;
+            }
             let patience = match self.look() {
                 Ok(patience) => patience,
                 Err(outcome) => {

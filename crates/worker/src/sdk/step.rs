@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,8 +31,8 @@ type Body<'a, T> = Box<dyn FnMut(StepInfo) -> Trying<'a, T> + Send + 'a>;
 #[derive(Debug, Clone)]
 pub struct StepInfo {
     run: RunId,
-    name: String,
-    path: String,
+    name: Arc<str>,
+    path: Arc<str>,
     attempt: u32,
 }
 
@@ -112,7 +113,8 @@ impl<'a, T> Step<'a, T> {
         let body: Body<'a, T> = Box::new(move |info| Box::pin(body(info)));
         let run = ctx.run_id();
         let (ticket, path) = Ticket::named(ctx, name);
-        let info = StepInfo { run, name: path.clone(), path, attempt: 1 };
+        let path: Arc<str> = path.into();
+        let info = StepInfo { run, name: Arc::clone(&path), path, attempt: 1 };
         Step { ticket, info, body, executing: None, limit: None, timer: None, once: false }
     }
 
@@ -145,7 +147,7 @@ impl<'a, T> Step<'a, T> {
             }
             let wait = policy.wait(self.info.attempt);
             self.info.attempt += 1;
-            self.info.path = format!("{}~{}", self.info.name, self.info.attempt);
+            self.info.path = format!("{}~{}", self.info.name, self.info.attempt).into();
             let ctx = self.ticket.ctx().clone();
             ctx.sleep_before(&self.info.path, wait).await?;
             self.ticket = Ticket::derived(ctx);
@@ -157,7 +159,9 @@ impl<T: Serialize> Step<'_, T> {
     /// Executes it as far as that goes at once. Its outcome, when it has one.
     fn go_on(&mut self, context: &mut Context<'_>) -> Poll<Outcome> {
         let Some(executing) = &mut self.executing else { return Poll::Pending };
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| executing.as_mut().poll(context)));
+        let polled = self
+            .ticket
+            .inside(|| std::panic::catch_unwind(AssertUnwindSafe(|| executing.as_mut().poll(context))));
         match polled {
             Ok(Poll::Ready(Ok(value))) => Poll::Ready(written(&value)),
             Ok(Poll::Ready(Err(error))) => Poll::Ready(Err(error.into_failure())),
@@ -191,7 +195,7 @@ impl<T: Serialize + DeserializeOwned> Future for Step<'_, T> {
         let this = self.get_mut();
         if !this.ticket.is_open() {
             let kind = if this.once { Kind::StepOnce } else { Kind::Step };
-            let path = this.info.path.clone();
+            let path = this.info.path.to_string();
             if let Err(failure) = this.ticket.open(kind, |_| (path, None)) {
                 return Poll::Ready(Err(Error::of(failure)));
             }
@@ -205,7 +209,9 @@ impl<T: Serialize + DeserializeOwned> Future for Step<'_, T> {
             Turn::Execute => {
                 this.timer = this.limit.map(|limit| Box::pin(tokio::time::sleep(limit)));
                 let info = this.info.clone();
-                match std::panic::catch_unwind(AssertUnwindSafe(|| (this.body)(info))) {
+                let body = &mut this.body;
+                let begun = this.ticket.inside(|| std::panic::catch_unwind(AssertUnwindSafe(|| body(info))));
+                match begun {
                     Ok(executing) => this.executing = Some(executing),
                     Err(panic) => {
                         this.ticket.ran(Err(panicked("the step", &*panic)));

@@ -84,6 +84,14 @@ impl Ticket {
         turn
     }
 
+    /// While a step's body is polled, nothing else may be asked for.
+    pub fn inside<R>(&self, poll: impl FnOnce() -> R) -> R {
+        self.ctx.shared().core().inside = true;
+        let polled = poll();
+        self.ctx.shared().core().inside = false;
+        polled
+    }
+
     pub fn ran(&self, outcome: Outcome) {
         self.ctx.shared().core().ran(self.tag, outcome);
     }

@@ -133,3 +133,17 @@ fn a_failure_is_void_when_the_run_is_resumed() {
     world.settle().succeed("sleep", "null");
     assert_eq!(world.output(), "5");
 }
+
+#[test]
+fn a_step_within_a_step_is_refused_and_counts_for_nothing() {
+    let mut world = World::begin(|ctx| async move {
+        let outer = ctx.step("outer", || async { ctx.step("inner", || async { Ok(1) }).await });
+        let error = outer.await.expect_err("refused");
+        let after = ctx.step("after", || async { Ok(ctx.random() & 1) }).await?;
+        Ok(format!("{} {}", error.name(), after < 2).into())
+    });
+    world.settle();
+    assert_eq!(world.output(), r#""NestedStep true""#);
+    world.crash();
+    assert_eq!(world.output(), r#""NestedStep true""#);
+}

@@ -286,16 +286,19 @@ fn values_are_recorded_with_what_follows_and_are_the_same_in_a_replay() {
 }
 
 #[test]
-fn a_status_is_published_by_the_first_execution_only() {
+fn a_status_and_a_log_are_told_by_the_first_execution_only() {
     let mut world = World::begin(|ctx| async move {
         ctx.set_status(&"begun");
+        ctx.log("begun");
         ctx.sleep(Duration::from_secs(1)).await?;
         ctx.set_status(&"awake");
+        ctx.log("awake");
         Ok(ctx.is_replaying().into())
     });
-    assert_eq!(world.statuses, [r#""begun""#]);
+    assert_eq!((world.statuses.len(), world.machine.take_said().as_str()), (1, "begun\n"));
     world.crash();
     assert_eq!(world.statuses, [""; 0]);
     world.succeed("sleep", "null");
     assert_eq!((world.statuses.clone(), world.output().as_str()), (vec![r#""awake""#.to_owned()], "false"));
+    assert_eq!(world.machine.take_said(), "awake\n");
 }
