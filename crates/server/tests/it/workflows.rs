@@ -35,7 +35,7 @@ async fn code_is_offered_again_with_its_history_when_what_it_waits_for_has_happe
     server
         .post(&format!("/v1/runs/{run}/signal"), json!({"name": "paid", "payload": {"by": "card"}}))
         .await
-        .is(200);
+        .is(204);
     let again = worker.offer().await;
     assert_eq!((again.attempt.attempt, again.workflow.map(|body| body.fresh)), (2, Some(false)));
     let history: Vec<Fact> = worker.history(&again).await.into_iter().map(|event| event.fact).collect();
