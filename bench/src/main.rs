@@ -14,9 +14,11 @@ mod systems;
 mod worker;
 mod workloads;
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::settings::Settings;
 use crate::workloads::{cold, w1, w2, w3, w4, w5, w6};
@@ -61,7 +63,24 @@ enum Workload {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let result = match Arguments::parse().workload {
+    let workload = Arguments::parse().workload;
+    // What was started ends with this program, so it must not be ended before it can see to that.
+    let result = tokio::select! {
+        result = run(workload) => result,
+        _ = tokio::signal::ctrl_c() => Err(io::Error::other("interrupted")),
+        () = told_to_end() => Err(io::Error::other("told to end")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::say(&format!("riverrun-bench: {error}; the logs of the systems are in the work directory"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(workload: Workload) -> io::Result<()> {
+    match workload {
         Workload::W1(settings) => w1::run(&settings).await,
         Workload::W2(settings) => w2::run(&settings).await,
         Workload::W3(settings) => w3::run(&settings).await,
@@ -70,14 +89,11 @@ async fn main() -> ExitCode {
         Workload::W6(settings) => w6::run(&settings).await,
         Workload::Cold(settings) => cold::run(&settings).await,
         Workload::Worker { server, slots } => worker::run(&server, slots).await,
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report::say(&format!(
-                "riverrun-bench: {error}; the logs of the systems are in the work directory"
-            ));
-            ExitCode::FAILURE
-        }
+    }
+}
+
+async fn told_to_end() {
+    if let Ok(mut signal) = signal(SignalKind::terminate()) {
+        signal.recv().await;
     }
 }
