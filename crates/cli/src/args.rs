@@ -101,6 +101,9 @@ pub struct Limits {
     /// The longest time that a request may ask to wait
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1m")]
     pub max_wait: Duration,
+    /// Bytes of large request bodies that are read at once; others wait
+    #[arg(long, value_name = "BYTES", value_parser = value_parser!(u32).range(1..), default_value_t = 256 << 20)]
+    pub max_body_memory: u32,
     /// Connections at once
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), default_value_t = 10_000)]
     pub max_connections: u32,
@@ -120,6 +123,7 @@ impl Limits {
     pub fn standard() -> Self {
         Limits {
             max_wait: Duration::from_mins(1),
+            max_body_memory: 256 << 20,
             max_connections: 10_000,
             max_workers: 1_000,
             max_signals: 10_000,

@@ -225,6 +225,7 @@ fn cannot_listen(address: &str, error: &std::io::Error) -> CliError {
 fn limits(node: &args::Node, limits: &args::Limits) -> Limits {
     Limits {
         max_body: node.max_body as usize,
+        max_body_memory: limits.max_body_memory as usize,
         max_wait: limits.max_wait,
         max_connections: limits.max_connections as usize,
         max_workers: limits.max_workers as usize,

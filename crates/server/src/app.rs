@@ -32,6 +32,8 @@ pub(crate) struct App {
     pub tasks: TaskTracker,
     /// Places for workers.
     pub workers: Arc<Semaphore>,
+    /// Room for large bodies that come in.
+    pub bodies: crate::room::Room,
     /// Output of attempts.
     pub logs: LogBook,
     /// For `/metrics`.

@@ -38,6 +38,8 @@ impl std::fmt::Debug for ServerConfig {
 pub struct Limits {
     /// Bytes of a request's body.
     pub max_body: usize,
+    /// Bytes of large bodies that come in at once, over all connections.
+    pub max_body_memory: usize,
     /// The longest `wait`.
     pub max_wait: Duration,
     /// Bytes of a frame to or from a worker. What is sent has 64 MiB at most: no worker reads more.
@@ -68,6 +70,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             max_body: 16 << 20,
+            max_body_memory: 256 << 20,
             max_wait: Duration::from_mins(1),
             max_frame: riverrun_wire::frame::MAX_FRAME,
             max_connections: 10_000,

@@ -5,7 +5,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use riverrun_kernel::RunId;
 use riverrun_plan::nearest;
@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::app::{App, Shared};
 use crate::problem::Refused;
+use crate::room::SMALL;
 
 /// How long the rest of a refused body is read and thrown away, so that a client that only reads after it has written
 /// everything still gets the answer.
@@ -111,20 +112,45 @@ pub(crate) async fn read_body(app: &App, request: Request) -> Result<Bytes, Refu
         }
         return Err(too_large(app, Some(length)));
     }
-    let reading = Limited::new(body, limits.max_body).collect();
+    let reading = collect(app, body, announced);
     match tokio::time::timeout(limits.body_timeout, reading).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Ok(body)) => Ok(body),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(app, None)),
         Ok(Err(error)) => Err(Refused::invalid(format!("the body broke off: {error}"))),
         Err(_) => Err(Refused::new(
             Code::RequestTimeout,
             format!(
-                "the body did not come in within {}s, the limit body_timeout",
+                "the body did not come in within {}s, the limit body_timeout; a large one waits for others where their sum is over \
+                 max_body_memory (riverrun server --max-body-memory)",
                 limits.body_timeout.as_secs_f64()
             ),
         )
         .with("limit", "body_timeout")),
     }
+}
+
+/// Reads a body to its end. A large one is not read before there is room for it: for all of it, so that no two wait for each other.
+async fn collect(app: &App, body: Body, announced: Option<u64>) -> Result<Bytes, axum::BoxError> {
+    let max = app.config.limits.max_body;
+    let mut body = Limited::new(body, max);
+    let mut room = None;
+    if let Some(length) = announced {
+        if length > SMALL as u64 {
+            room = app.bodies.take(length as usize).await;
+        }
+        let whole = body.collect().await;
+        drop(room);
+        return Ok(whole?.to_bytes());
+    }
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if room.is_none() && whole.len() + data.len() > SMALL {
+            room = app.bodies.take(max).await;
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
 }
 
 fn too_large(app: &App, length: Option<u64>) -> Refused {

@@ -20,6 +20,7 @@ mod openapi;
 mod pages;
 mod paging;
 mod problem;
+mod room;
 mod routes;
 mod runs;
 mod serve;

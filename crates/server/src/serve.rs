@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::config::{ServeError, ServerConfig, is_strong_token};
 use crate::logbook::LogBook;
 use crate::metrics::Counters;
+use crate::room::Room;
 use crate::stall::Stalling;
 
 /// How long to wait after the system refused another connection (no file descriptors) before asking again.
@@ -48,6 +49,7 @@ pub async fn serve(
         stopping: shutdown.clone(),
         tasks: tasks.clone(),
         workers: Arc::new(Semaphore::new(limits.max_workers)),
+        bodies: Room::new(limits.max_body_memory.max(limits.max_body)),
         logs: LogBook::new(limits.max_run_log, limits.max_log_memory),
         counters: Counters::default(),
         config,

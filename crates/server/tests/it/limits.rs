@@ -50,6 +50,46 @@ async fn a_body_without_a_length_is_cut_at_the_limit() {
 }
 
 #[tokio::test]
+async fn large_bodies_wait_for_room_and_small_ones_do_not() {
+    let large = 1 << 20;
+    let limits = Limits { max_body: large, max_body_memory: large, ..Default::default() };
+    let server = Server::limited(limits).await;
+    let head = |length: usize| {
+        format!(
+            "POST /v1/runs HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n",
+            server.address
+        )
+    };
+    // The first takes all the room and sends nothing; the server has seen it when it has answered somebody who came later.
+    let mut slow = TcpStream::connect(server.address).await.unwrap();
+    slow.write_all(head(large).as_bytes()).await.unwrap();
+    let mut waiting = TcpStream::connect(server.address).await.unwrap();
+    let body = format!(r#"{{"definition": "quick"{}}}"#, " ".repeat(large - 23));
+    waiting.write_all(head(body.len()).as_bytes()).await.unwrap();
+    let sent = waiting.write_all(body.as_bytes());
+    for _ in 0..3 {
+        server.start(json!({"definition": "quick"})).await.is(201);
+    }
+    drop(slow);
+    tokio::time::timeout(PATIENCE, sent).await.unwrap().unwrap();
+    let mut answer = vec![0; 4096];
+    let length = tokio::time::timeout(PATIENCE, waiting.read(&mut answer)).await.unwrap().unwrap();
+    let text = String::from_utf8_lossy(&answer[..length]);
+    assert!(text.starts_with("HTTP/1.1 201"), "{text}");
+}
+
+#[tokio::test]
+async fn a_client_that_asks_and_asks_and_never_reads_is_cut_off() {
+    let limits = Limits { write_timeout: Duration::from_millis(50), ..Default::default() };
+    let server = Server::limited(limits).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let request = format!("GET /openapi.json HTTP/1.1\r\nhost: {}\r\n\r\n", server.address);
+    let asking = async { while stream.write_all(request.as_bytes()).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, asking).await.expect("the server takes no more and ends it");
+    server.get("/healthz").await.is(200);
+}
+
+#[tokio::test]
 async fn malformed_json_is_refused_with_its_place_and_changes_nothing() {
     let server = Server::new().await;
     let deep =
