@@ -168,12 +168,11 @@ impl ChildTask {
                         // It closed its socket or talks nonsense: it is of no more use, however alive.
                         let ended = tokio::time::timeout(LAST_WORDS, self.process.wait()).await;
                         self.kill();
-                        break match ended {
-                            Ok(status) => status,
-                            Err(_) => {
-                                self.killed = true;
-                                self.process.wait().await
-                            }
+                        break if let Ok(status) = ended {
+                            status
+                        } else {
+                            self.killed = true;
+                            self.process.wait().await
                         };
                     }
                 }
