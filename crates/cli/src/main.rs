@@ -28,6 +28,7 @@ mod values;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Command};
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let printer = Printer::new(&cli.global);
     start_logging(&cli.command);
-    let done = tokio::runtime::Runtime::new()
+    let done = runtime(&cli.command)
         .map_err(|error| {
             CliError::failed(
                 format!("this process gets no threads: {error}"),
@@ -53,6 +54,15 @@ fn main() -> ExitCode {
             printer.error(&error);
             error.exit.into()
         }
+    }
+}
+
+/// The threads of a command. A worker has one: what it does between a child and the server is short, and a message that changes threads on
+/// its way costs more than everything else about it.
+fn runtime(command: &Command) -> std::io::Result<Runtime> {
+    match command {
+        Command::Worker(_) => Builder::new_current_thread().enable_all().build(),
+        _ => Runtime::new(),
     }
 }
 
