@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use riverrun_kernel::{
     AttemptId, CallbackToken, Claims, Command, Definition, DefinitionKind, DefinitionRef, Failure,
-    JournalRow, Json, Key, KeyId, Labels, QueueDepth, Refusal, Reply, RunId, RunView, Slot, StartKind, State,
-    StepId, Token, WorkerSpec, WorkerView,
+    JournalRow, Json, Key, KeyId, Labels, QueueDepth, Refusal, Reply, RunId, RunView, Slot, StartKind,
+    StartRun, State, StepId, Token, WorkerSpec, WorkerView,
 };
 use riverrun_plan::{Diagnostic, Flow};
 use riverrun_store::{Snapshot, Store};
@@ -43,6 +43,17 @@ pub struct Journal {
     pub rows: Vec<JournalRow>,
     /// Whether the run is closed and these are its last lines.
     pub complete: bool,
+}
+
+/// A run that was started or found.
+#[derive(Debug)]
+pub struct Shown {
+    /// Which, and how.
+    pub started: Started,
+    /// The run as it stood then.
+    pub view: Result<RunView, EngineError>,
+    /// Tells what has changed since.
+    pub watch: Watch,
 }
 
 /// What a sweep asked to remove.
@@ -123,23 +134,54 @@ impl Engine {
 
     /// Starts a run, or finds the one that its key or id stands for.
     pub async fn start(&self, start: Start) -> Result<Started, EngineError> {
-        let hub = &self.node.hub;
+        let (request, bytes) = self.request(start)?;
+        self.hand_in(request, bytes).await
+    }
+
+    /// Starts a run and shows it as it then stands. The look at it does not wait for the answer to the start, so that both take one turn.
+    pub async fn start_and_show(&self, start: Start) -> Result<Shown, EngineError> {
+        let (request, bytes) = self.request(start)?;
+        let (run, keyed) = (request.run, request.key.is_some());
+        // Before there is anything to see, so that nothing is missed.
+        let watch = self.watch(run);
+        let look = async {
+            // What a key stands for is not known yet.
+            if keyed { None } else { Some(self.run(run).await) }
+        };
+        let (started, view) = tokio::join!(self.hand_in(request, bytes), look);
+        let started = started?;
+        match view {
+            Some(view) if started.run == run => Ok(Shown { started, view, watch }),
+            _ => {
+                let watch = self.watch(started.run);
+                let view = self.run(started.run).await;
+                Ok(Shown { started, view, watch })
+            }
+        }
+    }
+
+    fn request(&self, start: Start) -> Result<(StartRun, usize), EngineError> {
+        let definitions = &self.node.hub.definitions;
         let version = start.version.as_deref();
-        let definition = hub.definitions.resolve(&start.namespace, &start.definition, start.kind, version)?;
-        let timeout_ms = hub.definitions.timeout_ms(&definition);
-        let keyed = start.key.is_some();
+        let definition = definitions.resolve(&start.namespace, &start.definition, start.kind, version)?;
+        let timeout_ms = definitions.timeout_ms(&definition);
         let bytes = start.input.get().len();
-        let request = prepare(start, definition, timeout_ms, wall(), entropy()?)?;
+        Ok((prepare(start, definition, timeout_ms, wall(), entropy()?)?, bytes))
+    }
+
+    async fn hand_in(&self, request: StartRun, bytes: usize) -> Result<Started, EngineError> {
+        let counters = &self.node.hub.counters;
+        let keyed = request.key.is_some();
         let partition = self.node.partition_of_run(request.run);
         let answer = self.node.ask(partition, Ask::Command(Command::Start(Box::new(request))), bytes).await;
         if let Err(EngineError::Refused(Refusal::KeyMismatch { .. })) = &answer {
-            Counters::add(&hub.counters.keys_mismatched, 1);
+            Counters::add(&counters.keys_mismatched, 1);
         }
         match reply(answer?)? {
             Reply::Started { run, kind, generation } => {
                 match kind {
-                    StartKind::Reused if keyed => Counters::add(&hub.counters.keys_reused, 1),
-                    StartKind::Attached if keyed => Counters::add(&hub.counters.keys_attached, 1),
+                    StartKind::Reused if keyed => Counters::add(&counters.keys_reused, 1),
+                    StartKind::Attached if keyed => Counters::add(&counters.keys_attached, 1),
                     _ => {}
                 }
                 Ok(Started { run, kind, generation })
@@ -158,16 +200,25 @@ impl Engine {
 
     /// Waits until the run is closed, at most so long; then the run as it stands.
     pub async fn wait(&self, run: RunId, limit: Duration) -> Result<RunView, EngineError> {
+        let watch = self.watch(run);
+        let view = self.run(run).await?;
+        self.wait_on(view, watch, limit).await
+    }
+
+    /// The same for a run that was seen already, and is watched since before that.
+    pub async fn wait_on(
+        &self,
+        mut view: RunView,
+        mut watch: Watch,
+        limit: Duration,
+    ) -> Result<RunView, EngineError> {
         let deadline = tokio::time::Instant::now() + limit;
-        let mut watch = self.watch(run);
-        loop {
-            let view = self.run(run).await?;
-            if view.summary.state.is_closed() || tokio::time::Instant::now() >= deadline {
-                return Ok(view);
-            }
-            // Too late or not: the next round looks at the run again.
+        while !view.summary.state.is_closed() && tokio::time::Instant::now() < deadline {
+            // Too late or not: the run is looked at again.
             let _ = tokio::time::timeout_at(deadline, watch.closed()).await;
+            view = self.run(view.summary.id).await?;
         }
+        Ok(view)
     }
 
     /// Lines of its journal with `seq > after`.

@@ -16,7 +16,7 @@ mod start;
 mod watch;
 mod worker_link;
 
-pub use engine::{Deployed, Engine, Journal, Swept};
+pub use engine::{Deployed, Engine, Journal, Shown, Swept};
 pub use error::{DeployError, EngineError, Health, OpenError};
 pub use library::Definitions;
 pub use metrics::Metric;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use riverrun_engine::{Engine, EngineError};
+use riverrun_engine::{Engine, EngineError, Watch};
 use riverrun_kernel::{RunId, RunView, Wall};
 use riverrun_wire::http::Code;
 use tokio::sync::Semaphore;
@@ -45,6 +45,20 @@ impl App {
     pub async fn wait(&self, run: RunId, limit: Duration) -> Result<RunView, EngineError> {
         tokio::select! {
             view = self.engine.wait(run, limit) => view,
+            () = self.stopping.cancelled() => self.engine.run(run).await,
+        }
+    }
+
+    /// The same for a run that was seen already.
+    pub async fn wait_on(
+        &self,
+        view: RunView,
+        watch: Watch,
+        limit: Duration,
+    ) -> Result<RunView, EngineError> {
+        let run = view.summary.id;
+        tokio::select! {
+            view = self.engine.wait_on(view, watch, limit) => view,
             () = self.stopping.cancelled() => self.engine.run(run).await,
         }
     }

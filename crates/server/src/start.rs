@@ -7,7 +7,7 @@ use axum::extract;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use riverrun_engine::{Start, StartKey, Started};
+use riverrun_engine::{Shown, Start, StartKey, Started};
 use riverrun_kernel::{
     DefinitionKind, DefinitionRef, Json, OnFailure, RunOptions, RunSummary, RunView, StartKind, State,
     TaskOptions, Ttl, Wall,
@@ -58,10 +58,10 @@ pub(crate) async fn call(
 /// run: a client would take a refusal for leave to start another.
 async fn begin(app: &App, start: Start, wait: Option<Duration>) -> Result<Response, Refused> {
     let asked = start.clone();
-    let started = app.engine.start(start).await?;
-    let view = match wait {
-        Some(limit) => app.wait(started.run, limit).await,
-        None => app.engine.run(started.run).await,
+    let Shown { started, view, watch } = app.engine.start_and_show(start).await?;
+    let view = match (view, wait) {
+        (Ok(view), Some(limit)) => app.wait_on(view, watch, limit).await,
+        (view, _) => view,
     };
     match view {
         Ok(view) => Ok(answer(&started, view, wait.is_some())),
