@@ -149,9 +149,7 @@ fn check_run(
     if journal.iter().zip(1..).any(|(entry, seq)| entry.seq != seq) {
         found.push(format!("the journal of {run} has a gap"));
     }
-    if journal.is_sorted_by_key(|entry| entry.at) {
-        // As it should be.
-    } else {
+    if !journal.is_sorted_by_key(|entry| entry.at) {
         found.push(format!("the journal of {run} goes back in time"));
     }
     let ends = journal.iter().filter(|entry| entry.kind == "RunSucceeded").count();

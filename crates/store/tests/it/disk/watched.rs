@@ -77,9 +77,10 @@ impl Watched {
         let output = command.output().expect("a process");
         let said = String::from_utf8_lossy(&output.stdout);
         let last = said.lines().filter_map(|line| line.split("says ").nth(1)).next_back();
-        last.map(str::to_owned).unwrap_or_else(|| {
-            panic!("it ended with {}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr))
-        })
+        let Some(last) = last else {
+            panic!("it ended with {}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr));
+        };
+        last.to_owned()
     }
 
     /// Lets the processes of the story do all of its deeds, one process after another.
@@ -154,10 +155,7 @@ fn tell(dir: &Path, deeds: &[Deed], first: usize, mut marks: &File) -> String {
 fn insist(store: &EmbeddedStore, epoch: &mut Epoch, deed: Deed) -> Result<(), Failure> {
     let mut tries = 0;
     loop {
-        let failure = match story::act(store, epoch, deed) {
-            Err(failure) => failure,
-            Ok(()) => return Ok(()),
-        };
+        let Err(failure) = story::act(store, epoch, deed) else { return Ok(()) };
         match &failure {
             Failure::Append(AppendError::Broken(_)) | Failure::Other(StoreError::Broken(_)) => {
                 let later = store.append(&[]);
@@ -165,7 +163,7 @@ fn insist(store: &EmbeddedStore, epoch: &mut Epoch, deed: Deed) -> Result<(), Fa
                 return Err(failure);
             }
             Failure::Append(AppendError::Refused(_)) | Failure::Other(StoreError::Unavailable(_)) => {
-                tries += 1
+                tries += 1;
             }
             _ => return Err(failure),
         }
