@@ -1,7 +1,7 @@
 //! The write-ahead log, kept short by a thread of its own.
 
-use std::fs::OpenOptions;
-use std::io::ErrorKind;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -20,9 +20,12 @@ const PERIOD: Duration = Duration::from_millis(250);
 /// Pages in the write-ahead log from which their transfer is worth a sync: 4 MiB.
 const WORTH: i64 = 1024;
 
-/// Pages in the write-ahead log from which writers are held up for the end of the transfer: 16 MiB. Only a complete
+/// Pages in the write-ahead log from which writers are held up for the end of the transfer: 8 MiB. Only a complete
 /// transfer lets SQLite begin the file anew, and with steady writing none is complete unless they wait.
-const TOO_LONG: i64 = 4096;
+const TOO_LONG: i64 = 2048;
+
+/// How long the write-ahead log's file is made before there is anything in it: as long as it may become, and a little.
+const RESERVED: u64 = 9 << 20;
 
 /// Owns the thread; dropping it ends the thread.
 #[derive(Debug)]
@@ -154,6 +157,32 @@ pub(super) fn truncate(connection: &Connection) -> Result<(), StoreError> {
         return Err(StoreError::Unavailable("the write-ahead log is in use".into()));
     }
     Ok(())
+}
+
+/// Makes the file of the empty write-ahead log long beforehand: to sync what is written into a file takes half the time of a sync that
+/// has to make it longer as well. SQLite takes zeros for a log that has not begun. Without this it works as well, only slower.
+pub(super) fn reserve(dir: &Path) {
+    let path = schema::write_ahead_log(dir);
+    let written = OpenOptions::new().write(true).open(&path).and_then(|file| {
+        // That it is empty must be on the disk first: of an older log behind the first zeros, a loss of power could leave a part.
+        file.sync_all()?;
+        fill(&file).inspect_err(|_| {
+            // Room that is scarce is not for zeros.
+            let _ = file.set_len(0);
+        })
+    });
+    if let Err(error) = written {
+        tracing::debug!(path = %path.display(), %error, "the write-ahead log grows as it is written");
+    }
+}
+
+fn fill(file: &File) -> io::Result<()> {
+    // A page at a time: what is written at once the system may also cache as one, and then writes it back as one, for ever.
+    let page = [0; 4096];
+    for offset in (0..RESERVED).step_by(page.len()) {
+        file.write_all_at(&page, offset)?;
+    }
+    file.sync_all()
 }
 
 /// Commits without a sync of its own. What a checkpoint writes can be written again from the log as long as the log is not

@@ -97,6 +97,7 @@ impl EmbeddedStore {
         let mut connection = schema::connect(dir)?;
         let identity = schema::identify(&mut connection, partitions)?;
         maintenance::truncate(&connection)?;
+        maintenance::reserve(dir);
         let notes = Notes::open(dir, identity.incarnation)?;
         let partitions = (0..identity.partitions)
             .map(|id| Partition::read(&connection, PartitionId(id), &notes))
