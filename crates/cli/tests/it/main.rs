@@ -8,6 +8,7 @@ mod dev;
 mod disk;
 mod examples;
 mod exit_codes;
+mod flows;
 #[cfg(target_os = "linux")]
 mod hammer;
 mod keys;
