@@ -47,7 +47,7 @@ fn the_examples_of_the_readme_run() {
 fn the_examples_of_the_guides_run() {
     for (page, blocks) in [
         ("docs/guides/idempotent-runs.md", 2),
-        ("docs/guides/flows.md", 1),
+        ("docs/guides/flows.md", 2),
         ("docs/guides/functions-and-workers.md", 1),
         ("docs/guides/operations.md", 1),
     ] {
