@@ -1,6 +1,6 @@
 //! The command line, as clap reads it. Nothing is done here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
@@ -65,6 +65,36 @@ pub struct Target {
     /// Namespace of definitions, keys and runs
     #[arg(long, env = "RIVERRUN_NAMESPACE", value_name = "NAME", default_value = "default")]
     pub namespace: String,
+}
+
+impl Target {
+    /// The options that lead another command to the same server, each with a space before it.
+    pub fn options(&self) -> String {
+        let mut options = String::new();
+        let mut add = |name: &str, value: &str| options.extend([" ", name, " ", &word(value)]);
+        match &self.server {
+            Some(url) => add("--server", url),
+            None if self.data == Path::new(".riverrun") => {}
+            None => add("--data", &self.data.display().to_string()),
+        }
+        if let Some(file) = &self.token_file {
+            add("--token-file", &file.display().to_string());
+        }
+        if self.namespace != "default" {
+            add("--namespace", &self.namespace);
+        }
+        options
+    }
+}
+
+/// A word of a shell command, in quotes where it needs them.
+fn word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// Where user code comes from, and who executes it.

@@ -9,13 +9,15 @@ use riverrun_kernel::{Json, RunId};
 use riverrun_server::INSTANCE_HEADER;
 use riverrun_store::Manifest;
 use riverrun_wire::http::{
-    CancelBody, Deploy, Deployed, GraphQuery, JournalView, KeyView, Keys, Logs, Problem, Run, Runs,
-    SignalBody, Start, StateAnswer, Workers,
+    CancelBody, Deploy, Deployed, GraphQuery, KeyView, Keys, Logs, Problem, Run, Runs, SignalBody, Start,
+    StateAnswer, Workers,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::args::Target;
 use crate::data_dir::private_file;
+use crate::entries::Part;
 use crate::error::CliError;
 use crate::exit::Exit;
 
@@ -32,6 +34,7 @@ pub struct Client {
     url: String,
     token: Option<String>,
     namespace: String,
+    options: String,
     http: reqwest::Client,
 }
 
@@ -58,7 +61,18 @@ impl Client {
             .no_proxy()
             .build()
             .map_err(|error| CliError::failed(format!("no HTTP client: {error}"), "report this"))?;
-        Ok(Client { url, token, namespace: namespace.to_owned(), http })
+        Ok(Client { url, token, namespace: namespace.to_owned(), options: String::new(), http })
+    }
+
+    /// The same, knowing which options lead to it.
+    #[must_use]
+    pub fn reached_by(self, target: &Target) -> Self {
+        Client { options: target.options(), ..self }
+    }
+
+    /// Another command on the same server, as a person types it: every hint names commands so.
+    pub fn command(&self, command: &str) -> String {
+        format!("`riverrun {command}{}`", self.options)
     }
 
     /// The server's address.
@@ -100,7 +114,7 @@ impl Client {
     }
 
     /// Part of a journal.
-    pub async fn journal(&self, run: RunId, after: u64, internal: bool) -> Result<JournalView, CliError> {
+    pub async fn journal(&self, run: RunId, after: u64, internal: bool) -> Result<Part, CliError> {
         let query = [("after", after.to_string()), ("internal", internal.to_string())];
         self.json(self.query(Method::GET, &format!("/v1/runs/{run}/journal"), &query)).await
     }
@@ -279,7 +293,7 @@ impl Client {
         }
         let bytes = response.bytes().await.map_err(|error| self.lost(&error))?;
         Err(match serde_json::from_slice::<Problem>(&bytes) {
-            Ok(problem) => refused(&problem),
+            Ok(problem) => self.refused(&problem),
             Err(_) => CliError::failed(
                 format!("{} answered {status}", self.url),
                 "check that it is a Riverrun server, and not another program at that address",
@@ -299,6 +313,58 @@ impl Client {
             (format!("the connection to {} broke: {}", self.url, root(error)), "try again")
         };
         CliError::unavailable(what, next)
+    }
+
+    /// What the server refused, with the command that comes next.
+    fn refused(&self, problem: &Problem) -> CliError {
+        let run = problem.more.get("run_id").and_then(serde_json::Value::as_str).unwrap_or("RUN");
+        let show = || self.command(&format!("runs show {run}"));
+        let (exit, next) = match problem.code.as_str() {
+            "unauthorized" => {
+                (Exit::Failed, "give the server's token with --token-file or RIVERRUN_TOKEN".to_owned())
+            }
+            "unknown_run" => {
+                (Exit::Failed, format!("{} shows the runs there are", self.command("runs list")))
+            }
+            "unknown_definition" => (
+                Exit::Failed,
+                format!(
+                    "{} deploys one; `riverrun run FILE` does so by itself",
+                    self.command("deploy flow.yaml --name NAME")
+                ),
+            ),
+            "unknown_key" => {
+                (Exit::Failed, format!("{} shows the keys there are", self.command("keys list")))
+            }
+            "key_mismatch" => (
+                Exit::Failed,
+                format!(
+                    "{} shows the first input; use another --continue-id, or --force for a new run, --on-input ignore if the key alone \
+                     is to decide, --allow-new-input if only a failed run may be followed by one with another input",
+                    show()
+                ),
+            ),
+            "key_rejected" | "key_in_flight" => {
+                (Exit::Failed, format!("{} follows it", self.command(&format!("runs attach {run}"))))
+            }
+            "too_many_generations" => {
+                (Exit::Failed, format!("{} tells why; mend the cause, then start with --force", show()))
+            }
+            "too_many_signals" => {
+                (Exit::Failed, format!("{} says what it waits for; send it again later", show()))
+            }
+            "key_purged" => {
+                (Exit::Failed, "start with --on-success rerun or --force to run it again".to_owned())
+            }
+            "invalid_request" | "over_limit" | "body_too_large" => {
+                (Exit::Usage, "change the request as the message says".to_owned())
+            }
+            "busy" | "unavailable" | "stopping" | "too_many_connections" => {
+                (Exit::Unavailable, "try again in a moment; nothing is done twice".to_owned())
+            }
+            _ => (Exit::Failed, String::new()),
+        };
+        CliError { exit, code: Some(problem.code.clone()), ..CliError::failed(problem.detail.clone(), next) }
     }
 }
 
@@ -332,49 +398,12 @@ fn root(error: &dyn std::error::Error) -> String {
     inner.to_string()
 }
 
-/// What the server refused, with the command that comes next.
-fn refused(problem: &Problem) -> CliError {
-    let run = problem.more.get("run_id").and_then(serde_json::Value::as_str).unwrap_or("RUN");
-    let (exit, next) = match problem.code.as_str() {
-        "unauthorized" => {
-            (Exit::Failed, "give the server's token with --token-file or RIVERRUN_TOKEN".to_owned())
-        }
-        "unknown_run" => (Exit::Failed, "`riverrun runs list` shows the runs there are".to_owned()),
-        "unknown_definition" => (
-            Exit::Failed,
-            "`riverrun deploy flow.yaml --name NAME` deploys one; `riverrun run FILE` does so by itself"
-                .to_owned(),
-        ),
-        "unknown_key" => (Exit::Failed, "`riverrun keys list` shows the keys there are".to_owned()),
-        "key_mismatch" => (
-            Exit::Failed,
-            format!(
-                "use another --continue-id, or --force for a new run; `riverrun runs show {run}` shows the first input"
-            ),
-        ),
-        "key_rejected" | "key_in_flight" => {
-            (Exit::Failed, format!("`riverrun runs attach {run}` follows it"))
-        }
-        "too_many_generations" => (
-            Exit::Failed,
-            format!("`riverrun runs show {run}` tells why; mend the cause, then start with --force"),
-        ),
-        "too_many_signals" => {
-            (Exit::Failed, format!("`riverrun runs show {run}` says what it waits for; send it again later"))
-        }
-        "key_purged" => (Exit::Failed, "start with --on-success rerun or --force to run it again".to_owned()),
-        "invalid_request" | "over_limit" | "body_too_large" => {
-            (Exit::Usage, "change the request as the message says".to_owned())
-        }
-        "busy" | "unavailable" | "stopping" | "too_many_connections" => {
-            (Exit::Unavailable, "try again in a moment; nothing is done twice".to_owned())
-        }
-        _ => (Exit::Failed, String::new()),
-    };
-    CliError { exit, code: Some(problem.code.clone()), ..CliError::failed(problem.detail.clone(), next) }
-}
-
 /// Whether it is worth asking again after this error.
 pub fn is_worth_another_try(error: &CliError) -> bool {
     error.exit == Exit::Unavailable
+}
+
+/// Whether nobody answers there any more.
+pub fn is_gone(error: &CliError) -> bool {
+    error.exit == Exit::Unavailable && matches!(error.code.as_deref(), None | Some("stopping"))
 }

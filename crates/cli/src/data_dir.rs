@@ -28,6 +28,9 @@ pub struct ServerFile {
     /// Made anew with each start, and told by the server itself: another program may listen at the address by now.
     #[serde(default)]
     pub instance: String,
+    /// It serves for as long as one command works. What is left behind then is for whoever needs it; a lasting server comes back.
+    #[serde(default)]
+    pub passing: bool,
 }
 
 impl ServerFile {

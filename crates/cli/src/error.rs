@@ -43,6 +43,11 @@ impl CliError {
         }
     }
 
+    /// A file that was named on the command line and cannot be read.
+    pub fn named_file(what: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
+        CliError { exit: Exit::Usage, ..CliError::io(what, path, error) }
+    }
+
     /// A file or folder that cannot be read or written.
     pub fn io(what: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
         let next = match error.kind() {

@@ -27,7 +27,7 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Starts one, and waits until the server knows its functions. `in_process`: the server ends with this process, too.
+    /// Starts one, and waits until the server knows its functions. `in_process`: it ends when the server does.
     pub async fn start(
         printer: &Printer,
         client: &Client,

@@ -119,7 +119,7 @@ pub fn read(file: &Path) -> Result<String, CliError> {
                 "save it as UTF-8",
             )
         }),
-        Err(error) => Err(CliError { exit: crate::exit::Exit::Usage, ..CliError::io("read", file, &error) }),
+        Err(error) => Err(CliError::named_file("read", file, &error)),
     }
 }
 

@@ -1,12 +1,12 @@
 //! The way to a server: the one that was named, the one that holds the data directory, or one in this process.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use riverrun_kernel::RunId;
 
 use crate::args::{self, Target};
-use crate::client::Client;
+use crate::client::{Client, is_gone};
 use crate::data_dir::{self, ServerFile};
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -25,6 +25,8 @@ pub struct Session {
     /// The data directory, unless the server was named by its address.
     pub data: Option<PathBuf>,
     own: Option<Node>,
+    /// The server is another command's, and ends with it.
+    is_passing: bool,
 }
 
 impl Session {
@@ -43,8 +45,8 @@ impl Session {
     pub async fn open(printer: &Printer, target: &Target, node: &args::Node) -> Result<Session, CliError> {
         if let Some(url) = &target.server {
             let token = token::for_client(target.token_file.as_deref(), None)?;
-            let client = Client::new(url, token, &target.namespace)?;
-            return Ok(Session { client, data: None, own: None });
+            let client = Client::new(url, token, &target.namespace)?.reached_by(target);
+            return Ok(Session { client, data: None, own: None, is_passing: false });
         }
         data_dir::create(&target.data)?;
         let begun = Instant::now();
@@ -75,14 +77,14 @@ impl Session {
             listen: "127.0.0.1:0",
             token: Some(secret.clone()),
             token_file: None,
-            share_token: true,
+            is_passing: true,
             allow_hosts: Vec::new(),
             node: node.clone(),
             limits: args::Limits::standard(),
         };
         let own = Node::start(setup).await?;
-        let client = Client::new(own.url(), Some(secret), &target.namespace)?;
-        Ok(Session { client, data: Some(target.data.clone()), own: Some(own) })
+        let client = Client::new(own.url(), Some(secret), &target.namespace)?.reached_by(target);
+        Ok(Session { client, data: Some(target.data.clone()), own: Some(own), is_passing: false })
     }
 
     /// The server that holds the directory, if it answers.
@@ -94,11 +96,11 @@ impl Session {
             return Ok(None);
         }
         let token = token::for_client(target.token_file.as_deref(), file.token_file.as_deref())?;
-        let client = Client::new(&file.url, token, &target.namespace)?;
+        let client = Client::new(&file.url, token, &target.namespace)?.reached_by(target);
         if file.version != env!("CARGO_PKG_VERSION") {
             printer.note(&format!("{} is served by version {}", target.data.display(), file.version));
         }
-        Ok(Some(Session { client, data: Some(target.data.clone()), own: None }))
+        Ok(Some(Session { client, data: Some(target.data.clone()), own: None, is_passing: file.passing }))
     }
 
     /// Whether the server is in this process: nobody else serves functions for it.
@@ -119,13 +121,16 @@ impl Session {
         Follower::from(&self.client, run, after).wake().await
     }
 
-    /// How to address the same server in another command.
-    pub fn address(&self) -> String {
-        match &self.data {
-            None => format!(" --server {}", self.client.url()),
-            Some(data) if data == Path::new(".riverrun") => String::new(),
-            Some(data) => format!(" --data {}", data.display()),
-        }
+    /// Whether a worker that this command brings never outlives the server: it is in this process, too, or another command's, after
+    /// whose end this one begins anew.
+    pub fn takes_workers_along(&self) -> bool {
+        self.is_own() || self.is_passing
+    }
+
+    /// Whether this error says that the other command, whose server this was, has ended: the data directory is free, or somebody
+    /// else's by now.
+    pub fn is_left(&self, error: &CliError) -> bool {
+        self.is_passing && is_gone(error)
     }
 
     /// Stops the own server, in order.
@@ -133,6 +138,33 @@ impl Session {
         if let Some(node) = self.own {
             node.stop().await;
         }
+    }
+}
+
+/// Does something with a server that may be begun again, and leaves. When the server was another command's and has ended with it,
+/// the work goes on with the next one, which is this process's own if nobody was faster. `can_go_on` says whether it may.
+pub async fn work(
+    printer: &Printer,
+    target: &Target,
+    node: &args::Node,
+    can_go_on: impl Fn() -> bool,
+    work: impl AsyncFn(&Session) -> Result<Exit, CliError>,
+) -> Result<Exit, CliError> {
+    loop {
+        let session = Session::open(printer, target, node).await?;
+        let done = tokio::select! {
+            done = work(&session) => done,
+            error = session.broken() => return Err(error),
+        };
+        let goes_on = matches!(&done, Err(error) if session.is_left(error)) && can_go_on();
+        session.leave().await;
+        if !goes_on {
+            return done;
+        }
+        printer.note(&format!(
+            "the command that served {} has ended; the run goes on from here",
+            target.data.display()
+        ));
     }
 }
 

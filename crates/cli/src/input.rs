@@ -5,6 +5,7 @@ use std::path::Path;
 
 use riverrun_kernel::{InvalidId, Json, RunId};
 
+use crate::args::Target;
 use crate::error::CliError;
 
 /// Reads one JSON value.
@@ -14,7 +15,7 @@ pub fn read(argument: &str) -> Result<Json, CliError> {
         _ => match argument.strip_prefix('@') {
             Some(path) => {
                 let text = std::fs::read_to_string(path)
-                    .map_err(|error| CliError::io("read the input file", Path::new(path), &error))?;
+                    .map_err(|error| CliError::named_file("read the input file", Path::new(path), &error))?;
                 (text, path.to_owned())
             }
             None => (argument.to_owned(), "the command line".to_owned()),
@@ -28,10 +29,11 @@ pub fn read(argument: &str) -> Result<Json, CliError> {
     })
 }
 
-/// Reads a run's id.
-pub fn run_id(text: &str) -> Result<RunId, CliError> {
+/// Reads the id of a run that is to be found there.
+pub fn run_id(text: &str, target: &Target) -> Result<RunId, CliError> {
     text.parse().map_err(|error: InvalidId| {
-        CliError::usage(error.to_string(), "`riverrun runs list` shows the ids of runs")
+        let list = format!("`riverrun runs list{}`", target.options());
+        CliError::usage(error.to_string(), format!("{list} shows the ids of runs"))
     })
 }
 

@@ -8,6 +8,7 @@ mod args;
 mod client;
 mod commands;
 mod data_dir;
+mod entries;
 mod error;
 mod executor;
 mod exit;

@@ -10,6 +10,7 @@ use riverrun_server::{Limits, ServeError, ServerConfig};
 use riverrun_store::{EmbeddedStore, StoreError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +30,9 @@ pub struct Setup<'a> {
     pub token: Option<String>,
     /// Where it stands, for the announcement.
     pub token_file: Option<PathBuf>,
-    /// Whether to write it into the data directory, for other commands of the same user.
-    pub share_token: bool,
+    /// Whether it serves for one command only. Its token is written into the data directory then, for other commands of the same
+    /// user.
+    pub is_passing: bool,
     /// Names that callers may use, beside loopback ones.
     pub allow_hosts: Vec<String>,
     /// The rest.
@@ -72,7 +74,9 @@ pub struct Node {
     url: String,
     engine: Engine,
     shutdown: CancellationToken,
-    server: JoinHandle<Result<(), ServeError>>,
+    server: JoinHandle<()>,
+    /// Why the HTTP interface ended, once it has.
+    ended: watch::Receiver<Option<Result<(), ServeError>>>,
     announced: Announced,
     shared_token: Option<PathBuf>,
 }
@@ -106,7 +110,13 @@ impl Node {
             limits: limits(&setup.node, &setup.limits),
         };
         let shutdown = CancellationToken::new();
-        let server = tokio::spawn(riverrun_server::serve(engine.clone(), listener, config, shutdown.clone()));
+        let (tell, ended) = watch::channel(None);
+        let serving = riverrun_server::serve(engine.clone(), listener, config, shutdown.clone());
+        let server = tokio::spawn(async move {
+            let end = serving.await;
+            // Nobody listens any more only when the node is gone.
+            let _ = tell.send(Some(end));
+        });
         let shared_token = share_token(&setup)?;
         let url = url(address);
         let announced = ServerFile {
@@ -115,9 +125,10 @@ impl Node {
             token_file: shared_token.clone().or(setup.token_file.clone()).map(absolute),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance,
+            passing: setup.is_passing,
         }
         .announce(setup.data)?;
-        Ok(Node { url, engine, shutdown, server, announced, shared_token })
+        Ok(Node { url, engine, shutdown, server, ended, announced, shared_token })
     }
 
     /// Its address.
@@ -125,20 +136,40 @@ impl Node {
         &self.url
     }
 
-    /// Completes when the storage failed, so that the process must end.
+    /// Completes when the storage failed or nobody serves any more, so that the process must end.
     pub async fn broken(&self) -> CliError {
-        CliError::broken(format!("the storage is broken: {}", self.engine.broken().await))
+        tokio::select! {
+            why = self.engine.broken() => CliError::broken(format!("the storage is broken: {why}")),
+            error = self.unserved() => error,
+        }
+    }
+
+    /// Completes when the HTTP interface ended though nobody asked for that.
+    async fn unserved(&self) -> CliError {
+        let mut ended = self.ended.clone();
+        let why = match ended.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(Err(error))) => error.to_string(),
+            _ => "its task ended".to_owned(),
+        };
+        if self.shutdown.is_cancelled() {
+            return std::future::pending().await;
+        }
+        CliError::failed(
+            format!("the HTTP interface at {} has ended: {why}", self.url),
+            "mend the cause, then start again",
+        )
     }
 
     /// Takes no new work, answers what is open, writes a checkpoint, lets go of the directory.
     pub async fn stop(self) {
-        let Node { engine, shutdown, server, announced, shared_token, .. } = self;
+        let Node { engine, shutdown, server, ended, announced, shared_token, .. } = self;
         drop(announced);
         if let Some(path) = shared_token {
             let _ = std::fs::remove_file(path);
         }
         shutdown.cancel();
-        if let Ok(Err(error)) = server.await {
+        let _ = server.await;
+        if let Some(Err(error)) = &*ended.borrow() {
             tracing::error!(%error, "the HTTP interface ended with an error");
         }
         engine.shutdown().await;
@@ -147,24 +178,40 @@ impl Node {
 
 /// Opens the embedded store: here and nowhere else a store is picked.
 pub fn open_store(data: &Path) -> Result<EmbeddedStore, NodeError> {
-    EmbeddedStore::open(data).map_err(store_error)
+    EmbeddedStore::open(data).map_err(|error| match error {
+        StoreError::Corrupt(_) => {
+            let data = if data == Path::new(".riverrun") {
+                String::new()
+            } else {
+                format!(" --data {}", data.display())
+            };
+            damaged(&error, &data).into()
+        }
+        _ => store_error(error),
+    })
+}
+
+/// A store that is not as it was written. `data` is the option that leads to it.
+fn damaged(error: &StoreError, data: &str) -> CliError {
+    CliError::failed(
+        error.to_string(),
+        format!(
+            "`riverrun store repair{data}` tells what is missing; nothing was changed, and nothing is served from it until then"
+        ),
+    )
 }
 
 /// A store's error as a command ends with it.
 pub fn store_error(error: StoreError) -> NodeError {
     match error {
         // What to do about it is said by the command, which knows the way.
-        StoreError::Locked(text) => NodeError::Locked(text.split(": talk to").next().unwrap_or_default().to_owned()),
-        StoreError::NewerVersion(text) => CliError::failed(
-            text,
-            "use that version of riverrun, or another directory with --data",
-        )
-        .into(),
-        StoreError::Corrupt(_) => CliError::failed(
-            error.to_string(),
-            "`riverrun store repair` tells what is missing; nothing was changed, and nothing is served from it until then",
-        )
-        .into(),
+        StoreError::Locked(text) => {
+            NodeError::Locked(text.split(": talk to").next().unwrap_or_default().to_owned())
+        }
+        StoreError::NewerVersion(text) => {
+            CliError::failed(text, "use that version of riverrun, or another directory with --data").into()
+        }
+        StoreError::Corrupt(_) => damaged(&error, "").into(),
         StoreError::Occupied(text) => CliError::usage(text, "nothing was changed").into(),
         StoreError::Broken(text) => CliError::broken(format!("the storage is broken: {text}")).into(),
         StoreError::Fenced | StoreError::Unavailable(_) => {
@@ -219,7 +266,7 @@ fn cannot_listen(address: &str, error: &std::io::Error) -> CliError {
         std::io::ErrorKind::InvalidInput => "write the address as HOST:PORT, such as 127.0.0.1:7733",
         _ => "choose an address of this machine with --listen, such as 127.0.0.1:7733",
     };
-    CliError::failed(format!("cannot listen on {address}: {error}"), next)
+    CliError::usage(format!("cannot listen on {address}: {error}"), next)
 }
 
 fn limits(node: &args::Node, limits: &args::Limits) -> Limits {
@@ -253,7 +300,7 @@ fn ms(duration: Duration) -> u64 {
 
 /// Writes the token where other commands of the same user find it.
 fn share_token(setup: &Setup<'_>) -> Result<Option<PathBuf>, CliError> {
-    let Some(token) = setup.token.as_ref().filter(|_| setup.share_token) else {
+    let Some(token) = setup.token.as_ref().filter(|_| setup.is_passing) else {
         return Ok(None);
     };
     let path = setup.data.join("server.token");

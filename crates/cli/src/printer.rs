@@ -38,6 +38,11 @@ impl Printer {
         self.json
     }
 
+    /// Whether only what went wrong is to be said.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Whether a person looks at stderr: progress may be drawn and redrawn there.
     pub fn is_live(&self) -> bool {
         !self.quiet && std::io::stderr().is_terminal()

@@ -1,7 +1,7 @@
 //! Runs, keys and workers as text for people.
 
 use riverrun_kernel::{State, WaitKind, Wall};
-use riverrun_wire::http::{KeyView, Run, RunItem, WaitingView, WorkerItem};
+use riverrun_wire::http::{ErrorView, KeyView, Run, RunItem, WaitingView, WorkerItem};
 
 use crate::printer::{bad, bold, care, clip, dim, state, table};
 use crate::time::{self, relative, short};
@@ -70,6 +70,9 @@ pub fn run(run: &Run) -> String {
     }
     if let Some(error) = &run.error {
         line("error", bad(&format!("{}: {}", error.kind, error.message)));
+        if let Some(traceback) = traceback(error) {
+            line("", dim(&indented(&traceback)));
+        }
     }
     for step in &run.steps {
         let doing = match &step.waiting {
@@ -143,9 +146,29 @@ pub fn workers(items: &[WorkerItem]) -> String {
 
 /// What a run or step waits for, in a few words.
 pub fn waiting(waiting: &WaitingView, now: Wall) -> String {
-    let name = &waiting.name;
+    let (what, end) = awaited(waiting);
     let until = waiting.until.as_deref().and_then(time::parse);
-    let (what, end) = match waiting.kind {
+    if let Some(until) = until {
+        format!("{what}{}", dim(&format!(", {end} {}", relative(until, now))))
+    } else {
+        let since = time::parse(&waiting.since).map(|since| relative(since, now)).unwrap_or_default();
+        format!("{what}{}", dim(&format!(", since {since}")))
+    }
+}
+
+/// The same without a word that changes with the clock: what, and until when, to the second.
+pub fn waiting_until(waiting: &WaitingView) -> (String, String) {
+    let (what, end) = awaited(waiting);
+    let second =
+        |until: &String| until.split_once('.').map_or(until.clone(), |(second, _)| format!("{second}Z"));
+    let until = waiting.until.as_ref().map(|until| format!(", {end} {}", second(until)));
+    (what, until.unwrap_or_default())
+}
+
+/// What is waited for, and what its `until` means.
+fn awaited(waiting: &WaitingView) -> (String, &'static str) {
+    let name = &waiting.name;
+    match waiting.kind {
         WaitKind::Timer => (format!("timer {name}"), "due"),
         WaitKind::Signal => (format!("signal `{name}`"), "at the latest"),
         WaitKind::Callback => (format!("callback of {name}"), "at the latest"),
@@ -155,13 +178,18 @@ pub fn waiting(waiting: &WaitingView, now: Wall) -> String {
         WaitKind::Predecessor => (format!("the end of {name}"), "at the latest"),
         WaitKind::Pause => (care("resume: it is paused"), "at the latest"),
         WaitKind::Repair => (bad(&format!("repair: {name}")), "at the latest"),
-    };
-    if let Some(until) = until {
-        format!("{what}{}", dim(&format!(", {end} {}", relative(until, now))))
-    } else {
-        let since = time::parse(&waiting.since).map(|since| relative(since, now)).unwrap_or_default();
-        format!("{what}{}", dim(&format!(", since {since}")))
     }
+}
+
+/// Several lines, set off from what stands before them.
+pub fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("    {line}\n")).collect::<String>().trim_end().to_owned()
+}
+
+/// Where a function failed, line by line.
+fn traceback(error: &ErrorView) -> Option<String> {
+    let details: serde_json::Value = serde_json::from_str(error.details.as_ref()?.get()).ok()?;
+    Some(details.get("traceback")?.as_str()?.to_owned())
 }
 
 fn stamp(at: &str, now: Wall) -> String {

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use riverrun_wire::http::JournalEntry;
-use serde_json::{Map, Value};
+use riverrun_kernel::DefinitionKind;
 
+use crate::entries::{Entry, Fields};
 use crate::printer::{bad, care, clip, dim, good};
 use crate::time::{self, short};
 
@@ -17,12 +17,15 @@ const VALUE: usize = 100;
 pub struct Story {
     steps: HashMap<u64, Step>,
     begun: Option<i64>,
+    /// The run is a flow's: its errors have names of the flow language.
+    is_flow: bool,
 }
 
 #[derive(Debug)]
 struct Step {
     path: String,
     started: i64,
+    is_child: bool,
 }
 
 /// One entry, told.
@@ -36,25 +39,36 @@ pub struct Line {
     pub step: String,
     /// The rest.
     pub detail: String,
+    /// Where a function failed, line by line.
+    pub traceback: Option<String>,
     /// Whether it is worth a line while a run is followed.
     pub is_news: bool,
 }
 
 impl Story {
     /// Tells one entry. Entries come in order, from the first.
-    pub fn tell(&mut self, entry: &JournalEntry) -> Line {
+    pub fn tell(&mut self, entry: &Entry) -> Line {
         let at = time::parse(&entry.at).unwrap_or_default().0;
         let offset_ms = at - *self.begun.get_or_insert(at);
         let fields = &entry.fields;
-        if entry.kind == "StepBegun" {
-            let path = text(fields, "path").to_owned();
-            self.steps.insert(number(fields, "step"), Step { path, started: at });
+        if let Some(definition) = fields.object("definition").filter(|_| entry.kind == "RunCreated") {
+            self.is_flow = definition.text("kind") == DefinitionKind::Flow.to_string();
         }
-        let step = self.steps.get(&number(fields, "step"));
+        if entry.kind == "StepBegun" {
+            let is_child = fields.object("work").is_some_and(|work| work.json("Child").is_some());
+            let step = Step { path: fields.text("path"), started: at, is_child };
+            self.steps.insert(fields.number("step"), step);
+        }
+        let step = self.steps.get(&fields.number("step"));
         let took = step.map(|step| Duration::from_millis((at - step.started).unsigned_abs()));
-        let (detail, is_news) = detail(&entry.kind, fields, took.unwrap_or_default());
-        let path = step.map_or_else(|| text(fields, "path").to_owned(), |step| step.path.clone());
-        Line { offset_ms, kind: entry.kind.clone(), step: path, detail, is_news }
+        let failure = failure(fields, |error| match step {
+            Some(step) if self.is_flow => riverrun_plan::error_name(error, step.is_child),
+            _ => error,
+        });
+        let (detail, is_news) = detail(&entry.kind, fields, took.unwrap_or_default(), &failure);
+        let path = step.map_or_else(|| fields.text("path"), |step| step.path.clone());
+        let traceback = traceback(fields);
+        Line { offset_ms, kind: entry.kind.clone(), step: path, detail, traceback, is_news }
     }
 }
 
@@ -71,33 +85,36 @@ impl Line {
     }
 }
 
-fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> &'a str {
-    fields.get(name).and_then(Value::as_str).unwrap_or_default()
+fn value(fields: &Fields, name: &str) -> String {
+    fields.json(name).map(|value| clip(value, VALUE)).unwrap_or_default()
 }
 
-fn number(fields: &Map<String, Value>, name: &str) -> u64 {
-    fields.get(name).and_then(Value::as_u64).unwrap_or_default()
+fn cause(fields: &Fields) -> Option<Fields> {
+    fields.object("failure").or_else(|| fields.object("error"))
 }
 
-fn value(fields: &Map<String, Value>, name: &str) -> String {
-    fields.get(name).map(|value| clip(&value.to_string(), VALUE)).unwrap_or_default()
-}
-
-/// `Error: message`, of a failure in an entry.
-fn failure(fields: &Map<String, Value>) -> String {
-    let Some(failure) = fields.get("failure").or_else(|| fields.get("error")) else {
+/// `Error: message`, of a failure in an entry, with the error's name as a catch sees it.
+fn failure(fields: &Fields, name: impl Fn(&str) -> &str) -> String {
+    let Some(failure) = cause(fields) else {
         return String::new();
     };
-    let part = |names: &[&str]| {
-        names.iter().find_map(|name| failure.get(name).and_then(Value::as_str)).unwrap_or_default().to_owned()
+    let part = |name: &str, other: &str| {
+        if failure.json(name).is_some() { failure.text(name) } else { failure.text(other) }
     };
-    let (error, message) = (part(&["error", "type"]), part(&["message"]));
-    if message.is_empty() { error } else { format!("{error}: {}", clip(&message, VALUE)) }
+    let (error, message) = (part("error", "type"), failure.text("message"));
+    let error = name(&error);
+    if message.is_empty() { error.to_owned() } else { format!("{error}: {}", clip(&message, VALUE)) }
+}
+
+/// What a function's failure brought along.
+fn traceback(fields: &Fields) -> Option<String> {
+    let details = cause(fields)?.object("details")?;
+    Some(details.text("traceback")).filter(|text| !text.is_empty())
 }
 
 /// What to say of an entry, and whether it is news to somebody who follows the run.
-fn detail(kind: &str, fields: &Map<String, Value>, took: Duration) -> (String, bool) {
-    let tried = || match number(fields, "attempt") {
+fn detail(kind: &str, fields: &Fields, took: Duration, failure: &str) -> (String, bool) {
+    let tried = || match fields.number("attempt") {
         0 | 1 => String::new(),
         attempt => format!(" at attempt {attempt}"),
     };
@@ -108,11 +125,11 @@ fn detail(kind: &str, fields: &Map<String, Value>, took: Duration) -> (String, b
             (what, waits)
         }
         "AttemptStarted" => {
-            (format!("attempt {} {}", number(fields, "attempt"), dim(text(fields, "worker"))), false)
+            (format!("attempt {} {}", fields.number("attempt"), dim(&fields.text("worker"))), false)
         }
-        "AttemptFailed" => (format!("{} {}; tried again", care("failed"), failure(fields)), true),
+        "AttemptFailed" => (format!("{} {}; tried again", care("failed"), failure), true),
         "AttemptLost" => {
-            let reason = fields.get("reason").and_then(Value::as_str).unwrap_or_default();
+            let reason = fields.text("reason");
             (format!("{} its worker ({reason}); done again", care("lost")), true)
         }
         "StepSucceeded" => {
@@ -120,48 +137,44 @@ fn detail(kind: &str, fields: &Map<String, Value>, took: Duration) -> (String, b
             let output = if output == "null" { String::new() } else { format!(" {output}") };
             (format!("{} {}{}{output}", good("done"), dim(&short(took)), tried()), true)
         }
-        "StepFailed" => (format!("{} {}{}", bad("failed"), failure(fields), tried()), true),
+        "StepFailed" => (format!("{} {}{}", bad("failed"), failure, tried()), true),
         "StepCancelled" => ("given up".to_owned(), true),
-        "ChildStarted" => (format!("started {}", text(fields, "run")), true),
-        "SignalReceived" => (format!("signal `{}` {}", text(fields, "name"), value(fields, "payload")), true),
-        "CancelRequested" => (format!("{} {}", care("cancelling"), text(fields, "reason")), true),
+        "ChildStarted" => (format!("started {}", fields.text("run")), true),
+        "SignalReceived" => (format!("signal `{}` {}", fields.text("name"), value(fields, "payload")), true),
+        "CancelRequested" => (format!("{} {}", care("cancelling"), fields.text("reason")), true),
         "RunPaused" => (care("paused"), true),
         "RunResumed" => ("resumed".to_owned(), true),
         "RunReopened" => ("reopened: finished steps are kept".to_owned(), true),
-        "RunSuspended" => (format!("{} {}", care("suspended for repair:"), text(fields, "reason")), true),
+        "RunSuspended" => (format!("{} {}", care("suspended for repair:"), fields.text("reason")), true),
         "RunSucceeded" => (format!("output {}", value(fields, "output")), false),
-        "RunFailed" => (failure(fields), false),
-        "Noted" => (format!("{} {}", text(fields, "event"), value(fields, "detail")), false),
+        "RunFailed" => (failure.to_owned(), false),
+        "Noted" => (format!("{} {}", fields.text("event"), value(fields, "detail")), false),
         _ => (rest(fields), false),
     }
 }
 
 /// What a step does, and whether that is waiting.
-fn work(fields: &Map<String, Value>) -> (String, bool) {
-    let Some((kind, work)) =
-        fields.get("work").and_then(Value::as_object).and_then(|work| work.iter().next())
-    else {
+fn work(fields: &Fields) -> (String, bool) {
+    let all = fields.object("work").unwrap_or_default();
+    let Some((kind, json)) = all.iter().next() else {
         return (rest(fields), false);
     };
-    let part = |name: &str| work.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    match kind.as_str() {
-        "Call" => (format!("calls {} {}", part("function"), clip(&work["input"].to_string(), VALUE)), false),
-        "Sleep" => match work.get("For").and_then(Value::as_u64) {
-            Some(ms) => (format!("waits {}", short(Duration::from_millis(ms))), true),
-            None => ("waits until its date".to_owned(), true),
-        },
-        "Signal" => (format!("waits for the signal `{}`", part("name")), true),
+    let work = all.object(kind).unwrap_or_default();
+    match kind {
+        "Call" => (format!("calls {} {}", work.text("function"), value(&work, "input")), false),
+        "Sleep" if work.json("For").is_some() => {
+            (format!("waits {}", short(Duration::from_millis(work.number("For")))), true)
+        }
+        "Sleep" => ("waits until its date".to_owned(), true),
+        "Signal" => (format!("waits for the signal `{}`", work.text("name")), true),
         "Callback" => ("waits for its callback".to_owned(), true),
-        "Child" => (format!("starts {}", clip(&work["definition"].to_string(), VALUE)), true),
-        _ => (clip(&work.to_string(), VALUE), false),
+        "Child" => (format!("starts {}", value(&work, "definition")), true),
+        _ => (clip(json, VALUE), false),
     }
 }
 
 /// Whatever else an entry says.
-fn rest(fields: &Map<String, Value>) -> String {
-    let parts = fields.iter().filter(|(name, _)| !matches!(name.as_str(), "step" | "path" | "tag"));
-    parts
-        .map(|(name, value)| format!("{name} {}", clip(&value.to_string(), VALUE)))
-        .collect::<Vec<_>>()
-        .join(", ")
+fn rest(fields: &Fields) -> String {
+    let parts = fields.iter().filter(|(name, _)| !matches!(*name, "step" | "path" | "tag"));
+    parts.map(|(name, value)| format!("{name} {}", clip(value, VALUE))).collect::<Vec<_>>().join(", ")
 }

@@ -18,9 +18,19 @@ pub fn for_client(named: Option<&Path>, announced: Option<&Path>) -> Result<Opti
     }
 }
 
-/// The token that a server asks for.
+/// The token that a server asks for; one that is of no use is refused here, before anything is opened.
 pub fn for_server(named: Option<&Path>) -> Result<Option<String>, CliError> {
-    named.map_or_else(|| Ok(from_environment()), |file| read(file).map(Some))
+    let token = named.map_or_else(|| Ok(from_environment()), |file| read(file).map(Some))?;
+    if token.as_deref().is_some_and(|token| !riverrun_server::is_strong_token(token)) {
+        let origin = named.map_or_else(|| VARIABLE.to_owned(), |file| file.display().to_string());
+        return Err(CliError::usage(
+            format!(
+                "the access token in {origin} must have at least 16 characters, all of them visible ASCII"
+            ),
+            "make one that nobody guesses, as with `openssl rand -hex 16`",
+        ));
+    }
+    Ok(token)
 }
 
 /// 128 random bits.
@@ -37,8 +47,8 @@ fn from_environment() -> Option<String> {
 }
 
 fn read(file: &Path) -> Result<String, CliError> {
-    let text =
-        std::fs::read_to_string(file).map_err(|error| CliError::io("read the token file", file, &error))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| CliError::named_file("read the token file", file, &error))?;
     let token = text.trim();
     if token.is_empty() {
         return Err(CliError::usage(

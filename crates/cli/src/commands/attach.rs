@@ -8,7 +8,7 @@ use crate::error::CliError;
 use crate::executor::Executor;
 use crate::exit::Exit;
 use crate::follow::{Followed, finish, follow};
-use crate::house::Session;
+use crate::house::{self, Session};
 use crate::input;
 use crate::printer::Printer;
 
@@ -18,17 +18,18 @@ pub async fn attach(printer: &Printer, args: RunsAttach) -> Result<Exit, CliErro
         // The same error as for every command that only looks.
         return Session::reach(printer, &args.target).await.map(|_| Exit::Ok);
     }
-    let session = Session::open(printer, &args.target, &args.node).await?;
-    let done = tokio::select! {
-        done = serve_and_follow(printer, &args, &session) => done,
-        error = session.broken() => return Err(error),
-    };
-    session.leave().await;
-    done
+    house::work(
+        printer,
+        &args.target,
+        &args.node,
+        || true,
+        async |session| serve_and_follow(printer, &args, session).await,
+    )
+    .await
 }
 
 async fn serve_and_follow(printer: &Printer, args: &RunsAttach, session: &Session) -> Result<Exit, CliError> {
-    let id = input::run_id(&args.run)?;
+    let id = input::run_id(&args.run, &args.target)?;
     let run = session.client.run(id).await?;
     if run.item.state.is_closed() {
         return finish(printer, session, Followed::Closed(Box::new(run)), id, "");
@@ -41,14 +42,14 @@ async fn serve_and_follow(printer: &Printer, args: &RunsAttach, session: &Sessio
                 &args.code,
                 &folder,
                 session.data.as_deref(),
-                session.is_own(),
+                session.takes_workers_along(),
             )
             .await?,
         ),
         None => None,
     };
     let done = tokio::select! {
-        followed = follow(printer, &session.client, id, args.wait.wait) => followed,
+        followed = follow(printer, session, id, args.wait.wait) => followed,
         error = Executor::gave_up(&mut executor) => Err(error),
     };
     if let Some(executor) = executor {

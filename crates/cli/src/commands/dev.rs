@@ -34,7 +34,7 @@ pub async fn dev(printer: &Printer, args: Dev) -> Result<Exit, CliError> {
         listen: &args.listen,
         token: None,
         token_file: None,
-        share_token: false,
+        is_passing: false,
         allow_hosts: Vec::new(),
         node: args.node.clone(),
         limits: Limits::standard(),

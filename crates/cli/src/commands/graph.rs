@@ -26,7 +26,7 @@ pub fn graph(printer: &Printer, args: &Graph) -> Result<Exit, CliError> {
 
 /// Draws a run, as the server sees it.
 pub async fn of_run(printer: &Printer, session: &Session, args: &RunsGraph) -> Result<Exit, CliError> {
-    let run = input::run_id(&args.run)?;
+    let run = input::run_id(&args.run, &args.target)?;
     let format = match format(&args.picture) {
         PictureFormat::Svg => GraphFormat::Svg,
         PictureFormat::Dot => GraphFormat::Dot,

@@ -1,5 +1,6 @@
 //! `riverrun run`: start something, follow it, print its output.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ use crate::executor::Executor;
 use crate::exit::Exit;
 use crate::flow_file::{self, FlowFile, Subject};
 use crate::follow::{Followed, finish, follow};
-use crate::house::Session;
+use crate::house::{self, Session};
 use crate::input;
 use crate::printer::{Printer, dim};
 use crate::time;
@@ -31,22 +32,31 @@ struct Plan {
     /// Which functions it calls.
     calls: Vec<String>,
     input: Json,
+    /// The run, once one was started or found.
+    begun: Cell<Option<RunId>>,
+    /// The run that the key stood for before, if that had ended.
+    ended: Cell<Option<RunId>>,
 }
 
 /// Runs a flow or a task to its end.
 pub async fn run(printer: &Printer, args: Run) -> Result<Exit, CliError> {
     let plan = plan(printer, &args)?;
-    let session = Session::open(printer, &args.target, &args.node).await?;
-    let done = tokio::select! {
-        done = serve_and_start(printer, &args, &plan, &session) => done,
-        error = session.broken() => return Err(error),
-    };
-    session.leave().await;
-    done
+    // A start that may have been answered is repeated only where its run is known: `--force` would begin another one.
+    let can_go_on = || plan.begun.get().is_some();
+    house::work(printer, &args.target, &args.node, can_go_on, async |session| {
+        serve_and_start(printer, &args, &plan, session).await
+    })
+    .await
 }
 
 /// Everything that can be wrong before anything is touched.
 fn plan(printer: &Printer, args: &Run) -> Result<Plan, CliError> {
+    if args.key.continue_id.as_deref() == Some("") {
+        return Err(CliError::usage(
+            "--continue-id is empty",
+            "give it 1 to 255 bytes (is the variable set that it comes from?), or leave the option away to run without a key",
+        ));
+    }
     let subject = Subject::parse(&args.file)?;
     let input = input::read(&args.input)?;
     match subject {
@@ -66,6 +76,8 @@ fn plan(printer: &Printer, args: &Run) -> Result<Plan, CliError> {
                 source: Some(flow),
                 functions: args.functions.clone().unwrap_or(beside),
                 input,
+                begun: Cell::default(),
+                ended: Cell::default(),
             })
         }
         Subject::Task { file, name } => {
@@ -88,6 +100,8 @@ fn plan(printer: &Printer, args: &Run) -> Result<Plan, CliError> {
                 source: None,
                 functions: args.functions.clone().unwrap_or(file),
                 input,
+                begun: Cell::default(),
+                ended: Cell::default(),
             })
         }
     }
@@ -109,7 +123,9 @@ async fn serve_and_start(
     plan: &Plan,
     session: &Session,
 ) -> Result<Exit, CliError> {
-    if let Some(answer) = stored(args, plan, session).await? {
+    if plan.begun.get().is_none()
+        && let Some(answer) = stored(args, plan, session).await?
+    {
         return show(printer, args, plan, session, answer);
     }
     let mut executor = executor(printer, args, plan, session).await?;
@@ -125,8 +141,7 @@ async fn serve_and_start(
 
 /// The answer of a start that nobody has to execute anything for: its key's run has ended, and the start asks for what is stored.
 async fn stored(args: &Run, plan: &Plan, session: &Session) -> Result<Option<RunAnswer>, CliError> {
-    let Some(continue_id) = args.key.continue_id.as_deref().filter(|id| !id.is_empty() && !args.key.force)
-    else {
+    let Some(continue_id) = args.key.continue_id.as_deref().filter(|_| !args.key.force) else {
         return Ok(None);
     };
     let key = match session.client.key(&plan.definition, continue_id).await {
@@ -134,6 +149,9 @@ async fn stored(args: &Run, plan: &Plan, session: &Session) -> Result<Option<Run
         Err(error) if error.code.as_deref() == Some("unknown_key") => return Ok(None),
         Err(error) => return Err(error),
     };
+    if key.state != KeyStatus::InFlight {
+        plan.ended.set(Some(key.run_id));
+    }
     let is_stored = match key.state {
         KeyStatus::Succeeded => args.key.on_success != Some(args::OnSuccess::Rerun),
         KeyStatus::Failed => args.key.on_failure == Some(args::OnFailure::Return),
@@ -160,7 +178,7 @@ async fn executor(
     let wanted = !args.no_worker && !plan.calls.is_empty();
     let here = wanted && plan.functions.exists();
     if wanted && !here && (session.is_own() || args.functions.is_some()) {
-        return Err(CliError::failed(
+        return Err(CliError::usage(
             format!(
                 "there is no folder {} with the functions that the flow calls: {}",
                 plan.functions.display(),
@@ -177,7 +195,7 @@ async fn executor(
                 &args.code,
                 &plan.functions,
                 session.data.as_deref(),
-                session.is_own(),
+                session.takes_workers_along(),
             )
             .await?,
         )
@@ -211,6 +229,12 @@ async fn check_functions(
     if missing.is_empty() || args.no_worker {
         return Ok(());
     }
+    if let Some((name, file)) = without_handler(plan, &missing) {
+        return Err(CliError::usage(
+            format!("the flow calls `{name}`, and {} has no `handler` that can be called", file.display()),
+            "write `def handler(event, context)` in it, or mend the name in the flow",
+        ));
+    }
     let lines: Vec<String> = missing
         .iter()
         .map(|name| match nearest(name, served.iter().map(String::as_str)) {
@@ -237,7 +261,13 @@ async fn check_functions(
             format!("put @riverrun.task on the function in {place}, or mend the name"),
         ),
     };
-    Err(CliError::failed(what, how))
+    Err(CliError::usage(what, how))
+}
+
+/// A called function whose file is there and does not have it.
+fn without_handler<'p>(plan: &Plan, missing: &[&'p String]) -> Option<(&'p str, PathBuf)> {
+    let mut files = missing.iter().map(|name| (name.as_str(), plan.functions.join(format!("{name}.py"))));
+    files.find(|(name, file)| name.contains('/') && file.is_file())
 }
 
 async fn start_and_follow(
@@ -246,13 +276,17 @@ async fn start_and_follow(
     plan: &Plan,
     session: &Session,
 ) -> Result<Exit, CliError> {
-    let answer = begin(args, plan, session).await?;
+    let answer = match plan.begun.get() {
+        Some(run) => RunAnswer { attached: true, ..session.client.run(run).await? },
+        None => begin(args, plan, session).await?,
+    };
+    let run = answer.item.run_id;
+    plan.begun.set(Some(run));
     if answer.item.state.is_closed() {
         return show(printer, args, plan, session, answer);
     }
-    let run = answer.item.run_id;
     printer.note(&dim(&opening(plan, &answer)));
-    let followed = follow(printer, &session.client, run, args.wait.wait).await?;
+    let followed = follow(printer, session, run, args.wait.wait).await?;
     finish(printer, session, followed, run, &functions_option(args, plan, session))
 }
 
@@ -286,6 +320,9 @@ fn opening(plan: &Plan, answer: &RunAnswer) -> String {
         (true, ..) => format!("{name} has a stored result: {run}"),
         (_, true, Some(key)) => format!("{name} under `{key}` goes on: {run}"),
         (_, true, None) => format!("{name} goes on: {run}"),
+        (.., Some(key)) if plan.ended.get() == Some(run) => {
+            format!("{name} under `{key}` was reopened, finished steps are kept: {run}")
+        }
         _ => format!("{name} started: {run}"),
     }
 }
@@ -300,7 +337,7 @@ fn functions_option(args: &Run, plan: &Plan, session: &Session) -> String {
 
 fn start(args: &Run, plan: &Plan) -> Result<Start, CliError> {
     let key: &KeyArgs = &args.key;
-    let continue_id = key.continue_id.clone().filter(|id| !id.is_empty());
+    let continue_id = key.continue_id.clone();
     let ms = |duration: std::time::Duration| {
         WireDuration::from_ms(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
     };

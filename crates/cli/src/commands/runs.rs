@@ -1,16 +1,16 @@
 //! `riverrun runs`: list, show and steer runs.
 
 use riverrun_kernel::RunId;
-use riverrun_wire::http::JournalEntry;
 
 use crate::args::{OneRun, Runs, RunsCancel, RunsJournal, RunsList, RunsSignal};
 use crate::commands::{attach, graph};
+use crate::entries::Entry;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::house::{Session, with};
 use crate::input;
 use crate::printer::{Printer, clip, dim, table};
-use crate::show;
+use crate::show::{self, indented};
 use crate::story::Story;
 
 /// Entries that only `--all` shows: the interpreter's own bookkeeping.
@@ -58,7 +58,7 @@ async fn with_run(
     args: OneRun,
     work: impl AsyncFnOnce(&Session, RunId) -> Result<Exit, CliError>,
 ) -> Result<Exit, CliError> {
-    let run = input::run_id(&args.run)?;
+    let run = input::run_id(&args.run, &args.target)?;
     with(printer, &args.target, async |session| work(session, run).await).await
 }
 
@@ -99,14 +99,18 @@ async fn show_one(printer: &Printer, session: &Session, run: RunId) -> Result<Ex
 }
 
 async fn journal(printer: &Printer, session: &Session, args: &RunsJournal) -> Result<Exit, CliError> {
-    let run = input::run_id(&args.run)?;
+    let run = input::run_id(&args.run, &args.target)?;
     let (mut after, mut story, mut rows) = (0, Story::default(), Vec::new());
     loop {
         let part = session.client.journal(run, after, args.all).await?;
         let grew = part.next_after > after;
         after = part.next_after;
         for entry in part.items.iter().filter(|entry| args.all || !INTERNAL.contains(&entry.kind.as_str())) {
-            if printer.is_json() { printer.json(entry) } else { rows.push(journal_row(&mut story, entry)) }
+            if printer.is_json() {
+                printer.json(entry)
+            } else {
+                rows.push(journal_row(&mut story, entry, args.all))
+            }
         }
         if args.follow && !rows.is_empty() {
             printer.text(&rows.drain(..).map(|row| row.join("  ") + "\n").collect::<String>());
@@ -123,9 +127,13 @@ async fn journal(printer: &Printer, session: &Session, args: &RunsJournal) -> Re
     Ok(Exit::Ok)
 }
 
-fn journal_row(story: &mut Story, entry: &JournalEntry) -> Vec<String> {
+fn journal_row(story: &mut Story, entry: &Entry, all: bool) -> Vec<String> {
     let line = story.tell(entry);
-    vec![entry.seq.to_string(), line.offset(), line.kind.clone(), line.step.clone(), line.detail]
+    let mut row = vec![entry.seq.to_string(), line.offset(), line.kind, line.step, line.detail];
+    if let (Some(traceback), Some(detail)) = (line.traceback.filter(|_| all), row.last_mut()) {
+        *detail = format!("{detail}\n{}", dim(&indented(&traceback)));
+    }
+    row
 }
 
 async fn logs(printer: &Printer, session: &Session, run: RunId) -> Result<Exit, CliError> {
@@ -145,7 +153,7 @@ async fn logs(printer: &Printer, session: &Session, run: RunId) -> Result<Exit, 
 }
 
 async fn cancel(printer: &Printer, session: &Session, args: &RunsCancel) -> Result<Exit, CliError> {
-    let answer = session.client.cancel(input::run_id(&args.run)?, &args.reason).await?;
+    let answer = session.client.cancel(input::run_id(&args.run, &args.target)?, &args.reason).await?;
     tell_state(printer, &answer);
     Ok(Exit::Ok)
 }
@@ -153,6 +161,12 @@ async fn cancel(printer: &Printer, session: &Session, args: &RunsCancel) -> Resu
 async fn steer(printer: &Printer, session: &Session, run: RunId, what: &str) -> Result<Exit, CliError> {
     let answer = session.client.steer(run, what).await?;
     tell_state(printer, &answer);
+    if what == "resume" && !answer.state.is_closed() && session.is_own() {
+        let attach = session.client.command(&format!("runs attach {run}"));
+        printer.note(&format!(
+            "nobody executes it now: it goes on when a server and a worker are there, or with {attach}"
+        ));
+    }
     Ok(Exit::Ok)
 }
 
@@ -166,7 +180,7 @@ fn tell_state(printer: &Printer, answer: &riverrun_wire::http::StateAnswer) {
 
 async fn signal(printer: &Printer, session: &Session, args: &RunsSignal) -> Result<Exit, CliError> {
     let payload = input::read(&args.payload)?;
-    let run = input::run_id(&args.run)?;
+    let run = input::run_id(&args.run, &args.target)?;
     session.client.signal(run, &args.name, payload, args.id.clone()).await?;
     printer.note(&format!("{run} has the signal `{}`", clip(&args.name, 60)));
     Ok(Exit::Ok)

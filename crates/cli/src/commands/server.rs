@@ -11,13 +11,14 @@ use crate::token;
 
 /// Serves until SIGTERM or Ctrl-C, then hands everything over to the disk and ends with 0.
 pub async fn server(printer: &Printer, args: Server) -> Result<Exit, CliError> {
+    let token = token::for_server(args.token_file.as_deref())?;
     data_dir::create(&args.data)?;
     let setup = Setup {
         data: &args.data,
         listen: &args.listen,
-        token: token::for_server(args.token_file.as_deref())?,
+        token,
         token_file: args.token_file.clone(),
-        share_token: false,
+        is_passing: false,
         allow_hosts: args.allow_hosts.clone(),
         node: args.node.clone(),
         limits: args.limits.clone(),

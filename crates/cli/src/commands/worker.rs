@@ -41,13 +41,14 @@ pub async fn worker(printer: &Printer, args: Worker) -> Result<Exit, CliError> {
 async fn server(args: &Worker) -> Result<Client, CliError> {
     let target = &args.target;
     if let Some(url) = &target.server {
-        return Client::new(url, token::for_client(target.token_file.as_deref(), None)?, &target.namespace);
+        let token = token::for_client(target.token_file.as_deref(), None)?;
+        return Ok(Client::new(url, token, &target.namespace)?.reached_by(target));
     }
     if let Some(file) = ServerFile::read(&target.data)
         && Client::new(&file.url, None, &target.namespace)?.is(&file.instance).await
     {
         let token = token::for_client(target.token_file.as_deref(), file.token_file.as_deref())?;
-        return Client::new(&file.url, token, &target.namespace);
+        return Ok(Client::new(&file.url, token, &target.namespace)?.reached_by(target));
     }
     Err(CliError::usage(
         format!(

@@ -72,7 +72,7 @@ fn input_that_is_not_an_object() {
 fn a_function_that_nobody_has() {
     let house = house();
     house.write("typo.yaml", &ONE_STEP.replace("shop/work", "shop/wrok"));
-    assert_snapshot!(house.said(&["run", "typo.yaml"], 1));
+    assert_snapshot!(house.said(&["run", "typo.yaml"], 2));
     assert_eq!(house.calls("shop/work"), 0);
 }
 
@@ -80,7 +80,39 @@ fn a_function_that_nobody_has() {
 fn a_functions_folder_that_is_not_there() {
     let house = House::new();
     house.write("flow.yaml", ONE_STEP);
-    assert_snapshot!(house.said(&["run", "flow.yaml"], 1));
+    assert_snapshot!(house.said(&["run", "flow.yaml"], 2));
+}
+
+#[test]
+fn a_file_of_functions_without_a_handler() {
+    let house = House::new();
+    house.write("flow.yaml", ONE_STEP);
+    house.write("functions/shop/work.py", "def work(event, context):\n    return {}\n");
+    assert_snapshot!(house.said(&["run", "flow.yaml"], 2));
+}
+
+#[test]
+fn an_input_file_that_is_not_there() {
+    house().run(&["run", "flow.yaml", "--input", "@missing.json"]).expect(2);
+}
+
+#[test]
+fn an_empty_continue_id() {
+    let house = house();
+    assert_snapshot!(house.said(&["run", "flow.yaml", "--continue-id", ""], 2));
+    assert_eq!(house.calls("shop/work"), 0);
+}
+
+#[test]
+fn a_token_that_anybody_guesses() {
+    let house = House::new();
+    house.write("token", "short\n");
+    let listen = format!("127.0.0.1:{}", free_port());
+    assert_snapshot!(house.said(&["server", "--listen", &listen, "--token-file", "token"], 2));
+    let mut command = house.command(&["server", "--listen", &listen]);
+    let done = command.env("RIVERRUN_TOKEN", "short").output().expect("the binary starts");
+    assert_eq!(done.status.code(), Some(2));
+    assert!(!house.data().exists(), "nothing was opened");
 }
 
 #[test]
@@ -149,7 +181,7 @@ fn a_port_in_use() {
     let house = house();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
-    assert_snapshot!(house.said(&["server", "--listen", &address], 1));
+    assert_snapshot!(house.said(&["server", "--listen", &address], 2));
 }
 
 #[test]

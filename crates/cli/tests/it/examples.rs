@@ -81,6 +81,6 @@ fn tasks_run_by_name() {
     let file = repository("examples/tasks/jobs.py");
     let hello = house.run(&["run", &format!("{file}:greet"), "--input", r#"{"name": "Ada"}"#]).expect(0);
     assert_eq!(hello.json(), json!("Hello, Ada!"));
-    let missing = house.run(&["run", &format!("{file}:great")]).expect(1);
+    let missing = house.run(&["run", &format!("{file}:great")]).expect(2);
     assert!(missing.stderr.contains("is `greet` meant?"), "{}", missing.stderr);
 }

@@ -36,11 +36,9 @@ fn a_second_start_with_the_same_key_returns_the_stored_result() {
     let mut other = args;
     other[5] = r#"{"a": 2}"#;
     let refused = house.run(&other).expect(1);
-    assert!(
-        refused.stderr.contains("another input") && refused.stderr.contains("--force"),
-        "{}",
-        refused.stderr
-    );
+    for part in ["another input", "--force", "--on-input ignore", "--allow-new-input", " --data "] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
     assert_eq!(house.calls("shop/work"), 1);
 
     let forced = house.run(&[&other[..], &["--force"]].concat()).expect(0);
@@ -63,8 +61,9 @@ fn a_stored_result_needs_no_functions_and_no_python() {
     other[3] = r#"{"a": 2}"#;
     assert!(house.run(&other).expect(1).stderr.contains("another input"));
     let rejected = house.run(&[&without[..], &["--on-success", "reject"]].concat()).expect(1);
-    assert!(rejected.stderr.contains("runs attach"), "{}", rejected.stderr);
-    let forced = house.run(&[&without[..], &["--force"]].concat()).expect(1);
+    assert!(rejected.stderr.contains("runs attach run_"), "{}", rejected.stderr);
+    assert!(rejected.stderr.contains(" --data "), "hints lead to the same server: {}", rejected.stderr);
+    let forced = house.run(&[&without[..], &["--force"]].concat()).expect(2);
     assert!(forced.stderr.contains("functions"), "a new run needs them: {}", forced.stderr);
 }
 
@@ -85,7 +84,9 @@ fn a_failed_run_can_be_resumed_under_its_key_with_finished_steps_kept() {
     let failed = house.run(&args).expect(1);
     assert!(failed.stderr.contains("ValueError: not mended"), "{}", failed.stderr);
     house.write("mended", "");
-    assert_eq!(house.run(&args).expect(0).json(), json!({"a": 1, "b": 2}));
+    let mended = house.run(&args).expect(0);
+    assert_eq!(mended.json(), json!({"a": 1, "b": 2}));
+    assert!(mended.stderr.contains("was reopened"), "{}", mended.stderr);
     assert_eq!((house.calls("shop/a"), house.calls("shop/b")), (1, 2));
 }
 
@@ -131,11 +132,35 @@ fn a_second_command_joins_the_run_in_flight() {
         (key["hits"] == 1).then_some(())
     });
     house.write("gate", "");
-    // The second may lose its server when the first ends; it then opens the directory itself, or is told how to go on.
+    // The second may lose its server when the first ends; it then opens the directory itself.
     assert_eq!(first.wait().expect(0).json(), json!({"done": 1}));
-    drop(second);
-    assert_eq!(house.run(&args).expect(0).json(), json!({"done": 1}));
+    assert_eq!(second.wait().expect(0).json(), json!({"done": 1}));
     assert_eq!(house.calls("shop/work"), 1);
+}
+
+#[test]
+fn a_command_whose_server_was_another_command_goes_on_when_that_is_killed() {
+    let house = House::new();
+    let nap = "version: v1\ntype: flow\nsteps:\n  - {type: wait, name: Nap, duration: 600}\n";
+    house.write("nap.yaml", nap);
+    house.write("flow.yaml", ONE_STEP);
+    house.function(
+        "shop/work",
+        "while not os.path.exists(event['gate']):\n    time.sleep(0.02)\nreturn {'done': 1}",
+    );
+    let input = json!({"gate": house.path("gate")}).to_string();
+    let first = house.spawn(&["run", "nap.yaml"]);
+    until("the first serves the directory", || house.data().join("server.json").exists().then_some(()));
+    // Each start by `--force` is another run: it must not be repeated.
+    let second = house.spawn(&["run", "flow.yaml", "--input", &input, "--continue-id", "k", "--force"]);
+    until("the second executes its function", || (house.calls("shop/work") == 1).then_some(()));
+    first.kill();
+    house.write("gate", "");
+    let done = second.wait().expect(0);
+    assert_eq!(done.json(), json!({"done": 1}));
+    assert!(done.stderr.contains("goes on from here"), "{}", done.stderr);
+    let key = house.run(&["keys", "list", "--json"]).expect(0).json();
+    assert_eq!(key["items"][0]["generations"], 1, "{key}");
 }
 
 #[test]

@@ -15,3 +15,4 @@ mod keys;
 mod operations;
 mod readme;
 mod support;
+mod telling;

@@ -1,0 +1,79 @@
+//! What is told of a run: while it is followed, and afterwards.
+
+use crate::support::House;
+
+const ONE_STEP: &str =
+    "version: v1\ntype: flow\nsteps:\n  - {type: task, name: Work, resourceArn: shop/work}\n";
+const NAP: &str = "version: v1\ntype: flow\nsteps:\n  - {type: wait, name: Nap, duration: 600}\n";
+
+#[test]
+fn a_run_that_is_still_open_says_what_it_waits_for() {
+    let house = House::new();
+    house.write("flow.yaml", ONE_STEP);
+    let said = house.run(&["run", "flow.yaml", "--no-worker", "--wait", "300ms"]).expect(8).stderr;
+    assert!(said.contains("waits for a worker with shop/work"), "{said}");
+    house.write("nap.yaml", NAP);
+    let said = house.run(&["run", "nap.yaml", "--wait", "4s"]).expect(8).stderr;
+    assert_eq!(
+        said.matches("waits for timer Nap, due 2").count(),
+        2,
+        "once on the way, once at the end: {said}"
+    );
+}
+
+#[test]
+fn numbers_are_told_as_they_are() {
+    let house = House::new();
+    house.write("flow.yaml", ONE_STEP);
+    house.function("shop/work", "return {'n': 12345678901234567890123}");
+    let done = house.run(&["run", "flow.yaml:big"]).expect(0);
+    assert!(done.stdout.contains("12345678901234567890123"), "{}", done.stdout);
+    assert!(done.stderr.contains("12345678901234567890123"), "{}", done.stderr);
+    let page = house.run(&["runs", "list", "--json"]).expect(0).json();
+    let run = page["items"][0]["run_id"].as_str().expect("a run").to_owned();
+    let journal = house.run(&["runs", "journal", &run, "--json"]).expect(0).stdout;
+    assert!(
+        journal.starts_with(r#"{"seq":1,"at":"#) && journal.contains(":12345678901234567890123"),
+        "{journal}"
+    );
+}
+
+#[test]
+fn a_function_that_failed_shows_where() {
+    let house = House::new();
+    house.write("flow.yaml", ONE_STEP);
+    house.function("shop/work", "raise ValueError('the shop is closed')");
+    house.run(&["run", "flow.yaml"]).expect(1);
+    let page = house.run(&["runs", "list", "--json"]).expect(0).json();
+    let run = page["items"][0]["run_id"].as_str().expect("a run").to_owned();
+    for args in [&["runs", "show", &run][..], &["runs", "journal", &run, "--all"]] {
+        let text = house.run(args).expect(0).stdout;
+        assert!(text.contains("Traceback") && text.contains("shop/work.py"), "{args:?}: {text}");
+    }
+    let brief = house.run(&["runs", "journal", &run]).expect(0).stdout;
+    assert!(!brief.contains("Traceback"), "{brief}");
+    let said = house.run(&["runs", "resume", &run]).expect(0).stderr;
+    assert!(said.contains(&format!("riverrun runs attach {run} --data ")), "nobody executes it: {said}");
+}
+
+#[test]
+fn a_time_limit_is_told_by_the_name_that_a_catch_sees() {
+    let house = House::new();
+    house.write("flow.yaml", &ONE_STEP.replace("shop/work}", "shop/work, timeoutSeconds: 1}"));
+    house.function(
+        "shop/work",
+        "while True:\n    try:\n        time.sleep(60)\n    except BaseException:\n        pass",
+    );
+    let said = house.run(&["run", "flow.yaml"]).expect(1).stderr;
+    assert!(said.contains("FnF.TaskTimeout: ") && !said.contains(" Timeout: "), "{said}");
+    assert!(said.contains("killed by its worker") && !said.contains("want of memory"), "{said}");
+}
+
+#[test]
+fn another_try_is_offered_only_where_it_can_help() {
+    let house = House::new();
+    house.write("jobs.py", "import riverrun\n\n\n@riverrun.task\ndef double(n):\n    return 2 * n\n");
+    let said = house.run(&["run", "jobs.py:double", "--input", r#"{"m": 1}"#]).expect(1).stderr;
+    assert!(said.contains("InvalidInput") && said.contains("with an input that fits"), "{said}");
+    assert!(!said.contains("runs resume"), "{said}");
+}
