@@ -3,6 +3,8 @@
 mod arrows;
 mod bad_input;
 mod crashes;
+#[cfg(target_os = "linux")]
+mod crowd;
 mod dev;
 #[cfg(target_os = "linux")]
 mod disk;
