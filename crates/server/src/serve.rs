@@ -9,7 +9,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use riverrun_engine::Engine;
 use riverrun_wire::http::{Code, Problem};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -131,16 +131,25 @@ impl Connections {
         });
     }
 
-    fn refuse(&self, mut stream: TcpStream) {
+    fn refuse(&self, stream: TcpStream) {
         tracing::warn!(max_connections = self.app.config.limits.max_connections, "refused a connection");
         self.app.tasks.spawn(async move {
-            let answer = full_answer();
-            let write = stream.write_all(answer.as_bytes());
-            if !matches!(tokio::time::timeout(Duration::from_secs(1), write).await, Ok(Ok(()))) {
+            let tell = tell_and_close(stream, &full_answer());
+            if !matches!(tokio::time::timeout(Duration::from_secs(1), tell).await, Ok(Ok(()))) {
                 tracing::debug!("a refused connection did not take its answer");
             }
         });
     }
+}
+
+/// Writes an answer and waits for the peer to close. A connection that is closed while its request is unread is reset, and the answer
+/// lost on the way.
+async fn tell_and_close(mut stream: TcpStream, answer: &str) -> std::io::Result<()> {
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    let mut rest = [0; 1024];
+    while stream.read(&mut rest).await? > 0 {}
+    Ok(())
 }
 
 /// The answer to a connection too many: written without waiting for its request.
