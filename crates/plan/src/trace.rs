@@ -127,9 +127,8 @@ impl<'f> Trace<'f> {
                 let entered = tally.open.pop_front().unwrap_or(at);
                 tally.duration_ms += passed(entered, at);
                 tally.was_caught = matches!(way, Way::Catch(_));
-                if !tally.was_caught {
-                    tally.error = None;
-                }
+                tally.error =
+                    if tally.was_caught { text(detail, "error").or(tally.error.take()) } else { None };
             }
             "StepFailed" => {
                 self.failed_at = Some(step);
@@ -200,15 +199,11 @@ impl<'f> Trace<'f> {
         let steps = self.steps.iter().map(|(&step, tally)| {
             let state = self.state(step, tally, inside.contains(&step));
             let open: u64 = tally.open.iter().map(|&entered| passed(entered, until)).sum();
-            let is_marker = matches!(
-                self.graph.steps[step].kind,
-                Kind::Pass | Kind::Choice(_) | Kind::Succeed | Kind::Fail { .. }
-            );
             let duration = tally.duration_ms + open;
             let mark = Mark {
                 state,
                 visits: tally.visits,
-                duration_ms: (!is_marker || duration > 0).then_some(duration),
+                duration_ms: (duration > 0).then_some(duration),
                 retries: tally.retries,
                 error: tally.error.clone(),
             };

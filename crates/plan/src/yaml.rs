@@ -19,7 +19,7 @@ const MAX_BYTES: usize = 1024 * 1024;
 /// Nested lists and mappings.
 const MAX_DEPTH: usize = 100;
 /// Nodes, aliases expanded.
-const MAX_NODES: usize = 100_000;
+const MAX_NODES: usize = 250_000;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Node {

@@ -221,7 +221,10 @@ fn restless(graph: &Graph, round: &[StepIndex], back: Way, report: &mut Report) 
     } else {
         report.warn(
             span,
-            format!("this loop neither works nor waits: {round_trip}; once entered it can only fail the run"),
+            format!(
+                "this loop neither works nor waits: {round_trip}; it goes round until a limit fails the run, unless a pass step \
+                 in it changes what is asked"
+            ),
             "put a task or a `wait` step into it, or lead the goto elsewhere".to_owned(),
         );
     }

@@ -462,7 +462,8 @@ pub(super) fn lines(graph: &Graph, overlay: Option<&Overlay>, step: StepIndex) -
         if !stats.is_empty() {
             small.push(text::clip(&stats, SMALL_SIZE, TEXT_MAX));
         }
-        if let Some(error) = &mark.error {
+        // A `fail` step has said it already.
+        if let Some(error) = mark.error.as_ref().filter(|error| **error != detail) {
             small.push(text::clip(error, SMALL_SIZE, TEXT_MAX));
         }
     }

@@ -122,16 +122,10 @@ impl Stroke {
         for piece in &self.pieces {
             let written = match piece {
                 Piece::Line(x, y) => write!(text, "L{} {}", number(*x), number(*y)),
-                Piece::Curve([a, b, c]) => write!(
-                    text,
-                    "C{} {} {} {} {} {}",
-                    number(a.0),
-                    number(a.1),
-                    number(b.0),
-                    number(b.1),
-                    number(c.0),
-                    number(c.1)
-                ),
+                Piece::Curve(points) => {
+                    let points = points.map(|(x, y)| format!("{} {}", number(x), number(y)));
+                    write!(text, "C{}", points.join(" "))
+                }
             };
             written.expect("a String takes everything");
         }

@@ -372,11 +372,11 @@ fn outline(kind: &Kind, item: &Item) -> String {
 
 fn rounded(item: &Item, radius: f64) -> String {
     let Item { x, y, w, h, .. } = *item;
-    let r = number(radius);
+    let arc = number(radius);
     let (left, right) = (number(x + radius), number(x + w - radius));
     let (top, bottom) = (number(y + radius), number(y + h - radius));
     format!(
-        "M{left} {}H{right}A{r} {r} 0 0 1 {} {top}V{bottom}A{r} {r} 0 0 1 {right} {}H{left}A{r} {r} 0 0 1 {} {bottom}V{top}A{r} {r} 0 0 1 {left} {}Z",
+        "M{left} {}H{right}A{arc} {arc} 0 0 1 {} {top}V{bottom}A{arc} {arc} 0 0 1 {right} {}H{left}A{arc} {arc} 0 0 1 {} {bottom}V{top}A{arc} {arc} 0 0 1 {left} {}Z",
         number(y),
         number(x + w),
         number(y + h),

@@ -139,7 +139,7 @@ impl Reader<'_, '_> {
             .map(|step| step.name.clone())
             .collect();
         // A child flow that is played calls functions that only its own file knows.
-        let plays_children = fields.get("flows").is_some_and(|node| plays_files(node))
+        let plays_children = fields.get("flows").is_some_and(plays_files)
             || shared.flows.values().any(|stub| matches!(stub, ChildStub::File(_)));
         for (name, key, node) in self.named(fields, "functions") {
             if !plays_children {
