@@ -73,7 +73,9 @@ async fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report::say(&format!("riverrun-bench: {error}; the logs of the systems are in the work directory"));
+            report::say(&format!(
+                "riverrun-bench: {error}; the logs of the systems are in the work directory"
+            ));
             ExitCode::FAILURE
         }
     }

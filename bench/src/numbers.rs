@@ -1,8 +1,11 @@
 //! Medians and percentiles.
 
-/// The middle value; zero of none.
+/// The middle value, or between the two in the middle; zero of none.
 pub fn median(values: &[f64]) -> f64 {
-    percentile(values, 50.0)
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |place: usize| sorted.get(place).copied().unwrap_or(0.0);
+    f64::midpoint(at(sorted.len().saturating_sub(1) / 2), at(sorted.len() / 2))
 }
 
 /// The value below which so many per cent of the values are; zero of none.
@@ -45,6 +48,7 @@ mod tests {
     fn percentiles_are_values_that_were_measured() {
         let values = [3.0, 1.0, 2.0];
         assert_eq!(median(&values).to_bits(), 2.0_f64.to_bits());
+        assert_eq!(median(&[1.0, 2.0]).to_bits(), 1.5_f64.to_bits());
         assert_eq!(percentile(&values, 99.0).to_bits(), 3.0_f64.to_bits());
         assert_eq!(median(&[]).to_bits(), 0.0_f64.to_bits());
     }
