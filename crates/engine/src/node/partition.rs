@@ -5,7 +5,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use riverrun_kernel::{Command, PartitionId, Reply};
-use riverrun_store::{Batch, Epoch, Store, StoreError};
+use riverrun_store::{Epoch, Store, StoreError};
 use tokio::sync::oneshot;
 
 use super::lanes::{Lane, caught};
@@ -86,8 +86,6 @@ pub(super) fn spawn(
         shared,
         pause: (opened.lease / 3).max(SHORTEST_PAUSE),
         checkpoints: Vec::new(),
-        next: None,
-        append: None,
         stop: None,
     };
     Builder::new().name(format!("riverrun-part-{id}")).spawn(move || thread.run())
@@ -105,10 +103,6 @@ struct PartitionThread {
     pause: Duration,
     /// Who waits for a checkpoint.
     checkpoints: Vec<oneshot::Sender<()>>,
-    /// Mail that comes before what is in the mailbox.
-    next: Option<Mail>,
-    /// Batches to be appended, and the life of the partition's memory that they belong to.
-    append: Option<(u64, Vec<Batch>)>,
     /// Until when it may go on, once it was told to stop.
     stop: Option<u64>,
 }
@@ -145,10 +139,6 @@ impl PartitionThread {
                     self.perform(output);
                 }
             }
-            // Last, so that nothing that may leave waits for the disk.
-            if let Some((life, batches)) = self.append.take() {
-                self.append(life, batches);
-            }
             let partition = usize::from(self.id.0);
             self.shared.hub.stands(partition, self.sequencer.standing(), self.sequencer.tally());
             self.tell_of_checkpoint();
@@ -162,7 +152,6 @@ impl PartitionThread {
     fn receive(&mut self) -> bool {
         let deadline = [self.sequencer.deadline(), self.stop].into_iter().flatten().min();
         let first = match deadline {
-            _ if self.next.is_some() => self.next.take(),
             Some(0) => None,
             // Never so long that waiting could be taken for a pause of the process.
             Some(at) => match self.inbox.recv_timeout(self.shared.clock.until(at).min(self.pause / 2)) {
@@ -282,42 +271,31 @@ impl PartitionThread {
         }
     }
 
-    /// Appends batches. Where nothing waits to be decided meanwhile this thread does it itself: to hand it over and to be told of its end
-    /// would take longer than some disks need to write. Otherwise the next batch is decided while these are written.
-    fn append(&mut self, life: u64, batches: Vec<Batch>) {
-        if self.next.is_none() {
-            self.next = self.inbox.try_recv().ok();
-        }
-        let hub = self.shared.hub.clone();
-        let write = move |store: &dyn Store| {
-            let start = Instant::now();
-            let result = store.append(&batches);
-            Counters::add(&hub.counters.appends, 1);
-            Counters::add(&hub.counters.append_micros, start.elapsed().as_micros() as u64);
-            Done::Appended(result)
-        };
-        if self.next.is_none() {
-            self.next = Some(call(&*self.shared.store, life, write));
-        } else if let Some(answer) = self.answer(life) {
-            self.appender.run(move || answer(&mut { write }));
-        }
-    }
-
-    /// Makes a call of the store on whatever thread, and sends its outcome here.
-    fn answer(&self, life: u64) -> Option<impl FnOnce(&mut dyn FnMut(&dyn Store) -> Done) + Send + 'static> {
-        let store = self.shared.store.clone();
-        let mailbox = self.shared.mailboxes.get(usize::from(self.id.0)).cloned()?;
-        Some(move |work: &mut dyn FnMut(&dyn Store) -> Done| {
-            // The thread outlives its calls, unless it stops and has no use for the answer.
-            let _ = mailbox.send(call(&*store, life, work));
-        })
-    }
-
     fn call_store(&mut self, request: Request) {
         let (id, epoch, life) = (self.id, self.epoch, request.life);
-        let Some(answer) = self.answer(life) else { return };
+        let store = self.shared.store.clone();
+        let Some(mailbox) = self.shared.mailboxes.get(usize::from(id.0)).cloned() else { return };
+        let answer = move |call: &mut dyn FnMut(&dyn Store) -> Done| {
+            let mail = match caught(|| call(&*store)) {
+                Ok(done) => Mail::Done(life, done),
+                Err(panic) => Mail::Panicked(format!("a panic in a call of the store: {panic}")),
+            };
+            // The thread outlives its calls, unless it stops and has no use for the answer.
+            let _ = mailbox.send(mail);
+        };
         match request.io {
-            Io::Append(batches) => self.append = Some((life, batches)),
+            Io::Append(batches) => {
+                let hub = self.shared.hub.clone();
+                self.appender.run(move || {
+                    answer(&mut |store| {
+                        let start = Instant::now();
+                        let result = store.append(&batches);
+                        Counters::add(&hub.counters.appends, 1);
+                        Counters::add(&hub.counters.append_micros, start.elapsed().as_micros() as u64);
+                        Done::Appended(result)
+                    });
+                });
+            }
             Io::HasBatch(batch) => {
                 let look_up = move |store: &dyn Store| Done::LookedUp(store.has_batch(id, epoch, batch));
                 self.appender.run(move || answer(&mut { look_up }));
@@ -341,13 +319,5 @@ impl PartitionThread {
                 }
             }
         }
-    }
-}
-
-/// Makes a call of the store; a panic in it is told like an outcome.
-fn call(store: &dyn Store, life: u64, work: impl FnOnce(&dyn Store) -> Done) -> Mail {
-    match caught(|| work(store)) {
-        Ok(done) => Mail::Done(life, done),
-        Err(panic) => Mail::Panicked(format!("a panic in a call of the store: {panic}")),
     }
 }
