@@ -16,7 +16,7 @@ use crate::settings::{Settings, here};
 pub const INGRESS: SocketAddr = at(8080);
 const ADMIN: SocketAddr = at(9070);
 const SERVICE: SocketAddr = at(9080);
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// What it is called in the results.
 pub const NAME: &str = "Restate 1.7.12, Python SDK";

@@ -15,7 +15,7 @@ use crate::process::Process;
 use crate::settings::{Settings, here};
 
 /// How long a process may take to come up.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(2);
 
 /// What executes the steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,7 +23,7 @@ const DBOS_TASKS: usize = 500;
 /// Attempts that the Rust worker has at once.
 const SLOTS: usize = 256;
 /// How long a round may take.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_mins(5);
 
 /// Measures it.
 pub async fn run(settings: &Settings) -> io::Result<()> {

@@ -22,7 +22,7 @@ const SLEEPERS: usize = 10_000;
 /// Sleepers of DBOS: it starts about a hundred a second.
 const DBOS_SLEEPERS: usize = 1_000;
 /// How long the last of them may take to wake.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_mins(10);
 /// A page of a list.
 const PAGE: usize = 1_000;
 

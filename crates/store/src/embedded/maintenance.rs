@@ -143,7 +143,7 @@ pub(super) fn rewrite(dir: &Path) -> Result<(), StoreError> {
 }
 
 /// A write or sync that failed: for want of room, or because the storage is broken.
-fn failed(what: &str, path: &Path, error: &std::io::Error) -> StoreError {
+fn failed(what: &str, path: &Path, error: &io::Error) -> StoreError {
     if error.kind() == ErrorKind::StorageFull {
         return unavailable(what, path, error);
     }
