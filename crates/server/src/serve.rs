@@ -134,7 +134,8 @@ impl Connections {
     fn refuse(&self, stream: TcpStream) {
         tracing::warn!(max_connections = self.app.config.limits.max_connections, "refused a connection");
         self.app.tasks.spawn(async move {
-            let tell = tell_and_close(stream, &full_answer());
+            let answer = full_answer();
+            let tell = tell_and_close(stream, &answer);
             if !matches!(tokio::time::timeout(Duration::from_secs(1), tell).await, Ok(Ok(()))) {
                 tracing::debug!("a refused connection did not take its answer");
             }

@@ -45,7 +45,12 @@ pub fn entry(n: u64) -> Entry {
             unfinished: false,
         },
         4 => Entry::StatusPublished { status: small(n) },
-        5 => Entry::AttemptStarted { step: StepId(n as u32), attempt: 2, worker: "w1".into(), in_process: false },
+        5 => Entry::AttemptStarted {
+            step: StepId(n as u32),
+            attempt: 2,
+            worker: "w1".into(),
+            in_process: false,
+        },
         _ => Entry::SignalReceived { name: "go".into(), payload: small(n), id: None },
     }
 }
