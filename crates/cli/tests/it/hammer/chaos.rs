@@ -123,7 +123,7 @@ fn start(house: &House, name: &str, args: &[&str]) -> Child {
 
 fn start_server(house: &House, url: &str) -> Child {
     let listen = url.strip_prefix("http://").expect("a server's address");
-    let args = ["server", "--listen", listen, "--lease", "2s", "--reconnect-grace", "1s"];
+    let args = ["server", "--listen", listen, "--lease", "5s", "--reconnect-grace", "1s"];
     let mut server = start(house, "server", &args);
     until("the server answers", || {
         let ended = server.try_wait().expect("its state is known");

@@ -18,6 +18,8 @@ pub struct Report {
     pub violations: Vec<String>,
     pub runs: usize,
     pub steps: usize,
+    /// Runs one of whose steps lost its worker as often as it may.
+    pub given_up: usize,
     /// Attempts beyond one for each step.
     pub repeated: usize,
     /// Attempts that began to execute when the server had given them up: their worker did not know yet.
@@ -26,8 +28,11 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { runs, steps, repeated, late, .. } = self;
-        write!(f, "{runs} runs, {steps} steps, {repeated} repeated attempts, {late} late ones")
+        let Report { runs, steps, given_up, repeated, late, .. } = self;
+        write!(
+            f,
+            "{runs} runs, {given_up} of them given up, {steps} steps, {repeated} repeated attempts, {late} late ones"
+        )
     }
 }
 
@@ -72,6 +77,12 @@ pub fn check(seen: &AllSeen, history: &[Line]) -> Report {
     let mut deeds = Deeds::of(history);
     let mut report = Report::default();
     for (key, seen) in seen {
+        if seen.given_up {
+            let of_run = |name: &str| seen.answers.iter().any(|(run, _)| name.starts_with(run.as_str()));
+            deeds.executions.retain(|name, _| !of_run(name));
+            report.given_up += 1;
+            continue;
+        }
         let mut found = seen.wrong.clone();
         match one_answer(*key, seen) {
             Ok(run) => match one_journal(seen) {

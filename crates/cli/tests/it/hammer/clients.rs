@@ -15,6 +15,8 @@ use super::{Dice, http};
 pub struct Seen {
     /// Each run that an answer named, with its output once there was one.
     pub answers: Vec<(String, Option<Value>)>,
+    /// The run failed, because its worker died as often as a step may lose one.
+    pub given_up: bool,
     /// Answers that cannot be right, such as a failed run.
     pub wrong: Vec<String>,
     /// The journal, as it was read right after the end and once more after everything.
@@ -100,7 +102,7 @@ impl Shared {
     /// Asks for the key's result until there is one.
     fn ask(&self, key: u64) {
         let body = json!({
-            "definition": "hammered", "input": {"n": key}, "continue_id": format!("key {key}"), "wait": "5s"
+            "definition": "hammered", "input": {"n": key}, "continue_id": format!("key {key}"), "wait": "5s", "on_failure": "return"
         });
         loop {
             let (status, answer) = self.insist("POST /v1/runs", Some(&body));
@@ -113,6 +115,11 @@ impl Shared {
             match (status, state) {
                 (200, "succeeded") => return,
                 (200..=202, "queued" | "running" | "suspended") => {}
+                // Three kills in a row hit one step: the run fails then, as documented.
+                (200..=202, "failed") if answer.to_string().contains("max_crashes") => {
+                    seen.given_up = true;
+                    return;
+                }
                 _ => {
                     seen.wrong.push(format!("{status}: {answer}"));
                     return;
