@@ -101,25 +101,20 @@ fn a_server_whose_disk_fails_ends_with_its_own_code_and_the_next_one_serves_all_
 #[test]
 fn a_server_whose_disk_is_full_says_so_serves_reads_and_goes_on_when_there_is_room() {
     let house = house();
-    // Full for four writes from the 400th on.
-    let server = OnDisk::start(&house, &[("DISK_FAULT", "write:400:4:28")]);
+    let full = house.path("full");
+    let server = OnDisk::start(&house, &[("DISK_FULL", full.to_str().expect("text"))]);
     deploy(&house, &server.url);
-    let (mut refused, mut answered) = (0, 0);
-    until("the disk was full and has room again", || {
-        let (status, answer) = server.post(&start_of(answered)).expect("the server lives");
-        match status {
-            200 | 201 => answered += 1,
-            503 => {
-                refused += 1;
-                assert_eq!(answer["code"], "unavailable", "{answer}");
-                let (status, list) = call(&server.url, "GET /v1/runs", None).expect("the server lives");
-                assert_eq!(status, 200, "{list}");
-            }
-            _ => panic!("{status}: {answer}"),
-        }
-        (refused > 0 && status < 300).then_some(())
+    assert!(server.post(&start_of(0)).expect("the server lives").0 < 300);
+    house.write("full", "");
+    let (status, answer) = server.post(&start_of(1)).expect("the server lives");
+    assert_eq!((status, &answer["code"]), (503, &json!("unavailable")), "{answer}");
+    let (status, list) = call(&server.url, "GET /v1/runs", None).expect("the server lives");
+    assert_eq!(status, 200, "{list}");
+    std::fs::remove_file(full).expect("removed");
+    until("there is room again", || {
+        (server.post(&start_of(1)).expect("the server lives").0 < 300).then_some(())
     });
-    for key in 0..answered {
+    for key in 0..2 {
         assert_eq!(server.post(&start_of(key)).expect("the server lives").0, 200);
     }
 }

@@ -347,7 +347,7 @@ impl Fingerprint {
 
     /// Its first 12 digits: enough for a person to tell two apart.
     pub fn short(&self) -> String {
-        self.0.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+        self.to_string().chars().take(12).collect()
     }
 }
 

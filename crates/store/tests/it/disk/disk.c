@@ -7,6 +7,7 @@
  * DISK_FAULT   CALL:FIRST:COUNT:ERRNO: calls number FIRST to FIRST+COUNT-1 fail; CALL is `write`, `sync` or `torn`, a
  *              write of which half is done first
  * DISK_STUCK   a file: as long as it exists, syncs wait
+ * DISK_FULL    a file: as long as it exists, writes fail for want of room
  *
  * One lock is held over each call and its entry in the trace, so that the trace is the order of events. Memory maps are
  * not seen: SQLite maps only its index of the write-ahead log, which no crash leaves behind.
@@ -31,7 +32,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int trace = -1;
 static char dir[PATH_MAX];
 static size_t dir_length;
-static const char *stuck;
+static const char *stuck, *full;
 static char fault_call;
 static long fault_first, fault_count, fault_seen;
 static int fault_errno;
@@ -44,6 +45,7 @@ __attribute__((constructor)) static void begin(void) {
     if ((value = getenv("DISK_TRACE")))
         trace = syscall(SYS_openat, AT_FDCWD, value, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     stuck = getenv("DISK_STUCK");
+    full = getenv("DISK_FULL");
     char call[8];
     if ((value = getenv("DISK_FAULT"))
         && sscanf(value, "%7[a-z]:%ld:%ld:%d", call, &fault_first, &fault_count, &fault_errno) == 4)
@@ -112,14 +114,15 @@ static ssize_t written(int fd, const void *data, size_t length, int64_t offset, 
         return moves ? syscall(SYS_write, fd, data, length) : syscall(SYS_pwrite64, fd, data, length, offset);
     pthread_mutex_lock(&lock);
     ssize_t done = -1;
-    int failed = fails('w', name);
+    int no_room = full && strcmp(name, "marks") != 0 && syscall(SYS_faccessat, AT_FDCWD, full, F_OK) == 0;
+    int failed = no_room || fails('w', name);
     if (moves)
         offset = lseek(fd, 0, (fcntl(fd, F_GETFL) & O_APPEND) ? SEEK_END : SEEK_CUR);
     if (failed && fault_call == 't')
         length /= 2;
     if (!failed || fault_call == 't')
         done = moves ? syscall(SYS_write, fd, data, length) : syscall(SYS_pwrite64, fd, data, length, offset);
-    int error = failed ? fault_errno : errno;
+    int error = no_room ? ENOSPC : failed ? fault_errno : errno;
     if (done > 0)
         note('w', name, offset, data, done);
     pthread_mutex_unlock(&lock);
