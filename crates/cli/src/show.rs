@@ -183,7 +183,7 @@ fn awaited(waiting: &WaitingView) -> (String, &'static str) {
 
 /// Several lines, set off from what stands before them.
 pub fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("    {line}\n")).collect::<String>().trim_end().to_owned()
+    text.lines().flat_map(|line| ["    ", line, "\n"]).collect::<String>().trim_end().to_owned()
 }
 
 /// Where a function failed, line by line.

@@ -149,7 +149,7 @@ pub(crate) fn shown(path: &[Segment]) -> String {
         match segment {
             Segment::Key(key) if plain(key) => text.extend([".", key]),
             Segment::Key(key) => text.extend(["['", key, "']"]),
-            Segment::Index(index) => text.push_str(&format!("[{index}]")),
+            Segment::Index(index) => text.extend(["[", &index.to_string(), "]"]),
             Segment::All => text.push_str("[*]"),
         }
     }

@@ -107,9 +107,9 @@ async fn journal(printer: &Printer, session: &Session, args: &RunsJournal) -> Re
         after = part.next_after;
         for entry in part.items.iter().filter(|entry| args.all || !INTERNAL.contains(&entry.kind.as_str())) {
             if printer.is_json() {
-                printer.json(entry)
+                printer.json(entry);
             } else {
-                rows.push(journal_row(&mut story, entry, args.all))
+                rows.push(journal_row(&mut story, entry, args.all));
             }
         }
         if args.follow && !rows.is_empty() {

@@ -129,7 +129,7 @@ fn tell(printer: &Printer, args: &Test, file: &Path, case: &Case, played: &Playe
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
+    text.lines().flat_map(|line| ["  ", line, "\n"]).collect()
 }
 
 fn seconds(ms: u64) -> String {

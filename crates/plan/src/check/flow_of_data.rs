@@ -182,7 +182,9 @@ impl Data<'_> {
                 for branch in branches {
                     let mut paths = Vec::new();
                     branch.condition.iter().for_each(|condition| collect(condition, &mut paths));
-                    paths.into_iter().for_each(|path| self.own_path(step, path, branch.span, report));
+                    for path in paths {
+                        self.own_path(step, path, branch.span, report);
+                    }
                 }
             }
             Kind::Foreach(foreach) => self.own_path(step, &foreach.collection, foreach.span, report),
@@ -319,7 +321,9 @@ fn collect<'e>(expr: &'e Expr, paths: &mut Vec<&'e [Segment]>) {
         Expr::Path(path) => paths.push(path),
         Expr::Not(inner) | Expr::Negative(inner) => collect(inner, paths),
         Expr::All(all) | Expr::Any(all) | Expr::List(all) => {
-            all.iter().for_each(|inner| collect(inner, paths))
+            for inner in all {
+                collect(inner, paths);
+            }
         }
         Expr::Compare(_, left, right) => {
             collect(left, paths);

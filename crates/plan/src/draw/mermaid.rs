@@ -131,7 +131,7 @@ fn escape(text: &str) -> String {
     for c in text.chars() {
         match c {
             '"' | '<' | '>' | '&' | '#' | ';' | '`' | '\\' | '|' | '*' | '_' => {
-                escaped.push_str(&format!("#{};", u32::from(c)));
+                escaped.extend(["#", &u32::from(c).to_string(), ";"]);
             }
             c if c.is_control() => escaped.push(' '),
             c => escaped.push(c),

@@ -46,13 +46,13 @@ pub(super) fn place(vertices: &[Vertex], links: &[Link]) -> Placed {
     let last = layers.order.len().saturating_sub(1);
     let h = bottom.get(last).copied().unwrap_or(0.0) + lanes.room(last + 1, &layers).0;
     let mut placed = Placed { w: 0.0, h, at, strokes, back: layers.back };
-    placed.to_origin(vertices);
+    placed.move_to_origin(vertices);
     placed
 }
 
 impl Placed {
     /// Moves everything so that the leftmost thing stands at 0.
-    fn to_origin(&mut self, vertices: &[Vertex]) {
+    fn move_to_origin(&mut self, vertices: &[Vertex]) {
         let (mut left, mut right) = (f64::MAX, f64::MIN);
         for (vertex, (x, _)) in vertices.iter().zip(&self.at) {
             left = left.min(x - vertex.w / 2.0);
@@ -151,7 +151,7 @@ fn middle(near: &[(usize, f64, f64)], x: &[f64]) -> Option<f64> {
 fn room(layers: &Layers, layer: &[usize]) -> Vec<f64> {
     let pair = |pair: &[usize]| {
         let (a, b) = (layers.vertices[pair[0]], layers.vertices[pair[1]]);
-        (a.w + b.w) / 2.0 + a.margin + b.margin
+        f64::midpoint(a.w, b.w) + a.margin + b.margin
     };
     layer.windows(2).map(pair).collect()
 }
@@ -241,7 +241,7 @@ struct Lane {
 /// All lanes of a list, and the place of their horizontal parts in the gaps between layers.
 #[derive(Debug, Default)]
 struct Lanes {
-    lanes: Vec<Lane>,
+    all: Vec<Lane>,
     /// Of each link that takes one.
     of: BTreeMap<usize, usize>,
     /// Horizontal parts under a layer: which source vertex, by layer.
@@ -285,14 +285,14 @@ impl Lanes {
             let reach = |edge: f64| ends.iter().map(|end| (end - edge).abs()).sum::<f64>();
             let is_left = reach(left) <= reach(right) * 1.5;
             let beside = |lane: &&Lane| lane.is_left == is_left && lane.from <= to && from <= lane.to;
-            let taken = lanes.lanes.iter().filter(beside).map(|lane| lane.x);
+            let taken = lanes.all.iter().filter(beside).map(|lane| lane.x);
             let at = if is_left {
                 taken.map(|taken| taken - LANE).fold(left - LANE_CLEAR, f64::min)
             } else {
                 taken.map(|taken| taken + LANE).fold(right + LANE_CLEAR, f64::max)
             };
-            let lane = lanes.lanes.len();
-            lanes.lanes.push(Lane { from, to, is_left, x: at });
+            let lane = lanes.all.len();
+            lanes.all.push(Lane { from, to, is_left, x: at });
             for number in bundle {
                 let link = &links[number];
                 lanes.of.insert(number, lane);
@@ -332,7 +332,7 @@ impl Lanes {
         (top, bottom): (&[f64], &[f64]),
     ) -> Stroke {
         let at = self.of[&number];
-        let lane = &self.lanes[at];
+        let lane = &self.all[at];
         let side = if lane.is_left { -1.0 } else { 1.0 };
         let (from, to) = (layers.vertices[link.from], layers.vertices[link.to]);
         let (from_rank, to_rank) = (layers.rank[link.from], layers.rank[link.to]);

@@ -174,6 +174,9 @@ impl Parts {
     }
 }
 
+/// A column of a container: what lights the edge to it, and its way out: which one, and whether that jumps.
+type Column = (Scene, Lit, Option<(Way, bool)>);
+
 impl Composer<'_> {
     /// Lays out a list: the flow's own, or one that belongs to the step `owner`.
     fn list(&self, list: ListIndex, owner: Option<StepIndex>) -> Scene {
@@ -360,7 +363,7 @@ impl Composer<'_> {
 
     /// A container: columns side by side under a header. Each comes with what lights the edge to it, and with its way out: which
     /// one, and whether that jumps. Without ways (`None` everywhere) all of them lead to the one way on.
-    fn group(&self, step: StepIndex, columns: Vec<(Scene, Lit, Option<(Way, bool)>)>) -> Block {
+    fn group(&self, step: StepIndex, columns: Vec<Column>) -> Block {
         let lines = self.lines(step);
         let name = lines.name.iter().map(|line| text::width(line, NAME_SIZE) * text::BOLD);
         let small = lines.small.iter().map(|line| text::width(line, SMALL_SIZE));

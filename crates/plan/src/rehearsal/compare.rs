@@ -251,20 +251,16 @@ fn marked(list: &[String], at: usize) -> String {
 fn in_order(wanted: &[String], found: &[String], told: &mut Vec<String>) {
     let mut from = 0;
     for line in wanted {
-        match found[from..].iter().position(|known| known == line) {
-            Some(at) => from += at + 1,
-            None => {
-                let earlier = if found.contains(line) {
-                    ", only before what comes ahead of it in the case"
-                } else {
-                    ""
-                };
-                told.push(format!(
-                    "journal: `{line}` is not there{earlier}\n  found: {}",
-                    found.join("\n         ")
-                ));
-                return;
-            }
+        if let Some(at) = found[from..].iter().position(|known| known == line) {
+            from += at + 1;
+        } else {
+            let earlier =
+                if found.contains(line) { ", only before what comes ahead of it in the case" } else { "" };
+            told.push(format!(
+                "journal: `{line}` is not there{earlier}\n  found: {}",
+                found.join("\n         ")
+            ));
+            return;
         }
     }
 }

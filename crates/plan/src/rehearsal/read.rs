@@ -184,21 +184,15 @@ impl Reader<'_, '_> {
     /// The entries of a mapping of stubs.
     fn named<'n>(&mut self, fields: Fields<'n>, key: &'n str) -> Vec<(String, &'n Node, &'n Node)> {
         let Some(node) = fields.get(key) else { return Vec::new() };
-        match &node.value {
-            Yaml::Map(entries) => entries
+        if let Yaml::Map(entries) = &node.value {
+            entries
                 .iter()
                 .filter_map(|(word, stub)| Some((word.scalar()?.text.clone(), word, stub)))
-                .collect(),
-            _ => {
-                let message =
-                    format!("`{key}` must be a mapping from names to stubs, but is {}", node.kind());
-                self.report.error(
-                    node.mark(),
-                    message,
-                    format!("write `{key}: {{NAME: {{result: {{…}}}}}}`"),
-                );
-                Vec::new()
-            }
+                .collect()
+        } else {
+            let message = format!("`{key}` must be a mapping from names to stubs, but is {}", node.kind());
+            self.report.error(node.mark(), message, format!("write `{key}: {{NAME: {{result: {{…}}}}}}`"));
+            Vec::new()
         }
     }
 

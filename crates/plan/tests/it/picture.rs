@@ -1,6 +1,7 @@
 //! Pictures: what is drawn, once each, side by side, whatever the flow.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 
 use proptest::prelude::*;
 use riverrun_plan::{Flow, Format};
@@ -251,18 +252,19 @@ fn text_is_escaped_everywhere() {
 fn very_wide_and_very_long_flows_are_drawn() {
     let mut wide = "- type: choice\n  name: Route\n  choices:\n".to_owned();
     for kind in 0..40 {
-        wide.push_str(&format!("  - {{condition: '$.kind == {kind}', goto: Handle{kind}}}\n"));
+        writeln!(wide, "  - {{condition: '$.kind == {kind}', goto: Handle{kind}}}").expect("a string");
     }
     for kind in 0..40 {
-        wide.push_str(&format!("- {{type: task, name: Handle{kind}, resourceArn: s/f, end: true}}\n"));
+        writeln!(wide, "- {{type: task, name: Handle{kind}, resourceArn: s/f, end: true}}")
+            .expect("a string");
     }
     check(&flow(&wide));
     let mut long = String::new();
     for step in 0..300 {
         let to = step * 7 % 300;
-        long.push_str(&format!(
-            "- {{type: task, name: S{step}, resourceArn: s/f, catch: [{{errors: [E], goto: S{to}}}]}}\n"
-        ));
+        let catch = format!("[{{errors: [E], goto: S{to}}}]");
+        writeln!(long, "- {{type: task, name: S{step}, resourceArn: s/f, catch: {catch}}}")
+            .expect("a string");
     }
     check(&flow(&long));
     let names = "一个名字非常长的步骤用来检查图形中的文字会不会超出边框";

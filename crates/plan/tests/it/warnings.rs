@@ -1,5 +1,7 @@
 //! Warnings: what is legal and surely not meant, with its place and advice.
 
+use std::fmt::Write;
+
 use crate::harness::{flow, warnings};
 use crate::seed::POLLING;
 
@@ -137,10 +139,12 @@ fn callbacks_that_nobody_can_make_and_policies_that_nothing_reaches() {
 fn a_flow_of_five_thousand_steps_is_checked_whole() {
     let mut steps = String::new();
     for step in 0..5000 {
-        steps.push_str(&format!(
-            "- {{type: pass, name: S{step}, inputMappings: [{{target: a, source: $local.k{}}}], outputMappings: [{{target: k{step}, source: $input.a}}]}}\n",
+        writeln!(
+            steps,
+            "- {{type: pass, name: S{step}, inputMappings: [{{target: a, source: $local.k{}}}], outputMappings: [{{target: k{step}, source: $input.a}}]}}",
             step - i32::from(step > 0)
-        ));
+        )
+        .expect("a string");
     }
     let found = of(&steps);
     assert_eq!(

@@ -1,5 +1,7 @@
 //! The code of workflows over the worker socket, told by a played worker.
 
+use std::fmt::Write;
+
 use riverrun_wire::workflow::{Act, Call, Fact, Outcome};
 use serde_json::json;
 
@@ -90,7 +92,7 @@ async fn an_act_that_cannot_be_ends_the_connection_with_the_reason() {
     worker.progress(&offer, 1, vec![Act::Call { tag: 0, path: "f".to_owned(), call: Box::new(call) }]).await;
     let mut said = String::new();
     while let Some(message) = worker.next().await {
-        said += &format!("{message:?}");
+        write!(said, "{message:?}").unwrap();
     }
     assert!(said.contains("bad_act") && said.contains("99"), "{said}");
 }

@@ -129,8 +129,8 @@ fn start_server(house: &House, url: &str) -> Child {
         let ended = server.try_wait().expect("its state is known");
         assert!(
             ended.is_none(),
-            "the server does not start again: {ended:?}, see {:?}",
-            house.path("server.log")
+            "the server does not start again: {ended:?}, see {}",
+            house.path("server.log").display()
         );
         std::net::TcpStream::connect(listen).is_ok().then_some(())
     });
