@@ -1,5 +1,6 @@
 //! Turns: what was decided together, written together and let out together; and the four ways in which a write fails.
 
+use riverrun_kernel::driver::Work;
 use riverrun_kernel::{Effect, Entry, Now, Record, WorkerId};
 use riverrun_store::{AppendError, Batch, BatchId, StoreError};
 
@@ -314,10 +315,12 @@ fn weight(record: &Record) -> u64 {
     let text = match record {
         Record::Run(_, entry) => match entry {
             Entry::RunCreated(created) => created.input.get().len(),
-            Entry::StepSucceeded { output, .. } | Entry::RunSucceeded { output } => output.get().len(),
-            Entry::StepBegun { work: riverrun_kernel::driver::Work::Call(call), .. } => {
-                call.input.get().len()
-            }
+            Entry::StepSucceeded { output, .. }
+            | Entry::StepRan { outcome: Ok(output), .. }
+            | Entry::RunEnding { outcome: Ok(output) }
+            | Entry::RunSucceeded { output } => output.get().len(),
+            Entry::StepBegun { work: Work::Call(call) | Work::Body(call), .. } => call.input.get().len(),
+            Entry::StepBegun { work: Work::Child(child), .. } => child.input.get().len(),
             Entry::SignalReceived { payload, .. } => payload.get().len(),
             Entry::StatusPublished { status } => status.get().len(),
             Entry::Advanced { cells, .. } => {
@@ -329,4 +332,21 @@ fn weight(record: &Record) -> u64 {
         _ => 0,
     };
     64 + text as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use riverrun_kernel::{Json, RunId, Slot};
+
+    use super::*;
+
+    #[test]
+    fn what_code_executed_weighs_what_it_returned() {
+        let ran = |output: &str| {
+            let outcome = Ok(Json::trusted(format!("\"{output}\"")));
+            let entry = Entry::StepRan { tag: 0, path: "a".to_owned(), outcome };
+            weight(&Record::Run(RunId::new(0, Slot(0), 0), entry))
+        };
+        assert_eq!(ran(&"x".repeat(1_000)) - ran(""), 1_000);
+    }
 }
