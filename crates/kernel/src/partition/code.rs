@@ -29,7 +29,7 @@ impl Partition {
             return Err(if closed { Refusal::RunClosed(run) } else { Refusal::LeaseLost(attempt) });
         }
         let taken = state.code.as_ref().map_or(0, |code| code.taken);
-        if first > taken + 1 {
+        if first == 0 || first > taken + 1 {
             return Err(Refusal::OutOfOrder { got: first, expected: taken + 1 });
         }
         let mut known = taken + 1 - first;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::index::{Place, QueueKey};
+use super::state::RunState;
 use super::{Partition, Spec};
 use crate::command::{Claims, Reply, WorkerSpec};
 use crate::effect::Effect;
@@ -73,6 +74,10 @@ impl Partition {
                 // It was to be stopped, and may not have been told.
                 let grace_ms = if draining { 0 } else { self.config.cancel_grace_ms };
                 self.effect(Effect::Stop { worker: id, attempt: *attempt, grace_ms });
+            }
+            if self.state(attempt.run).is_some_and(RunState::is_held) {
+                // It was to be let go, and may not have been told either.
+                self.park(attempt.run);
             }
         }
         Reply::Claims(claims)

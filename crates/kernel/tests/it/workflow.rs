@@ -100,6 +100,8 @@ fn a_report_sent_again_takes_no_act_twice_and_a_gap_is_refused() {
     assert_eq!(world.view(run).steps.len(), 2, "the body and one sleep");
     let gap = world.progress(&offer, 5, vec![ran(9, "z")]);
     assert_eq!(gap, Err(Refusal::OutOfOrder { got: 5, expected: 4 }));
+    let none = world.progress(&offer, 0, vec![ran(9, "z")]);
+    assert_eq!(none, Err(Refusal::OutOfOrder { got: 0, expected: 4 }), "numbers begin at 1");
     assert_eq!(park(&mut world, &offer, 99, 4), Err(Refusal::OutOfOrder { got: 5, expected: 4 }));
     assert_eq!(park(&mut world, &offer, 99, 3), Ok(Reply::Done));
 }
@@ -313,6 +315,16 @@ fn a_paused_run_is_let_go_and_offered_to_nobody_until_it_goes_on() {
     assert!(world.offers.is_empty());
     world.send(Command::Resume { run }).expect("a resume");
     assert_eq!(world.offer().attempt.attempt, 2);
+}
+
+#[test]
+fn a_pause_reaches_a_worker_that_was_away() {
+    let (mut world, run, offer) = begun();
+    world.send(Command::DisconnectWorker { worker: WorkerId(1), goodbye: false }).expect("a disconnect");
+    world.send(Command::Pause { run }).expect("a pause");
+    assert_eq!(world.parks, []);
+    world.reconnect(2, &["workflow:order"], 1, vec![(offer.attempt, offer.token)]);
+    assert_eq!(world.parks, [offer.attempt]);
 }
 
 #[test]
