@@ -9,6 +9,7 @@ mod diagnostic;
 mod draw;
 mod errors;
 mod graph;
+pub mod history;
 mod interpret;
 mod json;
 mod path;

@@ -125,6 +125,7 @@ impl Machine<'_> {
         self.ready.push_back(inner);
         self.count_transition();
         self.note(event, &self.graph.steps[step].name, Some(index(number)));
+        self.walk_into(inner, step, number);
     }
 
     /// A frame has come to the end of its list.
@@ -148,6 +149,7 @@ impl Machine<'_> {
     }
 
     fn finish_one(&mut self, cell: u32, up: u32, step: StepIndex, number: u32, event: &str) {
+        self.walk_out_of(cell, step, number);
         self.drop_frame(cell, true);
         self.note(event, &self.graph.steps[step].name, Some(index(number)));
         if let Open::Fork(fork) = &mut self.frame_mut(up).control.open {

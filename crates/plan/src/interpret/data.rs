@@ -109,7 +109,7 @@ impl Machine<'_> {
         (foreach.item == key).then(|| self.text(item_of(cell)).map_or_else(Json::null, Json::trusted))
     }
 
-    fn frame_input(&self, cell: u32) -> &Object {
+    pub(super) fn frame_input(&self, cell: u32) -> &Object {
         let frame = self.frame(cell);
         frame.input.get_or_init(|| {
             let step = match self.graph.lists[frame.control.list].owner {

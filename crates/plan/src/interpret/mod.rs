@@ -8,6 +8,7 @@ mod container;
 mod data;
 mod frame;
 mod task;
+mod walk;
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -23,6 +24,8 @@ use crate::graph::{Graph, Kind, Owner, StepIndex};
 use crate::json::{self, Object};
 use data::StepInput;
 use frame::{Control, Frame, HEADER, Header, Open, ROOT, STRIDE, local_of};
+use walk::Walk;
+pub(crate) use walk::{FLOW_LANE, Moved, failure, walk};
 
 /// Decides one turn.
 pub(crate) fn advance(
@@ -32,15 +35,7 @@ pub(crate) fn advance(
     fuel: u32,
 ) -> Result<Turn, DriverFault> {
     let mut machine = Machine::open(graph, run, fuel)?;
-    match wake {
-        Wake::Started => machine.start(),
-        Wake::StepEnded { tag, outcome } => machine.step_ended(*tag, outcome)?,
-        Wake::Continued => {}
-        // A run that failed before its first decision has no state to go on from.
-        Wake::Reopened if !machine.exists(ROOT) => machine.start(),
-        Wake::Reopened => machine.reopen(ROOT)?,
-    }
-    machine.go_on()?;
+    machine.turn(wake)?;
     machine.close()
 }
 
@@ -59,6 +54,8 @@ struct Machine<'a> {
     actions: Vec<Action>,
     transitions: u32,
     ended: Option<Result<Json, Failure>>,
+    /// What was walked, where somebody wants to know.
+    walk: Option<Walk>,
 }
 
 impl<'a> Machine<'a> {
@@ -80,7 +77,20 @@ impl<'a> Machine<'a> {
             actions: Vec::new(),
             transitions: 0,
             ended: None,
+            walk: None,
         })
+    }
+
+    fn turn(&mut self, wake: &Wake) -> Result<(), DriverFault> {
+        match wake {
+            Wake::Started => self.start(),
+            Wake::StepEnded { tag, outcome } => self.step_ended(*tag, outcome)?,
+            Wake::Continued => {}
+            // A run that failed before its first decision has no state to go on from.
+            Wake::Reopened if !self.exists(ROOT) => self.start(),
+            Wake::Reopened => self.reopen(ROOT)?,
+        }
+        self.go_on()
     }
 
     fn start(&mut self) {
@@ -127,6 +137,7 @@ impl<'a> Machine<'a> {
     fn enter(&mut self, cell: u32, step: StepIndex) -> Result<(), DriverFault> {
         let known = &self.graph.steps[step];
         self.note("StepEntered", &known.name, None);
+        self.walk_in(cell, step);
         match &known.kind {
             Kind::Pass => {
                 let output = self.step_output(cell, step, &Json::empty_object());
@@ -158,8 +169,21 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// A step has ended well: its output goes into the frame's local, and the frame to the next step, or to place `goto`.
+    /// A step has ended well.
     fn leave(
+        &mut self,
+        cell: u32,
+        step: StepIndex,
+        output: &Object,
+        goto: Option<usize>,
+        detail: Option<Json>,
+    ) {
+        self.walked(cell, step, Moved::Succeeded, |_| walk::output(output));
+        self.go_behind(cell, step, output, goto, detail);
+    }
+
+    /// A step is over: its output goes into the frame's local, and the frame to the next step, or to place `goto`.
+    fn go_behind(
         &mut self,
         cell: u32,
         step: StepIndex,
@@ -179,6 +203,7 @@ impl<'a> Machine<'a> {
             }
             frame.local_changed = true;
         }
+        self.walked(cell, step, Moved::Exited, |machine| walk::local(machine.local(cell)));
         let control = &mut self.frame_mut(cell).control;
         control.open = Open::Enter;
         control.at = match goto {
@@ -193,6 +218,7 @@ impl<'a> Machine<'a> {
         let path = self.path(cell, step);
         let detail = format!(r#"{{"path":{},"error":{}}}"#, json::quote(&path), json::quote(&failure.error));
         self.note("StepFailed", &self.graph.steps[step].name, Some(Json::trusted(detail)));
+        self.walk_failure(cell, step, &failure);
         // A step that the kernel does not have is entered again when the run is resumed.
         if self.is_ready(cell) {
             self.ready.push_front(cell);

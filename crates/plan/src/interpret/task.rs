@@ -11,7 +11,7 @@ use riverrun_kernel::{DefinitionKind, DefinitionRef, Due, Failure, Json, Wall};
 
 use super::data::{StepInput, param_value};
 use super::frame::{Open, Try};
-use super::{Machine, StepTag};
+use super::{Machine, Moved, StepTag, walk};
 use crate::check::moment;
 use crate::condition::find;
 use crate::errors;
@@ -85,6 +85,7 @@ impl Machine<'_> {
     /// Asks the kernel for the step that a frame is at, or for its time limit.
     fn begin(&mut self, cell: u32, is_limit: bool, path: String, work: Work) {
         let tag = self.tag(cell, is_limit);
+        self.walk_begun(cell, tag);
         self.actions.push(Action::Begin { tag, path, work });
     }
 
@@ -217,7 +218,11 @@ impl Machine<'_> {
                 self.give_up(cell, false);
                 let limit = task.timeout_ms.unwrap_or_default() / 1000;
                 let message = format!("the flow did not end within timeoutSeconds: {limit}");
-                self.task_failed(cell, step, task, &Failure::new(Failure::TIMEOUT, message), false);
+                let failure = Failure::new(Failure::TIMEOUT, message);
+                self.walked(cell, step, Moved::TimedOut, |_| {
+                    walk::failure(&errors::translate(&failure, false).0)
+                });
+                self.task_failed(cell, step, task, &failure, false);
             }
             Kind::Task(task) => self.task_ended(cell, step, task, outcome),
             _ => return Ok(()),
@@ -274,7 +279,8 @@ impl Machine<'_> {
         });
         let target = &self.graph.steps[self.graph.lists[known.list].steps[catch.goto]].name;
         let detail = format!(r#"{{"error":{},"goto":{}}}"#, json::quote(&failure.error), json::quote(target));
-        self.leave(cell, step, &output, Some(catch.goto), Some(Json::trusted(detail)));
+        self.walked(cell, step, Moved::Failed, |_| walk::failure(&failure));
+        self.go_behind(cell, step, &output, Some(catch.goto), Some(Json::trusted(detail)));
     }
 
     /// Waits before another try, if a policy grants one.
