@@ -74,8 +74,8 @@ async fn ship(ctx: TaskCtx, (number, address): (u64, String)) -> Result<String> 
     Ok(format!("parcel to {address}"))
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
+/// Serves orders, and places one.
+pub async fn place(number: u64) -> Result<()> {
     let server = std::env::var("RIVERRUN_SERVER").unwrap_or_else(|_| "http://127.0.0.1:7733".to_owned());
     let token = std::env::var("RIVERRUN_TOKEN").ok();
     let worker =
@@ -84,7 +84,6 @@ async fn main() -> Result<()> {
     let working = tokio::spawn(worker.run(shutdown.clone()));
 
     let client = Client::new(&server)?.token(token);
-    let number = std::env::args().nth(1).map_or(Ok(1), |number| number.parse())?;
     let order = Order { number, item: "a boat".to_owned(), cents: 120_000 };
     let run = client.start("order", &order).continue_id(format!("order-{number}")).await?;
     eprintln!("run {}", run.run_id());
@@ -94,4 +93,9 @@ async fn main() -> Result<()> {
 
     shutdown.cancel();
     Ok(working.await??)
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    place(std::env::args().nth(1).map_or(Ok(1), |number| number.parse())?).await
 }

@@ -1,8 +1,14 @@
 //! The examples run, and do what they say.
 
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 
 use crate::support::{House, repository, until};
+
+#[path = "../../../../examples/rust/order.rs"]
+#[expect(dead_code, reason = "its `main` is for whoever runs it by itself")]
+mod order;
 
 #[test]
 fn polling_asks_until_the_job_is_done() {
@@ -83,4 +89,43 @@ fn tasks_run_by_name() {
     assert_eq!(hello.json(), json!("Hello, Ada!"));
     let missing = house.run(&["run", &format!("{file}:great")]).expect(2);
     assert!(missing.stderr.contains("is `greet` meant?"), "{}", missing.stderr);
+}
+
+/// The example as a process of its own, for the test that kills it.
+#[tokio::test]
+#[ignore = "started by the next test"]
+async fn an_order() {
+    order::place(1).await.expect("the order is shipped");
+}
+
+#[test]
+fn an_order_in_rust_goes_on_where_it_was_killed() {
+    let house = House::new();
+    let server = house.server(&[]);
+    let order = || {
+        let mut command = Command::new(std::env::current_exe().expect("this test"));
+        command.args(["--exact", "examples::an_order", "--ignored", "--nocapture"]);
+        command.env("RIVERRUN_SERVER", &server.url).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    };
+    let runs = || house.run(&["runs", "list", "--json"]).expect(0).json();
+    let mut first = order().spawn().expect("a process");
+    let run = until("the order is charged", || {
+        let run = runs()["items"][0]["run_id"].as_str()?.to_owned();
+        (house.show(&server.url, &run)["status"] == "charged").then_some(run)
+    });
+    first.kill().expect("it is killed");
+    first.wait().expect("it ends");
+
+    let second = order().output().expect("it runs");
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(second.status.success() && said.contains("parcel to Dublin"), "{said}");
+    assert_eq!(runs()["items"].as_array().map(Vec::len), Some(1), "the same order is the same run");
+    let journal = house.journal(&run);
+    let executed: Vec<_> = journal.iter().filter(|entry| entry["type"] == "StepRan").collect();
+    let paths: Vec<_> = executed.iter().filter_map(|entry| entry["path"].as_str()).collect();
+    assert_eq!(paths, ["reserve", "charge"]);
+    let told = house.run(&["runs", "journal", &run]).expect(0).stdout;
+    assert!(told.contains("executes its code, workflow:order"), "{told}");
+    assert!(told.contains("reservation of a boat"), "{told}");
 }

@@ -1,11 +1,11 @@
-//! A server and two workers, and whoever of them is killed next.
+//! A server, two workers with Python children and one in Rust, and whoever of them is killed next.
 
 use std::fs::{File, OpenOptions};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::Dice;
 use super::history::History;
+use super::{Dice, code};
 use crate::support::{House, free_port, until};
 
 /// The processes, and the dice that say who dies.
@@ -16,6 +16,7 @@ pub struct Chaos<'a> {
     url: String,
     server: Child,
     workers: Vec<Child>,
+    coder: Child,
     kills: u32,
 }
 
@@ -24,7 +25,8 @@ impl<'a> Chaos<'a> {
         let url = format!("http://127.0.0.1:{}", free_port());
         let server = start_server(house, &url);
         let workers = (0..2).map(|_| start_worker(house, &url)).collect();
-        Chaos { house, history, dice, url, server, workers, kills: 0 }
+        let coder = start_coder(house, &url);
+        Chaos { house, history, dice, url, server, workers, coder, kills: 0 }
     }
 
     pub fn url(&self) -> String {
@@ -36,10 +38,20 @@ impl<'a> Chaos<'a> {
         std::thread::sleep(Duration::from_millis(100 + self.dice.below(1_000)));
         self.expect_running();
         self.kills += 1;
-        match self.dice.below(8) {
+        match self.dice.below(10) {
             0..=1 => {
                 kill(self.history, "server", &mut self.server);
                 self.server = start_server(self.house, &self.url);
+            }
+            8 => {
+                kill(self.history, "coder", &mut self.coder);
+                self.coder = start_coder(self.house, &self.url);
+            }
+            9 => {
+                kill(self.history, "coder", &mut self.coder);
+                kill(self.history, "server", &mut self.server);
+                self.server = start_server(self.house, &self.url);
+                self.coder = start_coder(self.house, &self.url);
             }
             2..=3 => {
                 let chosen = self.dice.below(2) as usize;
@@ -72,7 +84,7 @@ impl<'a> Chaos<'a> {
     /// Ends everything gently. How often somebody was killed.
     pub fn end(mut self) -> u32 {
         self.expect_running();
-        for child in self.workers.iter_mut().chain([&mut self.server]) {
+        for child in self.workers.iter_mut().chain([&mut self.coder, &mut self.server]) {
             crate::support::signal(child.id(), "TERM");
             let status = child.wait().expect("it ends");
             assert!(status.success(), "after SIGTERM: {status}");
@@ -83,7 +95,7 @@ impl<'a> Chaos<'a> {
     /// Nobody ends but by being killed.
     fn expect_running(&mut self) {
         let named = self.workers.iter_mut().map(|child| ("worker", child));
-        for (name, child) in named.chain([("server", &mut self.server)]) {
+        for (name, child) in named.chain([("coder", &mut self.coder), ("server", &mut self.server)]) {
             if let Some(status) = child.try_wait().expect("its state is known") {
                 let log =
                     std::fs::read_to_string(self.house.path(&format!("{name}.log"))).unwrap_or_default();
@@ -96,7 +108,7 @@ impl<'a> Chaos<'a> {
 
 impl Drop for Chaos<'_> {
     fn drop(&mut self) {
-        for child in self.workers.iter_mut().chain([&mut self.server]) {
+        for child in self.workers.iter_mut().chain([&mut self.coder, &mut self.server]) {
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -139,6 +151,10 @@ fn start_server(house: &House, url: &str) -> Child {
 
 fn start_worker(house: &House, url: &str) -> Child {
     start(house, "worker", &["worker", "functions", "--server", url, "--concurrency", "4"])
+}
+
+fn start_coder(house: &House, url: &str) -> Child {
+    code::start_worker(url, &house.path("history"), log(house, "coder")).expect("a worker")
 }
 
 /// The children of a supervisor that execute functions, or are about to.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::clients::{AllSeen, Seen};
+use super::clients::{AllSeen, Seen, is_code};
 use super::history::Line;
 
 /// How far a journal's time may be from a function's, in nanoseconds: a turn of the engine reads the clock once, and on a busy machine
@@ -86,7 +86,10 @@ pub fn check(seen: &AllSeen, history: &[Line]) -> Report {
         let mut found = seen.wrong.clone();
         match one_answer(*key, seen) {
             Ok(run) => match one_journal(seen) {
-                Ok(journal) => check_run(&run, &journal, &mut deeds, &mut report, &mut found),
+                Ok(journal) if is_code(*key) => {
+                    check_code(&run, &journal, &mut deeds, &mut report, &mut found)
+                }
+                Ok(journal) => check_flow(&run, &journal, &mut deeds, &mut report, &mut found),
                 Err(error) => found.push(error),
             },
             Err(error) => found.push(error),
@@ -134,6 +137,7 @@ struct Entry {
     kind: String,
     step: u64,
     attempt: u64,
+    path: String,
 }
 
 impl Entry {
@@ -146,17 +150,13 @@ impl Entry {
             kind: value["type"].as_str().ok_or_else(|| format!("no type: {value}"))?.to_owned(),
             step: number("step").unwrap_or_default(),
             attempt: number("attempt").unwrap_or_default(),
+            path: value["path"].as_str().unwrap_or_default().to_owned(),
         })
     }
 }
 
-fn check_run(
-    run: &str,
-    journal: &[Entry],
-    deeds: &mut Deeds<'_>,
-    report: &mut Report,
-    found: &mut Vec<String>,
-) {
+/// What holds for the journal of every run.
+fn check_journal(run: &str, journal: &[Entry], found: &mut Vec<String>) {
     if journal.iter().zip(1..).any(|(entry, seq)| entry.seq != seq) {
         found.push(format!("the journal of {run} has a gap"));
     }
@@ -167,6 +167,16 @@ fn check_run(
     if ends != 1 || journal.last().is_none_or(|entry| entry.kind != "RunSucceeded") {
         found.push(format!("the journal of {run} does not end with its success"));
     }
+}
+
+fn check_flow(
+    run: &str,
+    journal: &[Entry],
+    deeds: &mut Deeds<'_>,
+    report: &mut Report,
+    found: &mut Vec<String>,
+) {
+    check_journal(run, journal, found);
     let succeeded: Vec<&Entry> = journal.iter().filter(|entry| entry.kind == "StepSucceeded").collect();
     let mut steps: Vec<u64> = succeeded.iter().map(|entry| entry.step).collect();
     steps.dedup();
@@ -223,5 +233,46 @@ fn check_step(
             "step {} of {run} has the outcome of an attempt that was not the last",
             outcome.step
         ));
+    }
+}
+
+/// A workflow's steps are executed within attempts at its code: each outcome is recorded once, a step is executed again only
+/// where somebody was killed, and none after its outcome.
+fn check_code(
+    run: &str,
+    journal: &[Entry],
+    deeds: &mut Deeds<'_>,
+    report: &mut Report,
+    found: &mut Vec<String>,
+) {
+    check_journal(run, journal, found);
+    let outcomes: Vec<&Entry> = journal.iter().filter(|entry| entry.kind == "StepRan").collect();
+    let paths: Vec<&str> = outcomes.iter().map(|entry| entry.path.as_str()).collect();
+    if paths != ["after1", "after2", "after3"] {
+        found.push(format!("{run} recorded the outcomes of {paths:?}"));
+    }
+    for outcome in outcomes {
+        report.steps += 1;
+        let name = format!("{run}/{}", outcome.path);
+        let execution = deeds.executions.remove(name.as_str()).unwrap_or_default();
+        if execution.ended.is_empty() {
+            found.push(format!("{name} has an outcome, and never came to its end"));
+        }
+        for pair in execution.begun.windows(2) {
+            report.repeated += 1;
+            if !deeds.was_killed_within(pair[0] - UNSHARP, pair[1] + UNSHARP) {
+                found.push(format!("{name} was executed again, and nobody was killed in between"));
+            }
+        }
+        for begun in execution.begun {
+            if begun > outcome.at + UNSHARP {
+                // A worker that was cut off does not know yet that another one has its run.
+                let cut_off = deeds.was_killed_within(outcome.at - 10 * UNSHARP, begun);
+                report.late += usize::from(cut_off);
+                if !cut_off {
+                    found.push(format!("{name} was executed after its outcome was recorded"));
+                }
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Dice, http};
+use super::{Dice, code, http};
 
 /// What clients were told about one key.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +25,11 @@ pub struct Seen {
 
 /// By the number that the key stands for.
 pub type AllSeen = HashMap<u64, Seen>;
+
+/// Whether the key stands for a run of the workflow, and not of the flow.
+pub fn is_code(key: u64) -> bool {
+    key.is_multiple_of(2)
+}
 
 struct Shared {
     server: String,
@@ -101,8 +106,10 @@ impl Shared {
 
     /// Asks for the key's result until there is one.
     fn ask(&self, key: u64) {
+        let (definition, kind) = if is_code(key) { (code::NAME, "workflow") } else { ("hammered", "flow") };
         let body = json!({
-            "definition": "hammered", "input": {"n": key}, "continue_id": format!("key {key}"), "wait": "5s", "on_failure": "return"
+            "definition": definition, "kind": kind, "input": {"n": key}, "continue_id": format!("key {key}"), "wait": "5s",
+            "on_failure": "return"
         });
         loop {
             let (status, answer) = self.insist("POST /v1/runs", Some(&body));

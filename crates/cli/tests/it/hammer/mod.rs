@@ -7,6 +7,7 @@
 mod chaos;
 mod checker;
 mod clients;
+mod code;
 mod history;
 pub mod http;
 
