@@ -90,7 +90,8 @@ fn value(fields: &Fields, name: &str) -> String {
 }
 
 fn cause(fields: &Fields) -> Option<Fields> {
-    fields.object("failure").or_else(|| fields.object("error"))
+    let outcome = || fields.object("outcome")?.object("Err");
+    fields.object("failure").or_else(|| fields.object("error")).or_else(outcome)
 }
 
 /// `Error: message`, of a failure in an entry, with the error's name as a catch sees it.
@@ -133,10 +134,16 @@ fn detail(kind: &str, fields: &Fields, took: Duration, failure: &str) -> (String
             (format!("{} its worker ({reason}); done again", care("lost")), true)
         }
         "StepSucceeded" => {
-            let output = value(fields, "output");
-            let output = if output == "null" { String::new() } else { format!(" {output}") };
+            let output = output(value(fields, "output"));
             (format!("{} {}{}{output}", good("done"), dim(&short(took)), tried()), true)
         }
+        "StepRan" if failure.is_empty() => {
+            let outcome = fields.object("outcome").unwrap_or_default();
+            (format!("{}{}", good("done"), output(value(&outcome, "Ok"))), true)
+        }
+        "StepRan" => (format!("{} {failure}", bad("failed")), true),
+        "StepStarting" => ("begins; is not begun twice".to_owned(), false),
+        "AttemptParked" => ("its code waits, and is let go".to_owned(), false),
         "StepFailed" => (format!("{} {}{}", bad("failed"), failure, tried()), true),
         "StepCancelled" => ("given up".to_owned(), true),
         "ChildStarted" => (format!("started {}", fields.text("run")), true),
@@ -153,6 +160,11 @@ fn detail(kind: &str, fields: &Fields, took: Duration, failure: &str) -> (String
     }
 }
 
+/// An outcome behind what else is said of a step; nothing where there is none.
+fn output(value: String) -> String {
+    if value == "null" { String::new() } else { format!(" {value}") }
+}
+
 /// What a step does, and whether that is waiting.
 fn work(fields: &Fields) -> (String, bool) {
     let all = fields.object("work").unwrap_or_default();
@@ -161,6 +173,7 @@ fn work(fields: &Fields) -> (String, bool) {
     };
     let work = all.object(kind).unwrap_or_default();
     match kind {
+        "Body" => (format!("executes its code, {}", work.text("function")), false),
         "Call" => (format!("calls {} {}", work.text("function"), value(&work, "input")), false),
         "Sleep" if work.json("For").is_some() => {
             (format!("waits {}", short(Duration::from_millis(work.number("For")))), true)
