@@ -494,6 +494,8 @@ pub enum Runs {
     Show(OneRun),
     /// Print a run's journal
     Journal(RunsJournal),
+    /// Print a flow run's history, in the flow language's own events
+    History(RunsHistory),
     /// Draw a flow's run: states, visits, durations and the ways it took
     Graph(RunsGraph),
     /// Print what a run's functions printed and logged
@@ -565,6 +567,20 @@ pub struct RunsJournal {
     /// Every entry, the interpreter's own bookkeeping included
     #[arg(long)]
     pub all: bool,
+    /// Which server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `riverrun runs history`.
+#[derive(Debug, Args)]
+pub struct RunsHistory {
+    /// The run's id
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Print further events as they come, until the run ends
+    #[arg(long, short)]
+    pub follow: bool,
     /// Which server.
     #[command(flatten)]
     pub target: Target,

@@ -9,8 +9,8 @@ use riverrun_kernel::{Json, RunId};
 use riverrun_server::INSTANCE_HEADER;
 use riverrun_store::Manifest;
 use riverrun_wire::http::{
-    CancelBody, Deploy, Deployed, GraphQuery, KeyView, Keys, Logs, Problem, Run, Runs, SignalBody, Start,
-    StateAnswer, Workers,
+    CancelBody, Deploy, Deployed, GraphQuery, HistoryQuery, HistoryView, KeyView, Keys, Logs, Problem, Run,
+    Runs, SignalBody, Start, StateAnswer, Workers,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -25,6 +25,8 @@ use crate::exit::Exit;
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long it may take to answer, beyond what was asked to wait.
 const ANSWER: Duration = Duration::from_secs(30);
+/// How long it is asked to wait for news.
+const NEWS: riverrun_wire::http::Duration = riverrun_wire::http::Duration::from_ms(15_000);
 /// The same for a checkpoint.
 const CHECKPOINT: Duration = Duration::from_mins(5);
 
@@ -124,6 +126,14 @@ impl Client {
         let request = self.request(Method::GET, &format!("/v1/runs/{run}/graph")).query(query);
         let response = self.send(request).await?;
         response.text().await.map_err(|error| self.lost(&error))
+    }
+
+    /// Part of a flow run's history; waits for it a little, where there is none yet.
+    pub async fn history(&self, run: RunId, after: u64, wait: bool) -> Result<HistoryView, CliError> {
+        let wait = wait.then_some(NEWS);
+        let query = HistoryQuery { after: Some(after), limit: None, wait };
+        let request = self.request(Method::GET, &format!("/v1/runs/{run}/history")).query(&query);
+        self.json(request).await
     }
 
     /// What its attempts printed.

@@ -36,6 +36,8 @@ pub(crate) struct App {
     pub bodies: crate::room::Room,
     /// Output of attempts.
     pub logs: LogBook,
+    /// How far histories were read.
+    pub histories: crate::history::Histories,
     /// For `/metrics`.
     pub counters: Counters,
 }

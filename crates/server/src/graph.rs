@@ -59,7 +59,7 @@ pub(crate) async fn of_definition(
 }
 
 /// A deployed flow was checked; an older server may have taken what this one does not.
-fn parse(definition: &Definition) -> Result<Flow, Refused> {
+pub(crate) fn parse(definition: &Definition) -> Result<Flow, Refused> {
     match Flow::parse(&definition.source) {
         Ok((flow, _)) => Ok(flow),
         Err(found) => {

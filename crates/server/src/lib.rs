@@ -12,6 +12,7 @@ mod events;
 mod extract;
 mod graph;
 mod guard;
+mod history;
 mod journal;
 mod keys;
 mod logbook;

@@ -14,8 +14,8 @@ use crate::app::{App, Shared};
 use crate::problem::Refused;
 use crate::store;
 use crate::{
-    callbacks, definitions, events, graph, guard, journal, keys, metrics, openapi, pages, runs, socket,
-    start, workers,
+    callbacks, definitions, events, graph, guard, history, journal, keys, metrics, openapi, pages, runs,
+    socket, start, workers,
 };
 
 /// Makes a type's schema.
@@ -194,6 +194,14 @@ fn run_routes() -> Vec<Route> {
         .query::<wire::GraphQuery>()
         .answers_text(200, "The picture", "image/svg+xml")
         .errors(&[UnknownRun, UnknownDefinition]),
+        Route::get(
+            "/v1/runs/{run}/history",
+            "Read a flow run's history, in the flow language's own events; with `wait`, when there is one",
+            history::history,
+        )
+        .query::<wire::HistoryQuery>()
+        .answers::<wire::HistoryView>(200, "The events")
+        .errors(&[UnknownRun, UnknownDefinition, OverLimit]),
         Route::get(
             "/v1/runs/{run}/logs",
             "Read what a run's attempts printed; kept in memory within bounds, not durable",

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use crate::config::{ServeError, ServerConfig, is_strong_token};
+use crate::history::Histories;
 use crate::logbook::LogBook;
 use crate::metrics::Counters;
 use crate::room::Room;
@@ -51,6 +52,7 @@ pub async fn serve(
         workers: Arc::new(Semaphore::new(limits.max_workers)),
         bodies: Room::new(limits.max_body_memory.max(limits.max_body)),
         logs: LogBook::new(limits.max_run_log, limits.max_log_memory),
+        histories: Histories::default(),
         counters: Counters::default(),
         config,
     });

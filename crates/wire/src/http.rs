@@ -21,9 +21,9 @@ pub use json::{MAX_DEPTH, check};
 pub use key::{DeleteKeyQuery, KeyQuery, KeyView, Keys};
 pub use problem::{Code, Problem};
 pub use run::{
-    CancelBody, CountAnswer, CountQuery, DeleteQuery, ErrorView, GraphFormat, GraphQuery, JournalEntry,
-    JournalQuery, JournalView, LabelsBody, ListQuery, LogLine, Logs, LogsQuery, Run, RunItem, RunQuery, Runs,
-    SignalBody, StateAnswer, Step, WaitingView, time,
+    CancelBody, CountAnswer, CountQuery, DeleteQuery, ErrorView, GraphFormat, GraphQuery, HistoryEvent,
+    HistoryQuery, HistoryView, JournalEntry, JournalQuery, JournalView, LabelsBody, ListQuery, LogLine, Logs,
+    LogsQuery, Run, RunItem, RunQuery, Runs, SignalBody, StateAnswer, Step, WaitingView, time,
 };
 pub use start::{Backoff, Call, Retries, Start};
 pub use worker::{CallbackBody, CallbackError, QueueView, Queues, WorkerItem, Workers};

@@ -6,6 +6,7 @@ pub mod check;
 pub mod deploy;
 pub mod dev;
 pub mod graph;
+pub mod history;
 pub mod keys;
 pub mod restore;
 pub mod run;

@@ -3,7 +3,7 @@
 use riverrun_kernel::RunId;
 
 use crate::args::{OneRun, Runs, RunsCancel, RunsJournal, RunsList, RunsSignal};
-use crate::commands::{attach, graph};
+use crate::commands::{attach, graph, history};
 use crate::entries::Entry;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -27,6 +27,9 @@ pub async fn runs(printer: &Printer, command: Runs) -> Result<Exit, CliError> {
         }
         Runs::Journal(args) => {
             with(printer, &args.target, async |session| journal(printer, session, &args).await).await
+        }
+        Runs::History(args) => {
+            with(printer, &args.target, async |session| history::print(printer, session, &args).await).await
         }
         Runs::Graph(args) => {
             with(printer, &args.target, async |session| graph::of_run(printer, session, &args).await).await

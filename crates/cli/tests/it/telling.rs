@@ -39,6 +39,24 @@ fn numbers_are_told_as_they_are() {
 }
 
 #[test]
+fn a_flows_history_is_a_table_or_a_line_of_json_per_event() {
+    let house = House::new();
+    house.write("flow.yaml", ONE_STEP);
+    house.function("shop/work", "return {'n': 12345678901234567890123}");
+    house.run(&["run", "flow.yaml"]).expect(0);
+    let page = house.run(&["runs", "list", "--json"]).expect(0).json();
+    let run = page["items"][0]["run_id"].as_str().expect("a run").to_owned();
+    let table = house.run(&["runs", "history", &run]).expect(0).stdout;
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("#") && lines[1].contains("ExecutionStarted"), "{table}");
+    assert_eq!(lines.len(), 11, "{table}");
+    let json = house.run(&["runs", "history", &run, "--json", "--follow"]).expect(0).stdout;
+    assert!(json.lines().next().is_some_and(|line| line.starts_with(r#"{"event_id":1,"#)), "{json}");
+    assert!(json.contains(r#""type":"TaskSucceeded","step_name":"Work""#), "{json}");
+    assert!(json.contains(":12345678901234567890123"), "numbers are told as they are: {json}");
+}
+
+#[test]
 fn a_function_that_failed_shows_where() {
     let house = House::new();
     house.write("flow.yaml", ONE_STEP);

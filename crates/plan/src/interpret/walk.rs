@@ -7,7 +7,7 @@ use riverrun_kernel::Failure;
 use riverrun_kernel::driver::{DriverFault, RunContext, Tag, Turn, Wake};
 
 use super::Machine;
-use super::frame::ROOT;
+use super::frame::{ROOT, item_of};
 use crate::graph::{Graph, Kind, StepIndex};
 use crate::json::{self, Object};
 
@@ -127,10 +127,14 @@ impl Machine<'_> {
         if self.walk.is_none() {
             return;
         }
-        let (after, detail) = (self.scope(self.frame(inner).control.up), self.fork_detail(inner, number));
-        let what = match self.graph.steps[step].kind {
-            Kind::Foreach(_) => Moved::IterationEntered,
-            _ => Moved::BranchEntered,
+        let after = self.scope(self.frame(inner).control.up);
+        // The whole input, collection included, would make the history of a foreach grow with the square of its items.
+        let (what, detail) = match self.graph.steps[step].kind {
+            Kind::Foreach(_) => {
+                let item = self.text(item_of(inner)).unwrap_or("null");
+                (Moved::IterationEntered, format!(r#"{{"index":{number},"item":{item}}}"#))
+            }
+            _ => (Moved::BranchEntered, format!(r#"{{"index":{number}}}"#)),
         };
         self.went(Move { what, step, lane: inner, after, detail });
     }
@@ -155,10 +159,6 @@ impl Machine<'_> {
         if let Some(walk) = &mut self.walk {
             walk.begun.push((tag, lane));
         }
-    }
-
-    fn fork_detail(&self, inner: u32, number: u32) -> String {
-        format!(r#"{{"index":{number},"input":{}}}"#, self.frame_input(inner).to_text())
     }
 
     fn went(&mut self, went: Move) {

@@ -11,6 +11,7 @@ mod containers;
 mod corpus;
 mod dataflow;
 mod harness;
+mod history;
 mod mistakes;
 mod order;
 mod picture;

@@ -4,6 +4,7 @@
 
 mod definitions;
 mod graph;
+mod history;
 mod journal;
 mod keys;
 mod limits;

@@ -357,6 +357,51 @@ pub struct JournalQuery {
     pub internal: bool,
 }
 
+/// Which part of a flow run's history: `GET /v1/runs/{run}/history`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HistoryQuery {
+    /// Events with a greater number than this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// How many at most; 1,000 unless given, which is also the most. Fewer come where they are large.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Wait so long for an event, where there is none yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Duration>,
+}
+
+/// Part of a flow run's history.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HistoryView {
+    /// The events, in order.
+    pub items: Vec<HistoryEvent>,
+    /// What to give as `after` for the next part.
+    pub next_after: u64,
+    /// The run is closed, and these are its last events.
+    pub complete: bool,
+}
+
+/// What happened in a run of a flow, in the words of the flow language.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HistoryEvent {
+    /// Its number, from 1.
+    pub event_id: u64,
+    /// The number of the event that caused it; 0 for the first.
+    pub schedule_event_id: u64,
+    /// What happened: `StepEntered`, `TaskSucceeded`, `ExecutionFailed`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// To which step; empty for the run itself.
+    pub step_name: String,
+    /// When it was recorded.
+    pub time: String,
+    /// More about it: `{"input": …, "local": …}`, `{"output": …}`, `{"error": …, "cause": …}`.
+    #[schemars(with = "Value")]
+    pub event_detail: Json,
+}
+
 /// How a picture is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
