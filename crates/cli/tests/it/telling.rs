@@ -49,7 +49,7 @@ fn a_flows_history_is_a_table_or_a_line_of_json_per_event() {
     let table = house.run(&["runs", "history", &run]).expect(0).stdout;
     let lines: Vec<&str> = table.lines().collect();
     assert!(lines[0].starts_with("#") && lines[1].contains("ExecutionStarted"), "{table}");
-    assert_eq!(lines.len(), 11, "{table}");
+    assert_eq!(lines.len(), 10, "{table}");
     let json = house.run(&["runs", "history", &run, "--json", "--follow"]).expect(0).stdout;
     assert!(json.lines().next().is_some_and(|line| line.starts_with(r#"{"event_id":1,"#)), "{json}");
     assert!(json.contains(r#""type":"TaskSucceeded","step_name":"Work""#), "{json}");
