@@ -148,6 +148,11 @@ impl WorkerLink {
         self.node.tell_all(|| Command::Heartbeat { worker: self.id });
     }
 
+    /// It takes so many attempts beyond its slots.
+    pub fn ahead(&self, attempts: u32) {
+        self.node.tell_all(|| Command::OfferAhead { worker: self.id, attempts });
+    }
+
     /// No further offers.
     pub fn drain(&self) {
         self.node.tell_all(|| Command::DrainWorker { worker: self.id });

@@ -191,6 +191,14 @@ pub enum Command {
         /// What it is executing.
         claims: Vec<(AttemptId, Token)>,
     },
+    /// The worker takes so many attempts beyond its slots, because it is done with each within milliseconds: the next one is there when a
+    /// slot falls free. Reply: [`Reply::Done`].
+    OfferAhead {
+        /// The connection.
+        worker: WorkerId,
+        /// How many.
+        attempts: u32,
+    },
     /// The worker takes no further attempts. Reply: [`Reply::Done`].
     DrainWorker {
         /// The connection.

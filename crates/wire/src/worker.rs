@@ -166,6 +166,12 @@ pub enum FromWorker {
     },
     /// A sign of life, every third of a lease when there is nothing else to say.
     Beat {},
+    /// It takes so many attempts beyond its slots, because it is done with each within milliseconds: the next one is there when a slot
+    /// falls free. What had to wait for long is given back as `returned`. A new connection begins with none.
+    Ahead {
+        /// How many; the server may have a limit.
+        attempts: u32,
+    },
     /// It takes no further attempts, finishes what it has, then says [`FromWorker::Bye`].
     Draining {},
     /// It goes: what it has not reported goes to others at once.

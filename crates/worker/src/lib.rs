@@ -15,6 +15,7 @@ mod executor;
 mod ledger;
 mod member;
 mod output;
+mod pace;
 mod pool;
 pub mod sdk;
 mod supervisor;

@@ -29,6 +29,7 @@ pub(crate) enum Phase {
 
 pub(crate) struct Busy {
     pub attempt: AttemptId,
+    pub since: Instant,
     pub limit: Option<(Instant, Duration)>,
     pub ending: Option<Ending>,
     pub kill_at: Option<Instant>,
@@ -65,6 +66,7 @@ impl Member {
         let limit = offer.timeout_ms.map(Duration::from_millis);
         self.phase = Phase::Busy(Busy {
             attempt: offer.attempt,
+            since: now,
             limit: limit.and_then(|limit| Some((now.checked_add(limit)?, limit))),
             ending: None,
             kill_at: None,

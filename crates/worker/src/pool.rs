@@ -23,6 +23,7 @@ use crate::error::WorkerError;
 use crate::executor::{Desk, Executor, Tiding};
 use crate::ledger::Outcome;
 use crate::member::{Ending, Member, Output, Phase};
+use crate::pace::{PATIENCE, Pace};
 
 /// After so many failed starts in a row the attempts that wait for a child fail instead of waiting on.
 const START_FAILURES: u32 = 3;
@@ -35,7 +36,10 @@ pub(crate) struct Pool {
     /// Output of attempts in it is bounded by `max_output_bytes` for each attempt, of which there are `slots`.
     desk: Desk,
     children: HashMap<ChildId, Member>,
-    waiting: VecDeque<Box<Offer>>,
+    /// With the time when each came.
+    waiting: VecDeque<(Instant, Box<Offer>)>,
+    pace: Pace,
+    draining: bool,
     next_child: u64,
     start_failures: u32,
     start_not_before: Option<Instant>,
@@ -50,6 +54,8 @@ impl Pool {
             desk: Desk::default(),
             children: HashMap::new(),
             waiting: VecDeque::new(),
+            pace: Pace::default(),
+            draining: false,
             next_child: 0,
             start_failures: 0,
             start_not_before: None,
@@ -73,9 +79,9 @@ impl Executor for Pool {
     }
 
     /// Takes an offer in.
-    fn offer(&mut self, offer: Box<Offer>, _now: Instant) {
+    fn offer(&mut self, offer: Box<Offer>, now: Instant) {
         if self.desk.ledger.accept(offer.attempt, offer.token) {
-            self.waiting.push_back(offer);
+            self.waiting.push_back((now, offer));
         }
     }
 
@@ -99,13 +105,14 @@ impl Executor for Pool {
     fn tell(&mut self, _attempt: AttemptId, _tiding: Tiding) {}
 
     /// What a call does needs nothing from the server.
-    fn kept(&mut self, _attempts: &[AttemptId]) {}
+    fn kept(&mut self, _attempts: &[AttemptId]) {
+        self.pace.forget_told();
+    }
 
     /// Gives back what has not begun.
     fn drain(&mut self) {
-        for offer in std::mem::take(&mut self.waiting) {
-            self.desk.ledger.finish(offer.attempt, Outcome::Lost(Lost::Returned));
-        }
+        self.draining = true;
+        self.give_back(self.waiting.len());
     }
 
     /// Kills what is executing; it is reported as a bystander of the shutdown, since it may have had its effect.
@@ -125,7 +132,7 @@ impl Executor for Pool {
                 break;
             }
             if matches!(member.phase, Phase::Idle)
-                && let Some(offer) = self.waiting.pop_front()
+                && let Some((_, offer)) = self.waiting.pop_front()
             {
                 member.begin(*offer, now, self.config.max_output_bytes);
             }
@@ -141,12 +148,17 @@ impl Executor for Pool {
                 starting += 1;
             }
         }
+        if !self.draining
+            && let Some(attempts) = self.pace.news(self.config.slots.max(1), now)
+        {
+            self.desk.asides.push(FromWorker::Ahead { attempts });
+        }
     }
 
     /// Takes in what a child did. An error ends the supervisor: its first child did not come up.
     fn on_event(&mut self, (id, event): Self::Event, now: Instant) -> Result<(), WorkerError> {
         match event {
-            ChildEvent::Message(message) => self.on_message(id, message),
+            ChildEvent::Message(message) => self.on_message(id, message, now),
             ChildEvent::Raw { stream, bytes } => {
                 self.on_raw(id, stream, &bytes);
                 Ok(())
@@ -159,7 +171,7 @@ impl Executor for Pool {
     fn next_deadline(&self) -> Option<Instant> {
         let of_children = self.children.values().filter_map(|member| member.deadline(&self.config));
         let start = self.start_not_before.filter(|_| !self.waiting.is_empty());
-        of_children.chain(start).min()
+        of_children.chain(start).chain(self.patience_ends()).min()
     }
 
     /// Enforces what is due.
@@ -171,6 +183,10 @@ impl Executor for Pool {
         }
         if self.start_not_before.is_some_and(|moment| moment <= now) {
             self.start_not_before = None;
+        }
+        if self.patience_ends().is_some_and(|moment| moment <= now) {
+            self.pace.slow();
+            self.give_back(self.ahead());
         }
     }
 
@@ -207,7 +223,7 @@ impl Pool {
         self.start_not_before = Some(now + delay.min(MAX_START_DELAY));
         tracing::warn!(failures = self.start_failures, "a child did not start: {why}");
         if self.start_failures >= START_FAILURES {
-            for offer in std::mem::take(&mut self.waiting) {
+            for (_, offer) in std::mem::take(&mut self.waiting) {
                 let failure = Failure::new(
                     "WorkerStartFailed",
                     format!("the worker's child process does not start: {why}"),
@@ -217,9 +233,30 @@ impl Pool {
         }
     }
 
+    /// How many attempts wait here beyond those that a child will soon be there for.
+    fn ahead(&self) -> usize {
+        let executing = self.children.values().filter(|child| matches!(child.phase, Phase::Busy(_))).count();
+        (executing + self.waiting.len())
+            .saturating_sub(self.config.slots.max(1) as usize)
+            .min(self.waiting.len())
+    }
+
+    /// Until when those may wait.
+    fn patience_ends(&self) -> Option<Instant> {
+        let (since, _) = self.waiting.front()?;
+        (self.ahead() > 0).then(|| *since + PATIENCE)
+    }
+
+    /// Gives back the last `count` of what waits: it has not begun.
+    fn give_back(&mut self, count: usize) {
+        for (_, offer) in self.waiting.split_off(self.waiting.len() - count) {
+            self.desk.ledger.finish(offer.attempt, Outcome::Lost(Lost::Returned));
+        }
+    }
+
     fn forget_waiting(&mut self, attempt: AttemptId) -> bool {
         let before = self.waiting.len();
-        self.waiting.retain(|offer| offer.attempt != attempt);
+        self.waiting.retain(|(_, offer)| offer.attempt != attempt);
         self.waiting.len() < before
     }
 
@@ -229,7 +266,7 @@ impl Pool {
         }
     }
 
-    fn on_message(&mut self, id: ChildId, message: FromChild) -> Result<(), WorkerError> {
+    fn on_message(&mut self, id: ChildId, message: FromChild, now: Instant) -> Result<(), WorkerError> {
         let Some(member) = self.children.get_mut(&id) else {
             return Ok(());
         };
@@ -254,20 +291,23 @@ impl Pool {
                 }
             }
             FromChild::Log { attempt, stream, text } => self.log(id, attempt, &stream, text),
-            FromChild::Done { attempt, output } => self.answered(id, attempt, Outcome::Done(output)),
-            FromChild::Failed { attempt, failure } => self.answered(id, attempt, Outcome::Failed(failure)),
-            FromChild::Stopped { attempt } => self.answered(id, attempt, Outcome::Stopped),
+            FromChild::Done { attempt, output } => self.answered(id, attempt, Outcome::Done(output), now),
+            FromChild::Failed { attempt, failure } => {
+                self.answered(id, attempt, Outcome::Failed(failure), now)
+            }
+            FromChild::Stopped { attempt } => self.answered(id, attempt, Outcome::Stopped, now),
         }
         Ok(())
     }
 
-    fn answered(&mut self, id: ChildId, attempt: AttemptId, outcome: Outcome) {
+    fn answered(&mut self, id: ChildId, attempt: AttemptId, outcome: Outcome, now: Instant) {
         let Some(member) = self.children.get_mut(&id) else {
             return;
         };
         match &member.phase {
             Phase::Busy(busy) if busy.attempt == attempt => {
                 let outcome = busy.answered(outcome);
+                self.pace.took(now.saturating_duration_since(busy.since));
                 member.phase = Phase::Idle;
                 self.desk.ledger.finish(attempt, outcome);
             }

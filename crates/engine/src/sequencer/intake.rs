@@ -319,7 +319,8 @@ fn topics(command: &Command) -> Vec<Topic> {
             let runs = claims.iter().map(|(attempt, _)| Topic::Run(attempt.run));
             std::iter::once(Topic::Worker(*worker)).chain(runs).collect()
         }
-        Command::DrainWorker { worker }
+        Command::OfferAhead { worker, .. }
+        | Command::DrainWorker { worker }
         | Command::DisconnectWorker { worker, .. }
         | Command::Heartbeat { worker } => vec![Topic::Worker(*worker)],
         Command::Receive { from, message, .. } => {

@@ -214,6 +214,7 @@ impl Partition {
             // A run that was asked to continue is in memory, or has been closed meanwhile.
             Command::Continue { .. }
             | Command::Deploy(_)
+            | Command::OfferAhead { .. }
             | Command::DrainWorker { .. }
             | Command::DisconnectWorker { .. }
             | Command::Heartbeat { .. }
@@ -284,6 +285,7 @@ impl Partition {
                 Ok(Reply::Done)
             }
             Command::ConnectWorker { worker, spec, claims } => Ok(self.connect_worker(worker, spec, &claims)),
+            Command::OfferAhead { worker, attempts } => Ok(self.offer_ahead(worker, attempts)),
             Command::DrainWorker { worker } => Ok(self.drain_worker(worker)),
             Command::DisconnectWorker { worker, goodbye } => Ok(self.disconnect_worker(worker, goodbye)),
             Command::Heartbeat { worker } => Ok(self.heartbeat(worker)),

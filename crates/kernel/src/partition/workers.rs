@@ -7,6 +7,7 @@ use super::index::{Place, QueueKey};
 use super::state::RunState;
 use super::{Partition, Spec};
 use crate::command::{Claims, Reply, WorkerSpec};
+use crate::driver::Work;
 use crate::effect::Effect;
 use crate::entry::Lost;
 use crate::ids::{AttemptId, RunId, StepId, Token, WorkerId};
@@ -31,6 +32,8 @@ pub struct WorkerView {
 pub(super) struct Worker {
     pub(super) spec: Spec,
     pub(super) attempts: BTreeSet<AttemptId>,
+    /// How many attempts it takes beyond its slots.
+    ahead: u32,
     draining: bool,
     last_seen: Ticks,
 }
@@ -43,7 +46,13 @@ impl Worker {
     }
 
     fn free(&self) -> usize {
-        if self.draining { 0 } else { (self.spec.slots as usize).saturating_sub(self.attempts.len()) }
+        let room = self.spec.slots as usize + self.ahead as usize;
+        if self.draining { 0 } else { room.saturating_sub(self.attempts.len()) }
+    }
+
+    /// Whether its slots are taken, so that what it is offered now waits there.
+    fn is_busy(&self) -> bool {
+        self.attempts.len() >= self.spec.slots as usize
     }
 }
 
@@ -54,7 +63,8 @@ impl Partition {
         spec: Spec,
         claimed: &[(AttemptId, Token)],
     ) -> Reply {
-        let worker = Worker { spec, attempts: BTreeSet::new(), draining: false, last_seen: self.now.ticks };
+        let worker =
+            Worker { spec, attempts: BTreeSet::new(), ahead: 0, draining: false, last_seen: self.now.ticks };
         self.workers.insert(id, worker);
         let mut claims = Claims::default();
         for (attempt, token) in claimed {
@@ -81,6 +91,13 @@ impl Partition {
             }
         }
         Reply::Claims(claims)
+    }
+
+    pub(super) fn offer_ahead(&mut self, id: WorkerId, attempts: u32) -> Reply {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.ahead = attempts;
+        }
+        Reply::Done
     }
 
     pub(super) fn drain_worker(&mut self, id: WorkerId) -> Reply {
@@ -175,10 +192,23 @@ impl Partition {
             let Some((run, step)) = self.next_for(id) else {
                 continue;
             };
+            if self.workers.get(&id).is_some_and(Worker::is_busy) && self.must_begin_at_once(run, step) {
+                continue;
+            }
             self.start_attempt(run, step, id);
             if self.workers.get(&id).is_some_and(|worker| worker.free() > 0) {
                 free.insert((load + 1, id));
             }
+        }
+    }
+
+    /// Whether the step is not to wait in a worker: one that is lost with its worker before it began would count as begun, and the code of a
+    /// workflow holds its place for long.
+    fn must_begin_at_once(&self, run: RunId, step: StepId) -> bool {
+        let work = self.state(run).and_then(|state| state.steps.get(&step)).map(|step| &step.work);
+        match work {
+            Some(Work::Call(call)) => call.at_most_once,
+            _ => true,
         }
     }
 

@@ -224,6 +224,30 @@ fn a_worker_gets_only_what_it_serves_and_has_room_for() {
 }
 
 #[test]
+fn a_worker_that_is_quick_gets_attempts_ahead_but_none_that_must_begin_at_once() {
+    let mut world = World::new(&[]);
+    world.worker(1, &["f"], 1);
+    world.send(Command::OfferAhead { worker: WorkerId(1), attempts: 2 }).expect("asked for");
+    for _ in 0..2 {
+        world.start(task("f"));
+    }
+    assert_eq!(world.offers.len(), 2, "one executes, one waits there");
+    let mut once = world.request(task("f"));
+    once.options.task = Some(TaskOptions { at_most_once: true, ..TaskOptions::default() });
+    world.start_run(once).expect("a start");
+    assert_eq!(world.offers.len(), 2, "it would count as begun");
+    for _ in 0..2 {
+        let offer = world.offer();
+        world.succeed(&offer);
+    }
+    assert_eq!(world.offers.len(), 1, "a slot is free for it");
+    world.start(task("f"));
+    world.send(Command::OfferAhead { worker: WorkerId(1), attempts: 0 }).expect("asked for");
+    world.start(task("f"));
+    assert_eq!(world.offers.len(), 2);
+}
+
+#[test]
 fn work_spreads_over_workers() {
     let mut world = World::new(&[]);
     world.worker(1, &["f"], 10);

@@ -33,6 +33,8 @@ enum Move {
     Worker(u8),
     Goodbye(u8, bool),
     Heartbeat(u8),
+    /// A worker takes so many attempts beyond its slots.
+    Ahead(u8, u8),
     DeleteKey(bool),
     Labels(u8),
     Pass(u32),
@@ -60,6 +62,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         6 => any::<u8>().prop_map(Move::Worker),
         2 => (any::<u8>(), any::<bool>()).prop_map(|(which, goodbye)| Move::Goodbye(which, goodbye)),
         3 => any::<u8>().prop_map(Move::Heartbeat),
+        2 => (any::<u8>(), 0..3_u8).prop_map(|(which, many)| Move::Ahead(which, many)),
         1 => any::<bool>().prop_map(Move::DeleteKey),
         1 => any::<u8>().prop_map(Move::Labels),
         8 => prop_oneof![0..50_u32, 0..5_000_u32, 0..400_000_u32].prop_map(Move::Pass),
@@ -221,6 +224,10 @@ impl Player {
             Move::Heartbeat(which) => {
                 let worker = WorkerId(u64::from(*which) % (self.workers + 1));
                 self.send(Command::Heartbeat { worker });
+            }
+            Move::Ahead(which, many) => {
+                let worker = WorkerId(u64::from(*which) % (self.workers + 1));
+                self.send(Command::OfferAhead { worker, attempts: u32::from(*many) });
             }
             Move::DeleteKey(cancel) => {
                 let key = key_options("{}").id;

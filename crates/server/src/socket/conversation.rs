@@ -27,6 +27,8 @@ const HELLO: Duration = Duration::from_secs(10);
 const MAX_REPORTS: usize = 4_096;
 /// Messages that may wait for the writer before the connection is given up: the limit `max_worker_backlog`.
 const MAX_BACKLOG: usize = 65_536;
+/// So many attempts beyond its slots a worker may ask for at most.
+const MAX_AHEAD: u32 = 4_096;
 /// How long what was reported may take to become durable when the connection ends.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Pauses before a report that the store could not take is handed in again.
@@ -343,6 +345,10 @@ impl Conversation<'_> {
                     None
                 }
                 FromWorker::Beat {} => None,
+                FromWorker::Ahead { attempts } => {
+                    self.link.ahead(attempts.min(MAX_AHEAD));
+                    None
+                }
                 FromWorker::Draining {} => {
                     self.link.drain();
                     None

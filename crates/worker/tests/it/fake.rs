@@ -96,7 +96,7 @@ impl Fake {
             .write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: riverrun-worker/1\r\n\r\n")
             .await
             .expect("written");
-        Peer { stream, input: BytesMut::new(), messages: Vec::new(), logs: String::new() }
+        Peer { stream, input: BytesMut::new(), messages: Vec::new(), logs: String::new(), ahead: 0 }
     }
 
     /// The next connection, answered with this and closed.
@@ -132,6 +132,8 @@ pub struct Peer {
     messages: Vec<FromWorker>,
     /// Everything that was printed, by all attempts.
     pub logs: String,
+    /// How many attempts the worker takes beyond its slots.
+    pub ahead: u32,
 }
 
 impl Peer {
@@ -141,12 +143,13 @@ impl Peer {
         self.stream.write_all(&bytes).await.expect("written");
     }
 
-    /// The next message; beats are skipped, logs are collected.
+    /// The next message; beats are skipped, logs and what is asked for ahead are kept.
     pub async fn next(&mut self) -> FromWorker {
         loop {
             match within(self.read()).await.expect("the worker closed the connection") {
                 FromWorker::Beat {} => {}
                 FromWorker::Log { text, .. } => self.logs.push_str(&text),
+                FromWorker::Ahead { attempts } => self.ahead = attempts,
                 message => return message,
             }
         }

@@ -277,3 +277,31 @@ async fn when_no_further_child_starts_what_waits_for_one_fails_and_the_rest_goes
     std::fs::write(&gate, "").expect("a file");
     assert_eq!(output(&peer.outcome().await), "null");
 }
+
+#[tokio::test]
+async fn short_attempts_are_asked_for_ahead_and_given_back_where_others_take_long() {
+    let mut fake = Fake::new(&[("tasks.py", TASKS)]).await;
+    let mut peer = fake.welcomed().await;
+    let mut number = 0;
+    while peer.ahead == 0 {
+        number += 1;
+        assert!(number < 1_000, "nothing is asked for ahead");
+        assert_eq!(output(&peer.call(number, "add", r#"{"a": 1}"#).await), "3");
+    }
+    let gate = fake.folder().join("gate");
+    let input = format!(r#"{{"file": {:?}}}"#, gate.display().to_string());
+    let long = [number + 1, number + 2].map(|number| offer(number, "until", &input, None));
+    let ahead = [number + 3, number + 4].map(|number| offer(number, "add", r#"{"a": 1}"#, None));
+    peer.send(&long).await;
+    peer.send(&ahead).await;
+    for number in [number + 3, number + 4] {
+        let report = peer.next().await;
+        let FromWorker::Lost { attempt: given_back, reason, .. } = report else { panic!("{report:?}") };
+        assert_eq!((given_back, reason), (attempt(number), Lost::Returned));
+    }
+    std::fs::write(gate, "").expect("a file");
+    for _ in 0..2 {
+        assert_eq!(output(&peer.next().await), "null");
+    }
+    assert_eq!(peer.ahead, 0, "until attempts are short again");
+}
