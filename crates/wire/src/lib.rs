@@ -2,6 +2,7 @@
 //!
 //! Plain data and its encoding: no connection is made here. Unknown fields are ignored, so that a newer peer is understood.
 
+pub mod baichuan;
 pub mod child;
 pub mod frame;
 pub mod http;
