@@ -12,6 +12,7 @@ mod graph;
 pub mod history;
 mod interpret;
 mod json;
+mod parameters;
 mod path;
 mod rehearsal;
 mod trace;
@@ -24,6 +25,7 @@ use riverrun_kernel::driver::{DriverFault, RunContext, Turn, Wake};
 pub use diagnostic::{Diagnostic, nearest};
 pub use draw::{Format, Mark, Overlay, StepState};
 pub use errors::error_name;
+pub use parameters::{Misfit, Parameters};
 pub use rehearsal::{CallMade, Case, Crash, Played, Program, rehearse};
 pub use trace::Trace;
 

@@ -17,7 +17,9 @@ from typing import Any
 
 from . import _context
 from ._context import Context
+from ._handlers import as_task, handlers_of, place_of
 from ._outcome import Failure, _long_integers
+from ._parameters import schema_of
 from ._task import Task
 
 __all__ = ["Callee", "Catalogue", "load"]
@@ -79,9 +81,9 @@ class Catalogue:
     broken: dict[str, Failure] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
-    def announce(self) -> list[dict[str, str]]:
+    def announce(self) -> list[dict[str, Any]]:
         """The functions as the protocol has them."""
-        good = [{"name": name} for name in sorted(self.callees)]
+        good = [_announced(self.callees[name]) for name in sorted(self.callees)]
         return good + [
             {"name": name, "broken": f"{failure.error}: {failure.message}"} for name, failure in sorted(self.broken.items())
         ]
@@ -110,12 +112,19 @@ class Catalogue:
             self.warnings.append(f"{callee.origin}: {callee.name!r} is defined in {other.origin} already; this one is not served")
 
 
+def _announced(callee: Callee) -> dict[str, Any]:
+    if callee.task is None:
+        return {"name": callee.name}
+    return {"name": callee.name, "parameters": schema_of(callee.task.function, callee.task.signature)}
+
+
 def load(folder: Path, loading: Callable[[Path], None] = lambda _file: None) -> Catalogue:
     """Loads every Python file of a folder, or one file.
 
     Args:
         folder: the folder; ``SERVICE/FUNCTION.py`` in it with a ``handler(event, context)`` is the function ``SERVICE/FUNCTION``,
-            and each :func:`riverrun.task` in any file is served under its own name.
+            and each :func:`riverrun.task` in any file is served under its own name. Below a folder called ``handlers`` a module that
+            has neither serves its public functions: ``ping`` of ``handlers/demo_api.py`` is ``/demo_api/ping``.
         loading: told of each file before it is executed.
     """
     folder = folder.resolve()
@@ -124,12 +133,13 @@ def load(folder: Path, loading: Callable[[Path], None] = lambda _file: None) -> 
         raise FileNotFoundError(f"{folder}: no such folder of functions")
     root = folder if folder.is_dir() else folder.parent
     _prepare_imports(root)
-    for file in _files(folder) if folder.is_dir() else [folder]:
+    for file in _files(root, folder) if folder.is_dir() else [folder]:
         loading(file)
         _load_file(catalogue, root, file)
     if not catalogue.callees and not catalogue.broken:
         catalogue.warnings.append(
-            f"{folder}: no functions found; a function is SERVICE/FUNCTION.py with handler(event, context), or a @riverrun.task"
+            f"{folder}: no functions found; a function is SERVICE/FUNCTION.py with handler(event, context), a @riverrun.task, "
+            "or a public function of a module in a folder called handlers"
         )
     return catalogue
 
@@ -144,18 +154,21 @@ def _prepare_imports(root: Path) -> None:
     sys.path.extend(str(child) for child in sorted(root.iterdir()) if child.is_dir() and not _skipped(child))
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(root: Path, folder: Path) -> Iterator[Path]:
     for entry in sorted(folder.iterdir()):
         if _skipped(entry):
             continue
         if entry.is_dir():
-            yield from _files(entry)
-        elif entry.suffix == ".py" and not _is_no_function(entry.stem):
+            yield from _files(root, entry)
+        elif entry.suffix == ".py" and not _is_no_function(root, entry):
             yield entry
 
 
-def _is_no_function(stem: str) -> bool:
-    return stem in ("__init__", "__main__", "conftest", "setup") or stem.startswith("test_")
+def _is_no_function(root: Path, file: Path) -> bool:
+    if file.stem == "__init__":
+        # Only a package of handlers has functions of its own.
+        return place_of(root, file) is None
+    return file.stem in ("__main__", "conftest", "setup") or file.stem.startswith("test_")
 
 
 def _skipped(entry: Path) -> bool:
@@ -168,21 +181,34 @@ def _load_file(catalogue: Catalogue, root: Path, file: Path) -> None:
     # A handler has its name from its place: exactly one folder deep.
     name = "/".join(parts) if len(parts) == 2 else None
     try:
-        module = importlib.import_module(".".join((_ROOT, *parts)))
+        module = importlib.import_module(".".join((_ROOT, *parts)).removesuffix(".__init__"))
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        _note_broken(catalogue, file, relative, name, error)
+        _note_broken(catalogue, root, file, name, error)
         return
     handler = getattr(module, "handler", None)
-    if callable(handler) and not isinstance(handler, Task):
-        if name is not None:
-            catalogue.add(Callee(name, handler, None, str(relative)))
-        elif inspect.getmodule(handler) is module:
-            catalogue.warnings.append(f"{relative}: its handler is not served: put it into SERVICE/FUNCTION.py, one folder deep")
-    for value in vars(module).values():
-        if isinstance(value, Task):
-            catalogue.add(Callee(value.name, value.function, value, _origin(value)))
+    has_handler = callable(handler) and not isinstance(handler, Task)
+    if has_handler and name is not None:
+        catalogue.add(Callee(name, handler, None, str(relative)))
+    elif has_handler and inspect.getmodule(handler) is module:
+        catalogue.warnings.append(f"{relative}: its handler is not served: put it into SERVICE/FUNCTION.py, one folder deep")
+    tasks = [value for value in vars(module).values() if isinstance(value, Task)]
+    for task in tasks:
+        catalogue.add(Callee(task.name, task.function, task, _origin(task)))
+    place = place_of(root, file)
+    if place is not None and not has_handler and not tasks:
+        _add_handlers(catalogue, module, place, relative)
+
+
+def _add_handlers(catalogue: Catalogue, module: types.ModuleType, place: str, relative: Path) -> None:
+    for name, function in handlers_of(module):
+        try:
+            task = as_task(function, f"{place}/{name}")
+        except TypeError as error:
+            catalogue.warnings.append(f"{relative}: {name} is not served: {error}")
+            continue
+        catalogue.add(Callee(task.name, task.function, task, _origin(task)))
 
 
 def _origin(task: Task[..., Any]) -> str:
@@ -191,7 +217,7 @@ def _origin(task: Task[..., Any]) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(function)
 
 
-def _note_broken(catalogue: Catalogue, file: Path, relative: Path, name: str | None, error: BaseException) -> None:
+def _note_broken(catalogue: Catalogue, root: Path, file: Path, name: str | None, error: BaseException) -> None:
     place, message = _where(file, error)
     # The way through the import machinery says nothing about a file that cannot even be compiled.
     text = "".join(
@@ -200,7 +226,10 @@ def _note_broken(catalogue: Catalogue, file: Path, relative: Path, name: str | N
     failure = Failure(type(error).__name__, f"{place}: {message}", text)
     catalogue.warnings.append(f"{place}: {type(error).__name__}: {message}")
     names = set(_tasks_named_in(file))
-    if name is not None:
+    place = place_of(root, file)
+    if not names and place is not None:
+        names = {f"{place}/{handler}" for handler in _functions_named_in(file)}
+    elif name is not None:
         names.add(name)
     for broken in names:
         catalogue.broken[broken] = failure
@@ -223,11 +252,7 @@ def _where(file: Path, error: BaseException) -> tuple[str, str]:
 
 def _tasks_named_in(file: Path) -> Iterator[str]:
     """The names of the tasks of a file that cannot be imported, as far as its text tells."""
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError, OSError):
-        return
-    for node in ast.walk(tree):
+    for node in ast.walk(_parsed(file)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             for decorator in node.decorator_list:
                 call = decorator if isinstance(decorator, ast.Call) else None
@@ -239,3 +264,18 @@ def _tasks_named_in(file: Path) -> Iterator[str]:
                     yield named[0].value
                 elif not named:
                     yield node.name
+
+
+def _functions_named_in(file: Path) -> Iterator[str]:
+    """The names of the public functions of such a file."""
+    for node in _parsed(file).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not node.name.startswith("_"):
+            yield node.name
+
+
+def _parsed(file: Path) -> ast.Module:
+    """The tree of a file; an empty one if it cannot be parsed."""
+    try:
+        return ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError, OSError):
+        return ast.Module(body=[], type_ignores=[])
