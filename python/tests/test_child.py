@@ -72,7 +72,7 @@ class Child:
 
     def send(self, messages: list[Any]) -> None:
         self.socket.sendall(encode(json.dumps(messages)))
-        if any("stop" in message for message in messages):
+        if any("stop" in message or "give_back" in message for message in messages):
             self.process.send_signal(signal.SIGUSR1)
 
 

@@ -1,8 +1,9 @@
 //! The messages between a supervisor and a child process that executes user code: over a Unix socket pair, in the frames of
 //! [`crate::frame`]. Both ends are of one release, so nothing here needs to stay readable for ever.
 //!
-//! A child executes one attempt at a time. It begins with any number of [`FromChild::Loading`] and one [`FromChild::Ready`];
-//! then each [`ToChild::Call`] is answered by exactly one of `Done`, `Failed` and `Stopped`.
+//! A child executes one attempt at a time, in the order in which it was sent them. It begins with any number of
+//! [`FromChild::Loading`] and one [`FromChild::Ready`]; then each [`ToChild::Call`] is answered by exactly one of `Done`, `Failed`,
+//! `Stopped` and `Returned`. It answers one before it begins the next, so the first that is not answered is the one it executes.
 
 use riverrun_kernel::{AttemptId, Failure, Json};
 use serde::{Deserialize, Serialize};
@@ -13,13 +14,15 @@ use crate::worker::Function;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToChild {
-    /// Execute this now.
+    /// Execute this, after those that were sent before.
     Call(Box<Call>),
-    /// Raise `Cancelled` in the attempt, if it is the one executing. A signal tells the child to look for it.
+    /// Raise `Cancelled` in the attempt if it is the one executing; if it has not begun, it does not. A signal tells the child to look for it.
     Stop {
         /// Which.
         attempt: AttemptId,
     },
+    /// Return every call that has not begun. A signal tells the child to look for it.
+    GiveBack {},
     /// Nothing more will come: end.
     Exit {},
 }
@@ -84,6 +87,11 @@ pub enum FromChild {
     },
     /// The attempt was told to stop, and has.
     Stopped {
+        /// Which.
+        attempt: AttemptId,
+    },
+    /// The attempt was to be given back, and has not begun.
+    Returned {
         /// Which.
         attempt: AttemptId,
     },

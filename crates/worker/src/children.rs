@@ -71,7 +71,7 @@ enum Order {
 /// A running child. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) struct ChildHandle {
-    /// Never more than a call, a stop, an exit and a kill wait in it.
+    /// No more waits in it than the child was given to execute, and a few words about each.
     orders: mpsc::UnboundedSender<Order>,
     pub pid: u32,
 }
@@ -157,7 +157,7 @@ impl ChildTask {
             tokio::select! {
                 biased;
                 order = orders.recv() => {
-                    if !self.obey(order).await {
+                    if !self.obey(order, &mut orders).await {
                         break self.process.wait().await;
                     }
                 }
@@ -189,33 +189,47 @@ impl ChildTask {
         self.tell(ChildEvent::Exited { how }).await;
     }
 
-    /// Carries out an order. False when the supervisor has let go of the child.
-    async fn obey(&mut self, order: Option<Order>) -> bool {
-        match order {
-            Some(Order::Send(message)) => {
-                let stop = matches!(message, ToChild::Stop { .. });
-                let mut bytes = BytesMut::new();
-                let sent = match frame::encode(&[message], &mut bytes) {
-                    Ok(()) => self.socket.write_all(&bytes).await,
-                    Err(error) => Err(error.into()),
-                };
-                if sent.is_err() {
-                    self.kill();
-                } else if stop && let Some(pid) = self.own_pid() {
-                    let _ = kill_process(pid, Signal::USR1);
-                }
-                true
+    /// Carries out an order and those that wait behind it. False when the supervisor has let go of the child.
+    async fn obey(&mut self, order: Option<Order>, orders: &mut mpsc::UnboundedReceiver<Order>) -> bool {
+        let Some(mut order) = order else {
+            let _ = tokio::time::timeout(LAST_WORDS, self.process.wait()).await;
+            self.kill();
+            return false;
+        };
+        // What is at hand is sent by one write.
+        let mut messages = Vec::new();
+        let kill = loop {
+            match order {
+                Order::Send(message) => messages.push(message),
+                Order::Kill => break true,
             }
-            Some(Order::Kill) => {
-                self.killed = true;
-                self.kill();
-                true
+            match orders.try_recv() {
+                Ok(next) => order = next,
+                Err(_) => break false,
             }
-            None => {
-                let _ = tokio::time::timeout(LAST_WORDS, self.process.wait()).await;
-                self.kill();
-                false
-            }
+        };
+        if kill {
+            self.killed = true;
+            self.kill();
+        } else {
+            self.send(&messages).await;
+        }
+        true
+    }
+
+    async fn send(&mut self, messages: &[ToChild]) {
+        let mut bytes = BytesMut::new();
+        let sent = match frame::encode_within(messages, MAX_FRAME, &mut bytes) {
+            Ok(()) => self.socket.write_all(&bytes).await,
+            Err(error) => Err(error.into()),
+        };
+        let look = |message: &ToChild| matches!(message, ToChild::Stop { .. } | ToChild::GiveBack {});
+        if sent.is_err() {
+            self.kill();
+        } else if messages.iter().any(look)
+            && let Some(pid) = self.own_pid()
+        {
+            let _ = kill_process(pid, Signal::USR1);
         }
     }
 

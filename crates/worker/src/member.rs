@@ -1,5 +1,6 @@
 //! One child of the pool: what it does, until when, and what its end means for the attempt it executes.
 
+use std::collections::VecDeque;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -16,6 +17,10 @@ use crate::output::{Budget, Decoder};
 pub(crate) struct Member {
     pub handle: ChildHandle,
     pub phase: Phase,
+    /// What it was sent beyond the attempt that it executes, in order. It has not begun.
+    pub next: VecDeque<Waiting>,
+    /// It was told to return those.
+    pub asked_back: bool,
     /// Of the attempt it executes or executed last.
     pub output: Option<Output>,
     pub decoders: [Decoder; 2],
@@ -33,6 +38,14 @@ pub(crate) struct Busy {
     pub limit: Option<(Instant, Duration)>,
     pub ending: Option<Ending>,
     pub kill_at: Option<Instant>,
+}
+
+/// An attempt that waits for a child, or in one.
+pub(crate) struct Waiting {
+    pub since: Instant,
+    pub offer: Box<Offer>,
+    /// It is to end as soon as it begins, and the child is killed then if it does not.
+    pub end: Option<(Ending, Instant)>,
 }
 
 /// Why an attempt is being ended from here.
@@ -57,10 +70,39 @@ impl Member {
         matches!(self.phase, Phase::Starting { .. })
     }
 
-    pub fn begin(&mut self, offer: Offer, now: Instant, max_output_bytes: usize) {
-        self.output = Some(Output {
+    /// Hands a call to the child: it executes it now, or after those that it has.
+    pub fn take(&mut self, waiting: Waiting, now: Instant, max_output_bytes: usize) {
+        let offer = &waiting.offer;
+        self.handle.send(ToChild::Call(Box::new(Call {
             attempt: offer.attempt,
             function: offer.function.clone(),
+            input: offer.input.get().to_owned(),
+            definition: offer.definition.clone(),
+            path: offer.path.clone(),
+            timeout_ms: offer.timeout_ms,
+            idempotency_key: offer.idempotency_key.clone(),
+            callback: offer.callback.clone(),
+        })));
+        if matches!(self.phase, Phase::Busy(_)) {
+            self.next.push_back(waiting);
+        } else {
+            self.begin(waiting, now, max_output_bytes);
+        }
+    }
+
+    /// The child has answered, and so has begun the next call that it was sent.
+    pub fn go_on(&mut self, now: Instant, max_output_bytes: usize) {
+        self.phase = Phase::Idle;
+        if let Some(waiting) = self.next.pop_front() {
+            self.begin(waiting, now, max_output_bytes);
+        }
+        self.asked_back &= !self.next.is_empty();
+    }
+
+    fn begin(&mut self, Waiting { offer, end, .. }: Waiting, now: Instant, max_output_bytes: usize) {
+        self.output = Some(Output {
+            attempt: offer.attempt,
+            function: offer.function,
             budget: Budget::new(max_output_bytes),
         });
         let limit = offer.timeout_ms.map(Duration::from_millis);
@@ -68,19 +110,25 @@ impl Member {
             attempt: offer.attempt,
             since: now,
             limit: limit.and_then(|limit| Some((now.checked_add(limit)?, limit))),
-            ending: None,
-            kill_at: None,
+            ending: end.map(|(why, _)| why),
+            kill_at: end.map(|(_, moment)| moment),
         });
-        self.handle.send(ToChild::Call(Box::new(Call {
-            attempt: offer.attempt,
-            function: offer.function,
-            input: offer.input.get().to_owned(),
-            definition: offer.definition,
-            path: offer.path,
-            timeout_ms: offer.timeout_ms,
-            idempotency_key: offer.idempotency_key,
-            callback: offer.callback,
-        })));
+    }
+
+    /// Tells the child to return what it has not begun.
+    pub fn ask_back(&mut self) {
+        if !self.next.is_empty() && !self.asked_back {
+            self.asked_back = true;
+            self.handle.send(ToChild::GiveBack {});
+        }
+    }
+
+    /// What the child says that it has not begun.
+    pub fn take_back(&mut self, attempt: AttemptId) -> Option<Waiting> {
+        let place = self.next.iter().position(|waiting| waiting.offer.attempt == attempt)?;
+        let waiting = self.next.remove(place);
+        self.asked_back &= !self.next.is_empty();
+        waiting
     }
 
     pub fn deadline(&self, config: &Config) -> Option<Instant> {
@@ -122,6 +170,14 @@ impl Member {
 
     /// Asks for the end of the attempt it executes, and sets when it is killed for not heeding that.
     pub fn end(&mut self, attempt: AttemptId, why: Ending, kill_at: Instant) {
+        if let Some(waiting) = self.next.iter_mut().find(|waiting| waiting.offer.attempt == attempt) {
+            // In a shutdown it comes back without a word: it was asked for, and the child is killed for what it executes.
+            if why != Ending::Shutdown {
+                self.handle.send(ToChild::Stop { attempt });
+                waiting.end = Some((why, kill_at));
+            }
+            return;
+        }
         let Phase::Busy(busy) = &mut self.phase else {
             return;
         };

@@ -9,6 +9,8 @@ use tokio::time::Instant;
 const AHEAD: Duration = Duration::from_millis(20);
 /// So many attempts may wait for each child at most.
 const MOST: u32 = 32;
+/// So many of them wait in a child rather than here, where attempts are so short that waking a process costs as much as executing one.
+const PIPED: u32 = 8;
 /// What has waited for so long waits behind something that takes unusually long, and is given back.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -53,6 +55,11 @@ impl Pace {
         }
         (self.told, self.told_at) = (ahead, Some(now));
         Some(ahead)
+    }
+
+    /// How many attempts to send to a child beyond the one that it executes.
+    pub fn piped(&self) -> usize {
+        if self.ahead() >= PIPED { PIPED as usize } else { 0 }
     }
 
     /// For each child, a power of two or none, so that it does not change all the time.

@@ -22,11 +22,13 @@ use crate::config::{Config, OutputLine};
 use crate::error::WorkerError;
 use crate::executor::{Desk, Executor, Tiding};
 use crate::ledger::Outcome;
-use crate::member::{Ending, Member, Output, Phase};
+use crate::member::{Ending, Member, Output, Phase, Waiting};
 use crate::pace::{PATIENCE, Pace};
 
 /// After so many failed starts in a row the attempts that wait for a child fail instead of waiting on.
 const START_FAILURES: u32 = 3;
+/// Longer inputs do not wait in a child: all that do fit into a socket's buffer together.
+const MAX_PIPED_INPUT: usize = 8 << 10;
 const MAX_START_DELAY: Duration = Duration::from_secs(10);
 /// How much of what a child says before it is ready is kept to explain why it never was.
 const START_TAIL: usize = 4096;
@@ -36,9 +38,10 @@ pub(crate) struct Pool {
     /// Output of attempts in it is bounded by `max_output_bytes` for each attempt, of which there are `slots`.
     desk: Desk,
     children: HashMap<ChildId, Member>,
-    /// With the time when each came.
-    waiting: VecDeque<(Instant, Box<Offer>)>,
+    waiting: VecDeque<Waiting>,
     pace: Pace,
+    /// Something was written to a descriptor while more than one attempt could have done it.
+    writes_raw: bool,
     draining: bool,
     next_child: u64,
     start_failures: u32,
@@ -55,6 +58,7 @@ impl Pool {
             children: HashMap::new(),
             waiting: VecDeque::new(),
             pace: Pace::default(),
+            writes_raw: false,
             draining: false,
             next_child: 0,
             start_failures: 0,
@@ -81,7 +85,7 @@ impl Executor for Pool {
     /// Takes an offer in.
     fn offer(&mut self, offer: Box<Offer>, now: Instant) {
         if self.desk.ledger.accept(offer.attempt, offer.token) {
-            self.waiting.push_back((now, offer));
+            self.waiting.push_back(Waiting { since: now, offer, end: None });
         }
     }
 
@@ -113,6 +117,7 @@ impl Executor for Pool {
     fn drain(&mut self) {
         self.draining = true;
         self.give_back(self.waiting.len());
+        self.children.values_mut().for_each(Member::ask_back);
     }
 
     /// Kills what is executing; it is reported as a bystander of the shutdown, since it may have had its effect.
@@ -132,14 +137,15 @@ impl Executor for Pool {
                 break;
             }
             if matches!(member.phase, Phase::Idle)
-                && let Some((_, offer)) = self.waiting.pop_front()
+                && let Some(waiting) = self.waiting.pop_front()
             {
-                member.begin(*offer, now, self.config.max_output_bytes);
+                member.take(waiting, now, self.config.max_output_bytes);
             }
         }
+        self.fill_pipes(now);
         let mut starting = self.children.values().filter(|child| child.is_starting()).count();
         while self.waiting.len() > starting
-            && self.children.len() < self.config.slots.max(1) as usize
+            && self.children.len() < self.slots()
             && self.start_not_before.is_none_or(|moment| moment <= now)
         {
             if let Err(error) = self.start_child(now) {
@@ -187,6 +193,7 @@ impl Executor for Pool {
         if self.patience_ends().is_some_and(|moment| moment <= now) {
             self.pace.slow();
             self.give_back(self.ahead());
+            self.children.values_mut().for_each(Member::ask_back);
         }
     }
 
@@ -212,7 +219,14 @@ impl Pool {
         let handle = children::start(&self.config, id, self.events.clone(), &mut self.tasks)?;
         tracing::debug!(pid = handle.pid, "a child starts");
         let phase = Phase::Starting { since: now, loading: None, said: String::new() };
-        let member = Member { handle, phase, output: None, decoders: Default::default() };
+        let member = Member {
+            handle,
+            phase,
+            next: VecDeque::new(),
+            asked_back: false,
+            output: None,
+            decoders: Default::default(),
+        };
         self.children.insert(id, member);
         Ok(())
     }
@@ -223,7 +237,7 @@ impl Pool {
         self.start_not_before = Some(now + delay.min(MAX_START_DELAY));
         tracing::warn!(failures = self.start_failures, "a child did not start: {why}");
         if self.start_failures >= START_FAILURES {
-            for (_, offer) in std::mem::take(&mut self.waiting) {
+            for Waiting { offer, .. } in std::mem::take(&mut self.waiting) {
                 let failure = Failure::new(
                     "WorkerStartFailed",
                     format!("the worker's child process does not start: {why}"),
@@ -233,30 +247,71 @@ impl Pool {
         }
     }
 
-    /// How many attempts wait here beyond those that a child will soon be there for.
-    fn ahead(&self) -> usize {
-        let executing = self.children.values().filter(|child| matches!(child.phase, Phase::Busy(_))).count();
-        (executing + self.waiting.len())
-            .saturating_sub(self.config.slots.max(1) as usize)
-            .min(self.waiting.len())
+    /// Sends calls to children that execute one, where all do: then nothing waits that must begin at once, and a child need not be woken
+    /// for each. Little ones only, so that they fit into the socket whatever the child does.
+    fn fill_pipes(&mut self, now: Instant) {
+        let depth = self.pace.piped();
+        if self.waiting.is_empty() || self.draining || self.writes_raw || self.executing() < self.slots() {
+            return;
+        }
+        for member in self.children.values_mut().filter(|member| !member.asked_back) {
+            // Refilled when it is half empty: a few calls go by one write.
+            if member.next.len() > depth / 2 {
+                continue;
+            }
+            while member.next.len() < depth
+                && let Some(waiting) =
+                    self.waiting.pop_front_if(|first| first.offer.input.get().len() <= MAX_PIPED_INPUT)
+            {
+                member.take(waiting, now, self.config.max_output_bytes);
+            }
+        }
     }
 
-    /// Until when those may wait.
+    fn slots(&self) -> usize {
+        self.config.slots.max(1) as usize
+    }
+
+    fn executing(&self) -> usize {
+        self.children.values().filter(|child| matches!(child.phase, Phase::Busy(_))).count()
+    }
+
+    /// How many attempts wait here beyond those that a child will soon be there for.
+    fn ahead(&self) -> usize {
+        (self.executing() + self.waiting.len()).saturating_sub(self.slots()).min(self.waiting.len())
+    }
+
+    /// Until when those may wait, and what waits in children.
     fn patience_ends(&self) -> Option<Instant> {
-        let (since, _) = self.waiting.front()?;
-        (self.ahead() > 0).then(|| *since + PATIENCE)
+        let here = self.waiting.front().filter(|_| self.ahead() > 0);
+        let children = self.children.values().filter(|member| !member.asked_back);
+        let piped = children.filter_map(|member| member.next.front());
+        here.into_iter().chain(piped).map(|waiting| waiting.since + PATIENCE).min()
     }
 
     /// Gives back the last `count` of what waits: it has not begun.
     fn give_back(&mut self, count: usize) {
-        for (_, offer) in self.waiting.split_off(self.waiting.len() - count) {
-            self.desk.ledger.finish(offer.attempt, Outcome::Lost(Lost::Returned));
+        for waiting in self.waiting.split_off(self.waiting.len() - count) {
+            self.desk.ledger.finish(waiting.offer.attempt, Outcome::Lost(Lost::Returned));
+        }
+    }
+
+    /// What a child had and did not begin waits for another one, before what came later.
+    fn wait_again(&mut self, waiting: Waiting) {
+        let attempt = waiting.offer.attempt;
+        match waiting.end {
+            Some(_) => self.desk.ledger.finish(attempt, Outcome::Stopped),
+            None if self.draining => self.desk.ledger.finish(attempt, Outcome::Lost(Lost::Returned)),
+            None => {
+                let place = self.waiting.partition_point(|other| other.since < waiting.since);
+                self.waiting.insert(place, waiting);
+            }
         }
     }
 
     fn forget_waiting(&mut self, attempt: AttemptId) -> bool {
         let before = self.waiting.len();
-        self.waiting.retain(|(_, offer)| offer.attempt != attempt);
+        self.waiting.retain(|waiting| waiting.offer.attempt != attempt);
         self.waiting.len() < before
     }
 
@@ -295,7 +350,15 @@ impl Pool {
             FromChild::Failed { attempt, failure } => {
                 self.answered(id, attempt, Outcome::Failed(failure), now)
             }
-            FromChild::Stopped { attempt } => self.answered(id, attempt, Outcome::Stopped, now),
+            FromChild::Stopped { attempt } => match member.take_back(attempt) {
+                Some(waiting) => self.wait_again(waiting),
+                None => self.answered(id, attempt, Outcome::Stopped, now),
+            },
+            FromChild::Returned { attempt } => {
+                if let Some(waiting) = member.take_back(attempt) {
+                    self.wait_again(waiting);
+                }
+            }
         }
         Ok(())
     }
@@ -308,8 +371,8 @@ impl Pool {
             Phase::Busy(busy) if busy.attempt == attempt => {
                 let outcome = busy.answered(outcome);
                 self.pace.took(now.saturating_duration_since(busy.since));
-                member.phase = Phase::Idle;
                 self.desk.ledger.finish(attempt, outcome);
+                member.go_on(now, self.config.max_output_bytes);
             }
             _ => {
                 tracing::error!(%attempt, "a child answered a call that it does not have; it is killed");
@@ -322,6 +385,7 @@ impl Pool {
         let Some(mut member) = self.children.remove(&id) else {
             return Ok(());
         };
+        std::mem::take(&mut member.next).into_iter().for_each(|waiting| self.wait_again(waiting));
         match member.phase {
             Phase::Idle => tracing::info!(pid = member.handle.pid, "an idle child {how}"),
             Phase::Starting { loading, said, .. } => {
@@ -356,6 +420,12 @@ impl Pool {
             said.drain(..said.ceil_char_boundary(cut));
         }
         match &mut member.output {
+            // It may be the next attempt's, whose run must not be told what another one printed, or the other way round. So nobody is, and
+            // from now on each waits here until the one before it has ended.
+            Some(_) if !member.next.is_empty() => {
+                self.writes_raw = true;
+                show(&self.config, "", "", stream, &text);
+            }
             // Between two attempts it is the rest of what the last one wrote.
             Some(output) => emit(&self.config, &mut self.desk.asides, output, stream, text),
             None => show(&self.config, "", "", stream, &text),

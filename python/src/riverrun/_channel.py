@@ -99,8 +99,12 @@ class Channel:
             self._inbox.extend(self._decoder.feed(data))
         return self._inbox.popleft()
 
-    def take_ready(self) -> list[dict[str, Any]]:
-        """The ``stop`` messages that have arrived; everything else is left for :meth:`receive`."""
+    def take_ready(self) -> tuple[set[str], list[str]]:
+        """What has arrived and must not wait for its turn: the attempts to stop, and those whose calls are withdrawn with that.
+
+        A call is withdrawn if its attempt is to stop, and each is if they are to be given back. All other messages are left for
+        :meth:`receive`.
+        """
         while True:
             try:
                 data = self._connection.recv(1 << 18, socket.MSG_DONTWAIT)
@@ -109,6 +113,15 @@ class Channel:
             if not data:
                 break
             self._inbox.extend(self._decoder.feed(data))
-        stops = [message for message in self._inbox if "stop" in message]
-        self._inbox = deque(message for message in self._inbox if "stop" not in message)
-        return stops
+        stops = {message["stop"]["attempt"] for message in self._inbox if "stop" in message}
+        give_back = any("give_back" in message for message in self._inbox)
+        kept: deque[dict[str, Any]] = deque()
+        withdrawn: list[str] = []
+        for message in self._inbox:
+            call = message.get("call")
+            if call is not None and (give_back or call["attempt"] in stops):
+                withdrawn.append(call["attempt"])
+            elif "stop" not in message and "give_back" not in message:
+                kept.append(message)
+        self._inbox = kept
+        return stops, withdrawn

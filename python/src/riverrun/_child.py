@@ -1,5 +1,7 @@
 """The child side of a worker: executes user code, one attempt at a time, for the supervisor that started it.
 
+The supervisor may send calls ahead. They wait here until their turn comes, or until it wants them back.
+
 The supervisor is at the other end of a socket that arrives as standard input. User code runs in the main thread, so that it
 may use signals and so that a stop reaches it even in a blocking call: the supervisor writes a ``stop`` message and sends
 SIGUSR1, whose handler reads the message and raises :class:`riverrun.Cancelled` where the code is.
@@ -17,6 +19,7 @@ import signal
 import socket
 import sys
 import threading
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +50,17 @@ class Child:
         self._stopped = False
         self._task: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._in_handler = False
+        # The supervisor has signalled since its messages were looked for.
+        self._signalled = False
+        self._looking = False
+        # Answers about calls that were withdrawn.
+        self._unsaid: deque[dict[str, Any]] = deque()
         self._runner: asyncio.Runner | None = None
 
     def run(self) -> None:
         """Answers calls until the supervisor says ``exit`` or goes away."""
         signal.signal(signal.SIGUSR1, self._on_signal)
-        self._channel.after_send = self._raise_if_pending
+        self._channel.after_send = self._after_send
         self._channel.send(
             {
                 "ready": {
@@ -76,6 +83,8 @@ class Child:
         self._stop_pending = self._stopped = False
         self._capture.begin(attempt)
         self._attempt = attempt
+        # A signal that came between two attempts may have been about this one, or those behind it.
+        self._look()
         output: str | None = None
         answer: dict[str, Any] = {}
         try:
@@ -96,7 +105,7 @@ class Child:
         context = Context.of(call)
         try:
             self._interruptible = True
-            self._raise_if_pending()
+            self._after_send()
             value = self._call(callee, call["input"], context)
             self._interruptible = False
         except BaseException as error:
@@ -133,17 +142,33 @@ class Child:
                 runner.close()
 
     def _on_signal(self, _number: int, _frame: object) -> None:
+        self._signalled = True
         # Idle, the main loop itself reads the socket: this must not read beside it.
-        if self._attempt is None or self._in_handler:
+        if self._attempt is None:
             return
-        self._in_handler = True
-        for message in self._channel.take_ready():
-            if message.get("stop", {}).get("attempt") == self._attempt:
-                self._stop_pending = self._stopped = True
-        self._in_handler = False
-        # In the middle of a frame an exception would leave half of it in the stream; the channel calls back at its end.
+        self._look()
+        # In the middle of a frame neither an exception nor another frame may come; the channel calls back at its end.
         if not self._channel.sending:
-            self._raise_if_pending()
+            self._after_send()
+
+    def _look(self) -> None:
+        """Looks for what the supervisor wants done at once, if it has signalled."""
+        if self._looking:
+            return
+        while self._signalled:
+            self._signalled = False
+            self._looking = True
+            stops, withdrawn = self._channel.take_ready()
+            self._looking = False
+            if self._attempt in stops:
+                self._stop_pending = self._stopped = True
+            for attempt in withdrawn:
+                self._unsaid.append({"stopped" if attempt in stops else "returned": {"attempt": attempt}})
+
+    def _after_send(self) -> None:
+        while self._unsaid:
+            self._channel.send(self._unsaid.popleft())
+        self._raise_if_pending()
 
     def _raise_if_pending(self) -> None:
         if not (self._stop_pending and self._interruptible):

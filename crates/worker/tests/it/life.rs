@@ -305,3 +305,85 @@ async fn short_attempts_are_asked_for_ahead_and_given_back_where_others_take_lon
     }
     assert_eq!(peer.ahead, 0, "until attempts are short again");
 }
+
+/// Quick calls, until the worker sends them to its children ahead.
+async fn hurry(peer: &mut Peer) -> u32 {
+    let mut number = 0;
+    while peer.ahead < 2 * 8 {
+        number += 1;
+        assert!(number < 5_000, "attempts are never short");
+        assert_eq!(output(&peer.call(number, "add", r#"{"a": 1}"#).await), "3");
+    }
+    number
+}
+
+#[tokio::test]
+async fn what_waits_in_a_child_is_executed_by_another_when_it_dies_or_takes_long() {
+    let mut fake = Fake::new(&[(
+        "tasks.py",
+        &format!("{TASKS}\nimport os\n@riverrun.task\ndef die():\n    time.sleep(0.05)\n    os._exit(3)\n"),
+    )])
+    .await;
+    let mut peer = fake.welcomed().await;
+    let number = hurry(&mut peer).await;
+    let gate = fake.folder().join("gate");
+    let input = format!(r#"{{"file": {:?}}}"#, gate.display().to_string());
+    let first = [offer(number + 1, "until", &input, None), offer(number + 2, "die", "{}", None)];
+    peer.send(&first).await;
+    let behind: Vec<_> = (3..=10).map(|next| offer(number + next, "add", r#"{"a": 1}"#, None)).collect();
+    peer.send(&behind).await;
+    let (mut done, mut given_back) = (0, 0);
+    for _ in 0..9 {
+        match peer.next().await {
+            FromWorker::Done { output, .. } if output.get() == "3" => done += 1,
+            FromWorker::Lost { attempt: of, reason: Lost::Crashed, .. } => {
+                assert_eq!(of, attempt(number + 2))
+            }
+            FromWorker::Lost { attempt: of, reason: Lost::Returned, .. } => {
+                assert!(of != attempt(number + 1), "it executes");
+                given_back += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(done + given_back, 8, "each is executed or given back, once");
+    std::fs::write(gate, "").expect("a file");
+    assert_eq!(output(&peer.next().await), "null");
+}
+
+#[tokio::test]
+async fn an_attempt_that_waits_in_a_child_can_be_stopped_and_a_shutdown_gives_it_back() {
+    let mut fake = Fake::new(&[("tasks.py", TASKS)]).await;
+    let mut peer = fake.welcomed().await;
+    let number = hurry(&mut peer).await;
+    let gate = fake.folder().join("gate");
+    let input = format!(r#"{{"file": {:?}}}"#, gate.display().to_string());
+    let mut offers: Vec<_> = [1, 2].map(|next| offer(number + next, "until", &input, None)).into();
+    offers.extend((3..=6).map(|next| offer(number + next, "add", r#"{"a": 1}"#, None)));
+    peer.send(&offers).await;
+    peer.send(&[ToWorker::Stop { attempt: attempt(number + 4), grace_ms: 60_000 }]).await;
+    let mut stopped = Vec::new();
+    let mut given_back = Vec::new();
+    while stopped.len() + given_back.len() < 4 {
+        match peer.next().await {
+            FromWorker::Stopped { attempt, .. } => stopped.push(attempt),
+            FromWorker::Lost { attempt, reason: Lost::Returned, .. } => given_back.push(attempt),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(stopped, [attempt(number + 4)]);
+    fake.shut_down();
+    std::fs::write(gate, "").expect("a file");
+    let mut ended = 0;
+    while ended < 2 {
+        match peer.next().await {
+            FromWorker::Done { .. } => ended += 1,
+            // It may still have waited for a child to start.
+            FromWorker::Lost { attempt: of, reason: Lost::Returned, .. } if of == attempt(number + 2) => {
+                ended += 1;
+            }
+            FromWorker::Draining {} => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
