@@ -30,6 +30,7 @@ pub fn play(flow: &Flow, input: &Json, mut answers: impl Iterator<Item = u8>) {
         };
         let context = RunContext {
             run: RunId::new(0, Slot(0), 7),
+            continue_id: None,
             definition: &definition,
             input,
             options: &options,

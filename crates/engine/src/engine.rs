@@ -1,13 +1,14 @@
 //! The engine's public face.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use riverrun_kernel::{
-    AttemptId, CallbackToken, Claims, Command, Definition, DefinitionKind, DefinitionRef, Failure,
-    JournalRow, Json, Key, KeyId, Labels, QueueDepth, Refusal, Reply, RunId, RunView, Slot, StartKind,
-    StartRun, State, StepId, Token, WorkerSpec, WorkerView,
+    AttemptId, AwaitedStep, CallbackToken, Claims, Command, Definition, DefinitionKind, DefinitionRef,
+    Failure, JournalRow, Json, Key, KeyId, Labels, QueueDepth, Refusal, Reply, RunId, RunView, Slot,
+    StartKind, StartRun, State, StepId, Token, Wall, WorkerSpec, WorkerView,
 };
 use riverrun_plan::{Diagnostic, Flow};
 use riverrun_store::{Snapshot, Store};
@@ -79,8 +80,30 @@ impl Engine {
 
     // ---- definitions
 
-    /// Checks and keeps a flow. The newest version again changes nothing; an older one again becomes the newest.
+    /// Checks and keeps a flow. The newest version again changes nothing; an older one again becomes the newest. What is kept with the
+    /// flow stays.
     pub async fn deploy(&self, namespace: &str, name: &str, source: &str) -> Result<Deployed, DeployError> {
+        self.keep(namespace, name, source, None).await
+    }
+
+    /// The same, and keeps these facts with it instead of what was kept before.
+    pub async fn deploy_with(
+        &self,
+        namespace: &str,
+        name: &str,
+        source: &str,
+        facts: BTreeMap<String, String>,
+    ) -> Result<Deployed, DeployError> {
+        self.keep(namespace, name, source, Some(facts)).await
+    }
+
+    async fn keep(
+        &self,
+        namespace: &str,
+        name: &str,
+        source: &str,
+        facts: Option<BTreeMap<String, String>>,
+    ) -> Result<Deployed, DeployError> {
         check_name("namespace", namespace)?;
         check_name("definition", name)?;
         if source.len() > MAX_SOURCE {
@@ -88,36 +111,47 @@ impl Engine {
             return Err(EngineError::Invalid(problem).into());
         }
         let (_, warnings) = Flow::parse(source).map_err(DeployError::Invalid)?;
-        let digest = Sha256::digest(source.as_bytes());
-        let version = digest[..6].iter().fold(0, |number: u64, byte| (number << 8) | u64::from(*byte));
-        let version = format!("{version:012x}");
         let definitions = &self.node.hub.definitions;
-        let newest = definitions
-            .find(namespace, name, None)
-            .filter(|found| found.reference.kind == DefinitionKind::Flow);
-        if let Some(newest) = &newest
+        let version = version_of(source);
+        let last = definitions.last(namespace, name);
+        let newest = last.as_ref().filter(|last| !last.deleted);
+        let facts = facts.or_else(|| newest.map(|newest| newest.facts.clone())).unwrap_or_default();
+        if let Some(newest) = newest
             && *newest.reference.version == *version
+            && newest.facts == facts
         {
             return Ok(Deployed { definition: newest.clone(), created: false, warnings });
         }
-        let created = definitions.find(namespace, name, Some(&version)).is_none();
-        // The newest is the one deployed last, also when the clock was set back meanwhile.
-        let after = newest.map_or(wall(), |newest| newest.deployed.plus(1));
-        let definition = Definition {
-            reference: DefinitionRef {
-                namespace: namespace.into(),
-                kind: DefinitionKind::Flow,
-                name: name.into(),
-                version: version.into(),
-            },
-            source: source.into(),
-            deployed: wall().max(after),
+        let created = newest.is_none() || definitions.find(namespace, name, Some(&version)).is_none();
+        let deployed = after(last.as_ref());
+        let first = newest.map_or(Some(deployed), |newest| newest.created);
+        let reference = DefinitionRef {
+            namespace: namespace.into(),
+            kind: DefinitionKind::Flow,
+            name: name.into(),
+            version: version.into(),
         };
-        let home = self.node.partition_of(home(namespace, name));
-        let ask = Ask::Command(Command::Deploy(definition.clone()));
-        self.node.ask(home, ask, source.len()).await?;
-        definitions.learn(&definition);
+        let definition = Definition { created: first, facts, ..Definition::new(reference, source, deployed) };
+        self.put(&definition).await?;
         Ok(Deployed { definition, created, warnings })
+    }
+
+    async fn put(&self, definition: &Definition) -> Result<(), EngineError> {
+        let home = self.node.partition_of(home(&definition.reference.namespace, &definition.reference.name));
+        let ask = Ask::Command(Command::Deploy(definition.clone()));
+        self.node.ask(home, ask, definition.source.len()).await?;
+        self.node.hub.definitions.learn(definition);
+        Ok(())
+    }
+
+    /// Deletes a flow: nothing of it is started any more. Its runs and keys go with [`Engine::clear_deleted`]. Tells whether there was
+    /// one.
+    pub async fn delete_definition(&self, namespace: &str, name: &str) -> Result<bool, EngineError> {
+        let last = self.node.hub.definitions.last(namespace, name);
+        let Some(last) = last.filter(|last| !last.deleted) else { return Ok(false) };
+        let deployed = after(Some(&last));
+        self.put(&Definition { deleted: true, facts: BTreeMap::new(), deployed, ..last }).await?;
+        Ok(true)
     }
 
     /// A definition, the newest version by default.
@@ -263,6 +297,11 @@ impl Engine {
         self.change(run, Command::Cancel { run, reason }).await
     }
 
+    /// The same, and the run's outcome is this failure.
+    pub async fn stop(&self, run: RunId, failure: Failure) -> Result<State, EngineError> {
+        self.change(run, Command::Stop { run, failure }).await
+    }
+
     /// Lets it begin nothing new.
     pub async fn pause(&self, run: RunId) -> Result<State, EngineError> {
         self.change(run, Command::Pause { run }).await
@@ -271,6 +310,11 @@ impl Engine {
     /// Lets it go on; reopens a failed or timed-out one.
     pub async fn resume(&self, run: RunId) -> Result<State, EngineError> {
         self.change(run, Command::Resume { run }).await
+    }
+
+    /// How long closed runs are kept; `None` is for ever.
+    pub fn retention(&self) -> Option<Duration> {
+        self.node.settings.retention
     }
 
     /// Removes a closed run.
@@ -293,6 +337,14 @@ impl Engine {
         let token = callback_token(token).ok_or(Refusal::InvalidCallback)?;
         let bytes = outcome.as_ref().map_or(0, |output| output.get().len());
         self.command(token.run, Command::CompleteCallback { token, outcome }, bytes).await.map(drop)
+    }
+
+    /// The step that a callback token stands for, if it is one of this deployment's. Whether the step still waits is not looked at.
+    pub fn awaited_by(&self, token: &str) -> Option<AwaitedStep> {
+        let token = callback_token(token)?;
+        let CallbackToken { run, step, .. } = token;
+        let genuine = CallbackToken::of(&self.node.store.secret(), run, step);
+        (token == genuine).then_some(AwaitedStep { run, step })
     }
 
     async fn command(&self, run: RunId, command: Command, bytes: usize) -> Result<Reply, EngineError> {
@@ -495,6 +547,18 @@ fn home(namespace: &str, name: &str) -> Slot {
     hash.update(name.as_bytes());
     let digest = hash.finalize();
     Slot(u16::from_be_bytes([digest[0], digest[1]]))
+}
+
+/// The first 12 hex digits of the digest of its source.
+fn version_of(source: &str) -> String {
+    let digest = Sha256::digest(source.as_bytes());
+    let version = digest[..6].iter().fold(0, |number: u64, byte| (number << 8) | u64::from(*byte));
+    format!("{version:012x}")
+}
+
+/// The newest is the one deployed last, also when the clock was set back meanwhile.
+fn after(last: Option<&Definition>) -> Wall {
+    last.map_or(wall(), |last| wall().max(last.deployed.plus(1)))
 }
 
 fn entropy() -> Result<[u8; 16], EngineError> {

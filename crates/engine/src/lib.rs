@@ -3,6 +3,7 @@
 //! The [`Engine`] owns the partitions of this node: it decides commands in group commits, makes them durable, and only then answers. It knows
 //! nothing of HTTP or sockets. Main type: [`Engine`]. What one partition does is in [`sequencer`], which has no threads and no clock.
 
+mod deletion;
 mod engine;
 mod error;
 mod hub;

@@ -58,6 +58,9 @@ impl Drivers for Definitions {
         }
         let known = self.read();
         let versions = known.flows.get(&(wanted.namespace.clone(), wanted.name.clone()))?;
+        if is_deleted(versions) {
+            return None;
+        }
         let exact = |found: &&Version| found.definition.reference.version == wanted.version;
         let found = if wanted.version.is_empty() { versions.last() } else { versions.iter().find(exact) }?;
         Some(Resolved { definition: found.definition.reference.clone(), timeout_ms: found.timeout_ms })
@@ -133,13 +136,14 @@ impl Definitions {
         }
     }
 
-    /// A flow's version, or its newest; else the task or workflow of that name.
+    /// A flow's version, or its newest; else the task or workflow of that name. A version of a deleted flow is found by its number: its
+    /// runs are shown until they are gone.
     pub fn find(&self, namespace: &str, name: &str, version: Option<&str>) -> Option<Definition> {
         let key: Name = (namespace.into(), name.into());
         let known = self.read();
         let flow = known.flows.get(&key).and_then(|versions| match version {
             Some(wanted) => versions.iter().find(|found| &*found.definition.reference.version == wanted),
-            None => versions.last(),
+            None => versions.last().filter(|_| !is_deleted(versions)),
         });
         if let Some(found) = flow {
             return Some(found.definition.clone());
@@ -163,9 +167,14 @@ impl Definitions {
         if let Some(kind @ (DefinitionKind::Task | DefinitionKind::Workflow)) = kind {
             return Ok(code(&((namespace.into(), name.into()), kind)).reference);
         }
+        let deleted = |found: &DefinitionRef| {
+            let name = (found.namespace.clone(), found.name.clone());
+            found.kind == DefinitionKind::Flow
+                && self.read().flows.get(&name).is_some_and(|versions| is_deleted(versions))
+        };
         self.find(namespace, name, version)
             .map(|definition| definition.reference)
-            .filter(|found| kind.is_none_or(|kind| kind == found.kind))
+            .filter(|found| kind.is_none_or(|kind| kind == found.kind) && !deleted(found))
             .ok_or_else(|| self.unknown(namespace, name, version))
     }
 
@@ -180,23 +189,39 @@ impl Definitions {
     /// The newest version of each name of a namespace, flows first.
     pub fn all(&self, namespace: &str) -> Vec<Definition> {
         let known = self.read();
-        let newest = |versions: &Vec<Version>| versions.last().map(|version| version.definition.clone());
+        let newest = |versions: &Vec<Version>| {
+            versions.last().filter(|_| !is_deleted(versions)).map(|version| version.definition.clone())
+        };
         let flows = known.flows.iter().filter(|(name, _)| &*name.0 == namespace);
         let announced = known.code.iter().filter(|(name, _)| &*name.0 == namespace);
         flows.filter_map(|(_, versions)| newest(versions)).chain(announced.map(code)).collect()
     }
 
+    /// What was deployed last under a flow's name, also when that was its deletion.
+    pub(crate) fn last(&self, namespace: &str, name: &str) -> Option<Definition> {
+        let known = self.read();
+        known.flows.get(&(namespace.into(), name.into()))?.last().map(|version| version.definition.clone())
+    }
+
+    /// The flows that were deleted.
+    pub(crate) fn deleted(&self) -> Vec<DefinitionRef> {
+        let known = self.read();
+        let gone = known.flows.values().filter(|versions| is_deleted(versions));
+        gone.filter_map(|versions| versions.last()).map(|last| last.definition.reference.clone()).collect()
+    }
+
     fn unknown(&self, namespace: &str, name: &str, version: Option<&str>) -> EngineError {
         let known = self.read();
-        if let (Some(version), Some(versions)) = (version, known.flows.get(&(namespace.into(), name.into())))
-        {
+        let versions = known.flows.get(&(namespace.into(), name.into())).filter(|known| !is_deleted(known));
+        if let (Some(version), Some(versions)) = (version, versions) {
             let has: Vec<&str> = versions.iter().map(|found| &*found.definition.reference.version).collect();
             return EngineError::UnknownDefinition(format!(
                 "`{name}` has no version `{version}` in namespace `{namespace}`; it has {}",
                 has.join(", ")
             ));
         }
-        let names = known.flows.keys().chain(known.code.iter().map(|(name, _)| name));
+        let flows = known.flows.iter().filter(|(_, versions)| !is_deleted(versions)).map(|(name, _)| name);
+        let names = flows.chain(known.code.iter().map(|(name, _)| name));
         let names = names.filter(|known| &*known.0 == namespace).map(|known| &*known.1);
         let advice = match nearest(name, names) {
             Some(near) => format!("did you mean `{near}`?"),
@@ -206,15 +231,13 @@ impl Definitions {
     }
 }
 
+/// Whether the last that was deployed of a name was its deletion.
+fn is_deleted(versions: &[Version]) -> bool {
+    versions.last().is_some_and(|version| version.definition.deleted)
+}
+
 fn code((name, kind): &(Name, DefinitionKind)) -> Definition {
-    Definition {
-        reference: DefinitionRef {
-            namespace: name.0.clone(),
-            kind: *kind,
-            name: name.1.clone(),
-            version: "".into(),
-        },
-        source: "".into(),
-        deployed: Wall(0),
-    }
+    let reference =
+        DefinitionRef { namespace: name.0.clone(), kind: *kind, name: name.1.clone(), version: "".into() };
+    Definition::new(reference, "", Wall(0))
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::definition::{Definition, DefinitionRef};
 use crate::driver::RetryPolicy;
 use crate::entry::Lost;
-use crate::ids::{AttemptId, PartitionId, RunId, Token, WorkerId};
+use crate::ids::{AttemptId, PartitionId, RunId, StepId, Token, WorkerId};
 use crate::json::{Fingerprint, Json};
 use crate::keys::{KeyId, KeyOptions};
 use crate::message::Message;
@@ -39,6 +39,9 @@ pub struct RunOptions {
     /// For a task: its one step's options.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskOptions>,
+    /// A step of another run that its outcome completes, when it ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report_to: Option<AwaitedStep>,
 }
 
 /// Options of a task's one step.
@@ -138,6 +141,13 @@ pub enum Command {
         run: RunId,
         /// Why, for the journal.
         reason: String,
+    },
+    /// The same, and the run's outcome is this failure. Reply: [`Reply::State`].
+    Stop {
+        /// The run.
+        run: RunId,
+        /// What whoever waits for the run is told.
+        failure: Failure,
     },
     /// Begin no new step. Reply: [`Reply::State`].
     Pause {
@@ -274,9 +284,25 @@ pub struct CallbackToken {
     /// The run.
     pub run: RunId,
     /// Its step.
-    pub step: crate::ids::StepId,
+    pub step: StepId,
     /// The secret.
     pub token: Token,
+}
+
+impl CallbackToken {
+    /// The token of a step. Nobody without the deployment's secret can make one, and none needs to be stored.
+    pub fn of(secret: &[u8; 32], run: RunId, step: StepId) -> Self {
+        CallbackToken { run, step, token: Token::derive(secret, b"callback", run, step, 0) }
+    }
+}
+
+/// A step that waits for the end of a run that it did not start: it handed out its callback token for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AwaitedStep {
+    /// The run.
+    pub run: RunId,
+    /// Its step.
+    pub step: StepId,
 }
 
 /// How a start was answered.

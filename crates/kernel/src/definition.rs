@@ -1,5 +1,6 @@
 //! What can be run.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -52,4 +53,27 @@ pub struct Definition {
     pub source: Arc<str>,
     /// When it was deployed. The newest of a name is the one that a start without a version runs.
     pub deployed: Wall,
+    /// When the name was deployed for the first time, or for the first time since it was deleted; not known of what is old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Wall>,
+    /// What people keep with it, such as a description. None of it changes what it does.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, String>,
+    /// The name was deleted: nothing of it is started any more, and its runs go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
+}
+
+impl Definition {
+    /// A definition of which nothing else is known.
+    pub fn new(reference: DefinitionRef, source: impl Into<Arc<str>>, deployed: Wall) -> Self {
+        Definition {
+            reference,
+            source: source.into(),
+            deployed,
+            created: None,
+            facts: BTreeMap::new(),
+            deleted: false,
+        }
+    }
 }

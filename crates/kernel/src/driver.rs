@@ -30,6 +30,8 @@ pub type Cells = BTreeMap<u32, Arc<str>>;
 pub struct RunContext<'a> {
     /// The run.
     pub run: RunId,
+    /// The `continue_id` that it was started under.
+    pub continue_id: Option<&'a str>,
     /// Its definition, version included.
     pub definition: &'a DefinitionRef,
     /// Its input.

@@ -74,6 +74,13 @@ pub struct Created {
     pub options: RunOptions,
 }
 
+impl Created {
+    /// What the caller named it.
+    pub fn continue_id(&self) -> Option<&str> {
+        self.key.as_ref().map(|created| &*created.key.id.continue_id)
+    }
+}
+
 /// What a new run says about its key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CreatedKey {
@@ -293,6 +300,9 @@ pub enum Entry {
         /// Why.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
+        /// What the outcome is to be, where that was said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
     },
     /// Its outcome is decided; it closes when the children it must wait for have ended.
     RunEnding {

@@ -6,7 +6,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::Sha256;
 
 /// A text that is not an id of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -208,6 +210,19 @@ impl<'de> Deserialize<'de> for AttemptId {
 /// A 128-bit secret that proves a right: a lease's fencing token, or a callback. Its text form is 32 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Token(pub [u8; 16]);
+
+impl Token {
+    /// Derives a token: nobody without the secret can make one, and none needs to be stored.
+    pub(crate) fn derive(secret: &[u8; 32], purpose: &[u8], run: RunId, step: StepId, attempt: u32) -> Self {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
+        mac.update(purpose);
+        mac.update(&run.to_bytes());
+        mac.update(&step.0.to_be_bytes());
+        mac.update(&attempt.to_be_bytes());
+        let digest = mac.finalize().into_bytes();
+        Token(digest[..16].try_into().expect("a digest has 32 bytes"))
+    }
+}
 
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -23,8 +23,8 @@ mod time;
 pub mod workflow;
 
 pub use command::{
-    CallbackToken, Claims, Command, Refusal, Reply, Report, RunOptions, StartKind, StartRun, TaskOptions,
-    WorkerSpec,
+    AwaitedStep, CallbackToken, Claims, Command, Refusal, Reply, Report, RunOptions, StartKind, StartRun,
+    TaskOptions, WorkerSpec,
 };
 pub use definition::{Definition, DefinitionKind, DefinitionRef};
 pub use driver::{Driver, Drivers, Resolved};

@@ -50,6 +50,15 @@ pub enum Message {
         /// Why.
         reason: String,
     },
+    /// The run that a step's callback token was given to has ended.
+    CompleteStep {
+        /// The waiting run.
+        run: RunId,
+        /// Its step.
+        step: StepId,
+        /// How the other run ended.
+        outcome: Result<Json, Failure>,
+    },
 }
 
 impl Message {
@@ -60,7 +69,8 @@ impl Message {
             Message::ChildStarted { run, .. }
             | Message::ChildEnded { run, .. }
             | Message::Signal { run, .. }
-            | Message::CancelRun { run, .. } => *run,
+            | Message::CancelRun { run, .. }
+            | Message::CompleteStep { run, .. } => *run,
         }
     }
 }

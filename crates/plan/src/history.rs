@@ -191,10 +191,17 @@ impl Told<'_> {
                 self.ended(EventType::ExecutionTimedOut, "{}".to_owned());
                 self.closed();
             }
-            Entry::CancelRequested { reason } => self.history.reason.clone_from(reason),
+            Entry::CancelRequested { reason, failure } => {
+                self.history.reason = match failure {
+                    Some(Failure { error, message, .. }) => {
+                        format!(r#"{{"error":{},"cause":{}}}"#, json::quote(error), json::quote(message))
+                    }
+                    None => format!(r#"{{"cause":{}}}"#, json::quote(reason)),
+                };
+            }
             Entry::RunCancelled => {
-                let reason = json::quote(&self.history.reason);
-                self.ended(EventType::ExecutionStopped, format!(r#"{{"cause":{reason}}}"#));
+                let detail = self.history.reason.clone();
+                self.ended(EventType::ExecutionStopped, detail);
             }
             Entry::RunExpired => {
                 let cause = r#"{"cause":"not started within its time to live"}"#;
@@ -277,6 +284,7 @@ impl Told<'_> {
         let Some((run, created)) = &self.history.run else { return };
         let context = RunContext {
             run: *run,
+            continue_id: created.continue_id(),
             definition: &created.definition,
             input: &created.input,
             options: &created.options,

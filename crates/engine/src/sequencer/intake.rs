@@ -97,7 +97,11 @@ impl<H> Sequencer<H> {
         };
         let stops = matches!(
             command,
-            Command::Cancel { .. } | Command::Delete { .. } | Command::DeleteKey { .. } | Command::Loaded(_)
+            Command::Cancel { .. }
+                | Command::Stop { .. }
+                | Command::Delete { .. }
+                | Command::DeleteKey { .. }
+                | Command::Loaded(_)
         );
         if matches!(self.standing, Standing::ReadOnly(_)) && !stops {
             if matches!(command, Command::Tick { .. }) {
@@ -305,6 +309,7 @@ fn topics(command: &Command) -> Vec<Topic> {
         Command::Start(asked) => start(asked),
         Command::Signal { run, .. }
         | Command::Cancel { run, .. }
+        | Command::Stop { run, .. }
         | Command::Pause { run }
         | Command::Resume { run }
         | Command::Delete { run }

@@ -88,6 +88,7 @@ impl Partition {
         };
         let context = RunContext {
             run,
+            continue_id: state.created.continue_id(),
             definition,
             input: &state.created.input,
             options: &state.created.options,

@@ -75,11 +75,15 @@ impl Partition {
         self.follow(run);
     }
 
+    /// Tells the steps that wait for its end.
     fn tell_parent(&mut self, run: RunId) {
         let Some(state) = self.state(run) else { return };
-        let (Some(parent), Some(outcome)) = (state.created.parent, state.outcome.clone()) else {
-            return;
-        };
+        let (parent, awaited) = (state.created.parent, state.created.options.report_to);
+        let Some(outcome) = state.outcome.clone() else { return };
+        if let Some(step) = awaited {
+            self.post(Message::CompleteStep { run: step.run, step: step.step, outcome: outcome.clone() });
+        }
+        let Some(parent) = parent else { return };
         self.post(Message::ChildEnded { run: parent.run, step: parent.step, child: run, outcome });
     }
 

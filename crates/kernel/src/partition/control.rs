@@ -18,20 +18,28 @@ impl Partition {
     }
 
     pub(super) fn cancel(&mut self, run: RunId, reason: String) -> Result<Reply, Refusal> {
+        self.end(run, reason, None)
+    }
+
+    pub(super) fn stop(&mut self, run: RunId, failure: Failure) -> Result<Reply, Refusal> {
+        self.end(run, failure.to_string(), Some(failure))
+    }
+
+    fn end(&mut self, run: RunId, reason: String, failure: Option<Failure>) -> Result<Reply, Refusal> {
         match self.slot(run)?.state.phase {
             Phase::Queued => {
-                self.emit(run, Entry::CancelRequested { reason });
+                self.emit(run, Entry::CancelRequested { reason, failure });
                 self.close(run, Closing::Cancelled);
             }
-            Phase::Open => self.begin_cancel(run, reason),
+            Phase::Open => self.begin_cancel(run, reason, failure),
             _ => {}
         }
         Ok(Reply::State(self.shown_state(run)))
     }
 
     /// Running attempts are told and may clean up; everything else of the run stops now.
-    fn begin_cancel(&mut self, run: RunId, reason: String) {
-        self.emit(run, Entry::CancelRequested { reason });
+    fn begin_cancel(&mut self, run: RunId, reason: String, failure: Option<Failure>) {
+        self.emit(run, Entry::CancelRequested { reason, failure });
         let Some(state) = self.state(run) else { return };
         let steps: Vec<(StepId, Option<u32>)> =
             state.steps.keys().map(|step| (*step, state.running_attempt(*step))).collect();
@@ -164,6 +172,16 @@ impl Partition {
         if token != self.callback_token(run, step) {
             return Err(Refusal::InvalidCallback);
         }
+        self.complete_step(run, step, outcome)
+    }
+
+    /// Completes a step that waits for its callback token: for whoever has shown the right to.
+    pub(super) fn complete_step(
+        &mut self,
+        run: RunId,
+        step: StepId,
+        outcome: Result<Json, Failure>,
+    ) -> Result<Reply, Refusal> {
         let state = self.state(run).ok_or(Refusal::InvalidCallback)?;
         let digest = super::state::digest(&outcome.as_ref());
         if state.reported.get(&(step, 0)) == Some(&digest) {

@@ -68,6 +68,11 @@ impl Partition {
                     // The run was deleted: there is nothing left to cancel.
                 }
             }
+            Message::CompleteStep { run, step, outcome } => {
+                if self.complete_step(run, step, outcome).is_err() {
+                    // Somebody else was first, or the step was given up: there is nothing left to complete.
+                }
+            }
         }
     }
 

@@ -20,9 +20,6 @@ mod workers;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-
 use crate::command::{Command, Refusal, Reply};
 use crate::definition::Definition;
 use crate::driver::Drivers;
@@ -188,6 +185,7 @@ impl Partition {
             Command::Start(start) => self.start_needs(start, &mut needs),
             Command::Signal { run, .. }
             | Command::Cancel { run, .. }
+            | Command::Stop { run, .. }
             | Command::Pause { run }
             | Command::Resume { run }
             | Command::Delete { run }
@@ -263,6 +261,7 @@ impl Partition {
             Command::Start(start) => self.start(*start),
             Command::Signal { run, name, payload, id } => self.signal(run, name, payload, id),
             Command::Cancel { run, reason } => self.cancel(run, reason),
+            Command::Stop { run, failure } => self.stop(run, failure),
             Command::Pause { run } => self.pause(run),
             Command::Resume { run } => self.resume(run),
             Command::Delete { run } => self.delete(run),
@@ -377,14 +376,7 @@ impl Partition {
 
     /// Derives a token: nobody without the secret can make one, and none needs to be stored.
     fn token(&self, purpose: &[u8], run: RunId, step: StepId, attempt: u32) -> Token {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.config.secret).expect("HMAC takes a key of any length");
-        mac.update(purpose);
-        mac.update(&run.to_bytes());
-        mac.update(&step.0.to_be_bytes());
-        mac.update(&attempt.to_be_bytes());
-        let digest = mac.finalize().into_bytes();
-        Token(digest[..16].try_into().expect("a digest has 32 bytes"))
+        Token::derive(&self.config.secret, purpose, run, step, attempt)
     }
 
     fn lease_token(&self, attempt: AttemptId) -> Token {

@@ -81,6 +81,9 @@ pub struct RunState {
     pub(crate) status: Option<Json>,
     #[serde(default)]
     pub(crate) cancel_requested: Option<Now>,
+    /// What its outcome is to be when it has stopped, where that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stopped_by: Option<Failure>,
     /// Where the code of a workflow run stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) code: Option<Code>,
@@ -207,6 +210,7 @@ impl RunState {
             labels: created.options.labels.clone(),
             status: None,
             cancel_requested: None,
+            stopped_by: None,
             code: (created.definition.kind == DefinitionKind::Workflow).then(Code::default),
             entries: 1,
             created: created.clone(),
@@ -292,8 +296,9 @@ impl RunState {
             }
             Entry::LabelsSet { labels } => self.labels.clone_from(labels),
             Entry::StatusPublished { status } => self.status = Some(status.clone()),
-            Entry::CancelRequested { .. } => {
+            Entry::CancelRequested { failure, .. } => {
                 self.cancel_requested = Some(now);
+                self.stopped_by.clone_from(failure);
                 self.tell_code();
             }
             Entry::StepBegun { .. }
@@ -313,7 +318,9 @@ impl RunState {
             Entry::RunFailed { failure } => self.close(now, Err(failure.clone())),
             Entry::RunTimedOut => self.close(now, Err(life::timed_out(&self.created))),
             Entry::RunCancelled => {
-                self.close(now, Err(Failure::new(Failure::CANCELLED, "the run was cancelled")));
+                let cancelled = || Failure::new(Failure::CANCELLED, "the run was cancelled");
+                let failure = self.stopped_by.take().unwrap_or_else(cancelled);
+                self.close(now, Err(failure));
             }
             Entry::RunExpired => {
                 self.close(now, Err(Failure::new(Failure::EXPIRED, "not started within its time to live")));

@@ -1,5 +1,6 @@
 //! Cancel, pause, resume, delete.
 
+use riverrun_kernel::driver::OnParentEnd;
 use riverrun_kernel::*;
 
 use crate::world::{Op, World, call, flow, task};
@@ -132,4 +133,62 @@ fn labels_are_replaced_also_on_a_closed_run() {
     let labels = Labels::from([("team".to_owned(), "blue".to_owned())]);
     world.send(Command::SetLabels { run, labels: labels.clone() }).expect("set");
     assert_eq!(world.view(run).summary.labels, labels);
+}
+
+fn stop(run: RunId) -> Command {
+    Command::Stop { run, failure: Failure::new("Enough", "no more") }
+}
+
+#[test]
+fn a_stopped_run_ends_as_was_said_also_after_a_crash() {
+    let flows = [
+        ("f", vec![Op::Call(call("a"))]),
+        ("parent", vec![Op::Child("f", true, OnParentEnd::Cancel, Some("k"))]),
+    ];
+    let mut world = World::new(&flows);
+    world.worker(1, &["a"], 1);
+    let parent = world.start(flow("parent"));
+    let offer = world.offer();
+    let child = offer.attempt.run;
+    assert_eq!(world.send(stop(child)), Ok(Reply::State(State::Cancelling)));
+    world.crash();
+    world.reconnect(1, &["a"], 1, vec![(offer.attempt, offer.token)]);
+    assert_eq!(world.report(&offer, Report::Stopped), Ok(Reply::Done));
+    assert_eq!(world.state(child), State::Cancelled);
+    let failure = Failure::new("Enough", "no more");
+    assert_eq!(world.view(child).outcome, Some(Err(failure.clone())));
+    assert_eq!(world.view(parent).outcome, Some(Err(failure)), "who waits for it is told");
+    assert_eq!(world.send(stop(child)), Ok(Reply::State(State::Cancelled)), "again changes nothing");
+}
+
+#[test]
+fn a_run_completes_the_step_that_waits_for_its_end() {
+    let flows =
+        [("waits", vec![Op::Callback(None)]), ("sleeps", vec![Op::Sleep(100)]), ("fails", vec![Op::Fail])];
+    for restart in [World::crash as fn(&mut World), World::evict, |_| {}] {
+        let mut world = World::new(&flows);
+        let waiting = world.start(flow("waits"));
+        let mut request = world.request(flow("sleeps"));
+        request.options.report_to = Some(AwaitedStep { run: waiting, step: StepId(1) });
+        let (reporting, ..) = world.start_run(request.clone()).expect("started");
+        restart(&mut world);
+        world.pass(100);
+        assert_eq!(world.state(reporting), State::Succeeded);
+        assert_eq!(world.state(waiting), State::Succeeded);
+        assert_eq!(world.view(waiting).outcome, Some(Ok(Json::trusted(r#"{"did":1}"#))));
+
+        // A failure is one of the step; a step that is over or a run that is gone needs nothing.
+        let waiting = world.start(flow("waits"));
+        for _ in 0..2 {
+            let mut request = world.request(flow("fails"));
+            request.options.report_to = Some(AwaitedStep { run: waiting, step: StepId(1) });
+            let (failed, ..) = world.start_run(request).expect("started");
+            assert_eq!(world.state(failed), State::Failed);
+            assert_eq!(world.view(waiting).summary.error.as_deref(), Some("Boom"));
+        }
+        world.send(Command::Delete { run: waiting }).expect("deleted");
+        let mut request = world.request(flow("fails"));
+        request.options.report_to = Some(AwaitedStep { run: waiting, step: StepId(1) });
+        world.start_run(request).expect("started");
+    }
 }

@@ -178,7 +178,10 @@ impl Player {
             Move::StartKeyed(how, input) => self.start_keyed(*how, *input),
             Move::Cancel(which) => {
                 if let Some(run) = self.pick(*which) {
-                    self.send(Command::Cancel { run, reason: String::new() });
+                    let failure = Failure::new("Enough", "");
+                    let stop = which.is_multiple_of(2);
+                    let cancel = Command::Cancel { run, reason: String::new() };
+                    self.send(if stop { Command::Stop { run, failure } } else { cancel });
                 }
             }
             Move::Pause(which) => {
@@ -301,6 +304,10 @@ impl Player {
         let input = ["{}", "{\"n\":1}"][usize::from(input.is_multiple_of(8))];
         let mut request = self.world.request(flow("steps"));
         request.input = Json::trusted(input);
+        // Whatever it names: a step that waits for a token, one that does not, one that is over, none.
+        let awaited =
+            self.pick(how).map(|run| AwaitedStep { run, step: StepId(1 + u32::from(input.len() > 2)) });
+        request.options.report_to = awaited;
         let mut key = key_options(input);
         key.on_running = [OnRunning::Attach, OnRunning::Restart, OnRunning::Reject][how as usize % 3];
         key.on_success = [OnSuccess::Reuse, OnSuccess::Rerun, OnSuccess::Reject][how as usize / 3 % 3];
@@ -561,7 +568,7 @@ fn one_of_each() -> Vec<Entry> {
         Entry::ChildEnded { run: RunId::new(0, Slot(0), 0) },
         Entry::SignalReceived { name: String::new(), payload: Json::null(), id: None },
         Entry::LabelsSet { labels: Labels::new() },
-        Entry::CancelRequested { reason: String::new() },
+        Entry::CancelRequested { reason: String::new(), failure: None },
         Entry::RunEnding { outcome: Ok(Json::null()) },
         Entry::RunSucceeded { output: Json::null() },
         Entry::RunFailed { failure },

@@ -192,13 +192,14 @@ impl Machine<'_> {
         }
     }
 
-    /// What `$context` stands for. The token is the kernel's to fill in.
+    /// What `$context` stands for. The token is the kernel's to fill in. An execution goes by the name that it was started under.
     fn context(&self, step: &str) -> Json {
         let run = json::quote(&self.run.run.to_string());
+        let name = self.run.continue_id.map_or_else(|| run.clone(), json::quote);
         let flow = json::quote(&self.run.definition.name);
         let step = json::quote(step);
         Json::trusted(format!(
-            r#"{{"execution":{{"name":{run},"id":{run}}},"flow":{{"name":{flow},"id":{flow}}},"step":{{"name":{step}}},"task":{{"token":null}}}}"#
+            r#"{{"execution":{{"name":{name},"id":{run}}},"flow":{{"name":{flow},"id":{flow}}},"step":{{"name":{step}}},"task":{{"token":null}}}}"#
         ))
     }
 

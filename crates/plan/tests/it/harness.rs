@@ -126,6 +126,7 @@ impl Run {
         }
         let context = RunContext {
             run: RunId::new(0, Slot(0), 7),
+            continue_id: None,
             definition: &self.definition,
             input: &self.input,
             options: &self.options,

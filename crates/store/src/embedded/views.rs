@@ -62,7 +62,7 @@ CREATE TEMP VIEW keys AS SELECT
 FROM (SELECT *, riverrun_key(namespace, definition, version, continue_id, value) AS key FROM main.keys);
 CREATE TEMP VIEW definitions AS SELECT
     namespace, kind, name, version, riverrun_time(riverrun_definition(value) ->> 'deployed') AS deployed,
-    riverrun_definition(value) ->> 'source' AS source
+    riverrun_definition(value) ->> 'source' AS source, riverrun_definition(value) ->> 'deleted' AS deleted
 FROM main.definitions;
 CREATE TEMP VIEW labels AS SELECT namespace, riverrun_id(run) AS run_id, name, value FROM main.labels;
 ";
@@ -173,7 +173,10 @@ fn functions(connection: &Connection, dir: &Path) -> Result<(), StoreError> {
     })?;
     remembered(connection, "riverrun_definition", 1, |context| {
         let found: Definition = read::definition(&context.get::<Vec<u8>>(0)?)?;
-        Ok(Some(json!({ "deployed": found.deployed, "source": found.source }).to_string()))
+        Ok(Some(
+            json!({ "deployed": found.deployed, "source": found.source, "deleted": found.deleted })
+                .to_string(),
+        ))
     })
 }
 

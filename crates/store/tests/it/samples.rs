@@ -95,6 +95,9 @@ pub fn definition(n: u64) -> Definition {
         },
         source: "steps: []".into(),
         deployed: Wall(n as i64),
+        created: (n > 0).then_some(Wall(1)),
+        facts: [("description".to_owned(), "what it is for".to_owned())].into(),
+        deleted: n == 2,
     }
 }
 

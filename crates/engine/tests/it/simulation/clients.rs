@@ -146,11 +146,7 @@ impl World {
         };
         let command = match wish {
             Wish::Deploy => {
-                let definition = Definition {
-                    reference: reference(DefinitionKind::Flow, "planned"),
-                    source: FLOW.into(),
-                    deployed: Wall(1),
-                };
+                let definition = Definition::new(reference(DefinitionKind::Flow, "planned"), FLOW, Wall(1));
                 return Some((2, Command::Deploy(definition)));
             }
             Wish::Keyed { key, strict, input } => self.start(Some((*key, *strict, *input))),
@@ -251,11 +247,7 @@ impl World {
         let wish = client.wish.clone();
         match (wish, answer) {
             (Wish::Deploy, Ok(_)) => {
-                let definition = Definition {
-                    reference: reference(DefinitionKind::Flow, "planned"),
-                    source: FLOW.into(),
-                    deployed: Wall(1),
-                };
+                let definition = Definition::new(reference(DefinitionKind::Flow, "planned"), FLOW, Wall(1));
                 self.library.learn(&definition);
             }
             (Wish::Keyed { key, strict: true, input }, Ok(Answer::Reply(Reply::Started { run, .. }))) => {
