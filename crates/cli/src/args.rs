@@ -347,6 +347,9 @@ pub struct Server {
     /// Host name that callers may use for this server, beside loopback names
     #[arg(long = "allow-host", value_name = "NAME")]
     pub allow_hosts: Vec<String>,
+    /// Configuration file (TOML): access keys of the Serverless Workflow API
+    #[arg(long, env = "RIVERRUN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The node.
     #[command(flatten)]
     pub node: Node,

@@ -7,6 +7,7 @@ use riverrun_kernel::RunId;
 
 use crate::args::{self, Target};
 use crate::client::{Client, is_gone};
+use crate::config::Config;
 use crate::data_dir::{self, ServerFile};
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -79,6 +80,7 @@ impl Session {
             token_file: None,
             is_passing: true,
             allow_hosts: Vec::new(),
+            config: Config::default(),
             node: node.clone(),
             limits: args::Limits::standard(),
         };

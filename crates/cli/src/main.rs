@@ -7,6 +7,7 @@
 mod args;
 mod client;
 mod commands;
+mod config;
 mod data_dir;
 mod entries;
 mod error;

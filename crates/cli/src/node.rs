@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::args;
+use crate::config::Config;
 use crate::data_dir::{self, Announced, ServerFile};
 use crate::error::CliError;
 use crate::token;
@@ -35,6 +36,8 @@ pub struct Setup<'a> {
     pub is_passing: bool,
     /// Names that callers may use, beside loopback ones.
     pub allow_hosts: Vec<String>,
+    /// What a configuration file says.
+    pub config: Config,
     /// The rest.
     pub node: args::Node,
     /// How much it takes on.
@@ -107,6 +110,7 @@ impl Node {
             tokens: setup.token.iter().cloned().collect(),
             allowed_hosts: setup.allow_hosts.clone(),
             instance: instance.clone(),
+            fnf: setup.config.fnf.clone(),
             limits: limits(&setup.node, &setup.limits),
         };
         let shutdown = CancellationToken::new();

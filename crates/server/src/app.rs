@@ -38,6 +38,8 @@ pub(crate) struct App {
     pub logs: LogBook,
     /// How far histories were read.
     pub histories: crate::history::Histories,
+    /// What the Serverless Workflow RPC API remembers.
+    pub fnf: crate::fnf::Memory,
     /// For `/metrics`.
     pub counters: Counters,
 }

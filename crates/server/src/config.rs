@@ -17,8 +17,49 @@ pub struct ServerConfig {
     /// What `/healthz` tells in the header [`INSTANCE_HEADER`], so that a client can make sure whom it talks to before it shows a
     /// token. Nothing is told when it is empty.
     pub instance: String,
+    /// The Serverless Workflow RPC API.
+    pub fnf: FnfConfig,
     /// Limits.
     pub limits: Limits,
+}
+
+/// Settings of the Serverless Workflow RPC API.
+#[derive(Debug, Clone)]
+pub struct FnfConfig {
+    /// Access keys, with any of which a request may be signed. Without one, requests are taken unsigned on a loopback address.
+    pub access_keys: Vec<AccessKey>,
+    /// Nonces of signed requests that are remembered, so that none is taken twice.
+    pub max_nonces: usize,
+}
+
+impl Default for FnfConfig {
+    fn default() -> Self {
+        FnfConfig { access_keys: Vec::new(), max_nonces: 1_000_000 }
+    }
+}
+
+/// A pair that requests are signed with.
+#[derive(Clone)]
+pub struct AccessKey {
+    /// Its name, which requests carry.
+    pub id: String,
+    /// Its secret, which they do not.
+    pub secret: String,
+}
+
+impl AccessKey {
+    /// Whether clients can send the id, and nobody can guess the secret.
+    pub fn is_strong(&self) -> bool {
+        let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        !self.id.is_empty() && visible(&self.id) && self.secret.len() >= 12 && visible(&self.secret)
+    }
+}
+
+impl std::fmt::Debug for AccessKey {
+    /// Without the secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccessKey").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for ServerConfig {
@@ -28,6 +69,7 @@ impl std::fmt::Debug for ServerConfig {
             .field("tokens", &self.tokens.len())
             .field("allowed_hosts", &self.allowed_hosts)
             .field("instance", &self.instance)
+            .field("fnf", &self.fnf)
             .field("limits", &self.limits)
             .finish()
     }
@@ -106,6 +148,14 @@ pub enum ServeError {
     /// A token that no client could send, or that anybody could guess.
     #[error("an access token must have at least 16 characters, all of them visible ASCII")]
     WeakToken,
+    /// An access key that no client could use, or whose secret anybody could guess.
+    #[error(
+        "the access key `{id}` is of no use: an id must be visible ASCII, a secret must have at least 12 characters, all of them visible ASCII"
+    )]
+    WeakAccessKey {
+        /// Which.
+        id: String,
+    },
     /// The socket.
     #[error("cannot accept connections: {0}")]
     Io(#[from] std::io::Error),

@@ -105,7 +105,7 @@ fn refuse(error: DeployError, name: &str, source: &str) -> Refused {
     }
 }
 
-fn show(found: &[Found], source: &str) -> Vec<Diagnostic> {
+pub(crate) fn show(found: &[Found], source: &str) -> Vec<Diagnostic> {
     let lines: Vec<&str> = source.lines().collect();
     found
         .iter()

@@ -68,6 +68,10 @@ pub(crate) struct Page {
     pub events: Vec<Event>,
     /// The run is closed, and these are its last ones.
     pub complete: bool,
+    /// It is as long as it may be: there may be more already.
+    pub is_full: bool,
+    /// The last event that was read, also where none comes after the number that was asked for.
+    pub last: u64,
 }
 
 /// The events of a flow's run that come after a number, at most so many.
@@ -78,7 +82,7 @@ pub(crate) async fn page(app: &App, run: RunId, after: u64, limit: usize) -> Res
     };
     let mut events = Vec::new();
     let mut bytes = 0;
-    let complete = loop {
+    let (complete, is_full) = loop {
         while events.len() < limit && bytes < PAGE_BYTES {
             let Some(event) = place.told.pop_front() else { break };
             place.last = event.id;
@@ -89,19 +93,20 @@ pub(crate) async fn page(app: &App, run: RunId, after: u64, limit: usize) -> Res
         }
         let is_full = events.len() >= limit || bytes >= PAGE_BYTES;
         if is_full && !(place.complete && place.told.is_empty()) {
-            break false;
+            break (false, true);
         }
         if place.complete {
-            break true;
+            break (true, is_full);
         }
         if !place.read_on(app).await? {
-            break place.complete;
+            break (place.complete, is_full);
         }
     };
+    let last = place.last;
     if !complete {
         app.histories.keep(place);
     }
-    Ok(Page { events, complete })
+    Ok(Page { events, complete, is_full, last })
 }
 
 /// How far a history was read.

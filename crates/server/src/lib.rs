@@ -10,6 +10,7 @@ mod definitions;
 mod error_pages;
 mod events;
 mod extract;
+mod fnf;
 mod graph;
 mod guard;
 mod history;
@@ -31,6 +32,6 @@ mod start;
 mod store;
 mod workers;
 
-pub use config::{INSTANCE_HEADER, Limits, ServeError, ServerConfig, is_strong_token};
+pub use config::{AccessKey, FnfConfig, INSTANCE_HEADER, Limits, ServeError, ServerConfig, is_strong_token};
 pub use openapi::document as openapi_document;
 pub use serve::serve;

@@ -14,7 +14,7 @@ use crate::app::{App, Shared};
 use crate::problem::Refused;
 use crate::store;
 use crate::{
-    callbacks, definitions, events, graph, guard, history, journal, keys, metrics, openapi, pages, runs,
+    callbacks, definitions, events, fnf, graph, guard, history, journal, keys, metrics, openapi, pages, runs,
     socket, start, workers,
 };
 
@@ -320,7 +320,18 @@ fn other_routes() -> Vec<Route> {
         Route::get("/errors/{code}", "A page on an error code", pages::error)
             .answers_text(200, "The page", "text/markdown")
             .errors(&[NotFound]),
-        Route::get("/", "A page for people", pages::index).answers_text(200, "The page", "text/html"),
+        Route::get(
+            "/",
+            "A page for people; with an `Action`, the Serverless Workflow API",
+            fnf::call_or_page,
+        )
+        .answers_text(200, "The page", "text/html"),
+        Route::post(
+            "/",
+            "The Serverless Workflow API, version 2019-03-15: an operation by its `Action`",
+            fnf::call_in,
+        )
+        .answers_text(200, "What the operation answers, as the vendor documents it", JSON),
     ]
 }
 

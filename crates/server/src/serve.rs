@@ -42,6 +42,9 @@ pub async fn serve(
     if !config.tokens.iter().all(|token| is_strong_token(token)) {
         return Err(ServeError::WeakToken);
     }
+    if let Some(weak) = config.fnf.access_keys.iter().find(|key| !key.is_strong()) {
+        return Err(ServeError::WeakAccessKey { id: weak.id.clone() });
+    }
     let limits = config.limits.clone();
     let tasks = TaskTracker::new();
     let app = Arc::new(App {
@@ -54,6 +57,7 @@ pub async fn serve(
         logs: LogBook::new(limits.max_run_log, limits.max_log_memory),
         histories: Histories::default(),
         counters: Counters::default(),
+        fnf: crate::fnf::Memory::new(&config.fnf),
         config,
     });
     let connections = Connections {
@@ -62,6 +66,7 @@ pub async fn serve(
         cut: CancellationToken::new(),
         app,
     };
+    crate::fnf::clear(&connections.app);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,

@@ -7,7 +7,7 @@ use axum::extract;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use riverrun_engine::{Shown, Start, StartKey, Started};
+use riverrun_engine::{EngineError, Shown, Start, StartKey, Started};
 use riverrun_kernel::{
     DefinitionKind, DefinitionRef, Json, OnFailure, RunOptions, RunSummary, RunView, StartKind, State,
     TaskOptions, Ttl, Wall,
@@ -30,7 +30,7 @@ pub(crate) async fn start(
 ) -> Result<Response, Refused> {
     let wait = app.wait_limit(body.wait)?;
     let start = read_start(&app, &headers, body)?;
-    begin(&app, start, wait).await
+    Ok(show(begin(&app, start, wait).await?, wait.is_some()))
 }
 
 /// `POST /v1/calls`
@@ -51,12 +51,22 @@ pub(crate) async fn call(
         key: None,
         options: RunOptions { task: Some(TaskOptions::default()), ..RunOptions::default() },
     };
-    begin(&app, start, Some(wait)).await
+    Ok(show(begin(&app, start, Some(wait)).await?, true))
 }
 
-/// Starts a run and shows it. Once the start is durable its answer is no refusal any more, whatever becomes of the look at the
-/// run: a client would take a refusal for leave to start another.
-async fn begin(app: &App, start: Start, wait: Option<Duration>) -> Result<Response, Refused> {
+/// A run that was started or found.
+pub(crate) struct Begun {
+    /// How.
+    pub started: Started,
+    /// The run, as far as can be told.
+    pub view: RunView,
+    /// It was started and cannot be looked at now.
+    unseen: bool,
+}
+
+/// Starts a run and looks at it, for all who start runs. Once the start is durable its answer is no refusal any more, whatever becomes
+/// of the look at the run: a client would take a refusal for leave to start another.
+pub(crate) async fn begin(app: &App, start: Start, wait: Option<Duration>) -> Result<Begun, EngineError> {
     let asked = start.clone();
     let Shown { started, view, watch } = app.engine.start_and_show(start).await?;
     let view = match (view, wait) {
@@ -64,16 +74,23 @@ async fn begin(app: &App, start: Start, wait: Option<Duration>) -> Result<Respon
         (view, _) => view,
     };
     match view {
-        Ok(view) => Ok(answer(&started, view, wait.is_some())),
+        Ok(view) => Ok(Begun { started, view, unseen: false }),
         // What was there before is found again by the same start.
-        Err(error) if matches!(started.kind, StartKind::Reused | StartKind::Attached) => Err(error.into()),
+        Err(error) if matches!(started.kind, StartKind::Reused | StartKind::Attached) => Err(error),
         Err(error) => {
             tracing::warn!(run = %started.run, %error, "a run was started and cannot be shown now");
-            let mut response = answer(&started, unseen(&started, asked), false);
-            *response.status_mut() = StatusCode::ACCEPTED;
-            Ok(response)
+            let view = unseen(&started, asked);
+            Ok(Begun { started, view, unseen: true })
         }
     }
+}
+
+fn show(begun: Begun, waited: bool) -> Response {
+    let mut response = answer(&begun.started, begun.view, waited && !begun.unseen);
+    if begun.unseen {
+        *response.status_mut() = StatusCode::ACCEPTED;
+    }
+    response
 }
 
 /// A run that was just started, as far as its start tells.
@@ -239,6 +256,7 @@ fn read_options(body: &wire::Start, kind: DefinitionKind) -> Result<RunOptions, 
     let mut options = RunOptions {
         labels: body.labels.clone(),
         timeout_ms: None,
+        report_to: None,
         run_at: body.run_at.as_deref().map(|text| read_date("run_at", text)).transpose()?,
         delay_ms: ms(body.delay),
         queue_ttl_ms: ms(body.queue_ttl),

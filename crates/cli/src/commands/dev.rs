@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::args::{Dev, Limits};
 use crate::client::Client;
+use crate::config::Config;
 use crate::data_dir;
 use crate::error::CliError;
 use crate::executor::Executor;
@@ -36,6 +37,7 @@ pub async fn dev(printer: &Printer, args: Dev) -> Result<Exit, CliError> {
         token_file: None,
         is_passing: false,
         allow_hosts: Vec::new(),
+        config: Config::default(),
         node: args.node.clone(),
         limits: Limits::standard(),
     };

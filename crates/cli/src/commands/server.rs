@@ -1,6 +1,7 @@
 //! `riverrun server`: serve a data directory until told to stop.
 
 use crate::args::Server;
+use crate::config;
 use crate::data_dir;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -20,6 +21,7 @@ pub async fn server(printer: &Printer, args: Server) -> Result<Exit, CliError> {
         token_file: args.token_file.clone(),
         is_passing: false,
         allow_hosts: args.allow_hosts.clone(),
+        config: config::read(args.config.as_deref())?,
         node: args.node.clone(),
         limits: args.limits.clone(),
     };

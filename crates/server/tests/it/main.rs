@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that is surprised fails")]
 
 mod definitions;
+mod fnf;
 mod graph;
 mod history;
 mod journal;

@@ -1,0 +1,141 @@
+//! The server's configuration file: what does not fit on a command line. Secrets stand in files of their own or in the environment, and are
+//! named here.
+
+use std::path::{Path, PathBuf};
+
+use riverrun_server::{AccessKey, FnfConfig};
+use serde::Deserialize;
+
+use crate::error::CliError;
+
+/// The file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    fnf: Fnf,
+}
+
+/// `[fnf]`: the Serverless Workflow RPC API.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Fnf {
+    access_keys: Vec<NamedKey>,
+    max_nonces: Option<usize>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NamedKey {
+    id: String,
+    secret_file: Option<PathBuf>,
+    secret_env: Option<String>,
+}
+
+/// What a configuration file says.
+#[derive(Debug, Default)]
+pub struct Config {
+    /// The Serverless Workflow RPC API.
+    pub fnf: FnfConfig,
+}
+
+/// Reads a configuration file, and the secrets that it names.
+pub fn read(path: Option<&Path>) -> Result<Config, CliError> {
+    let Some(path) = path else { return Ok(Config::default()) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| CliError::named_file("read the configuration", path, &error))?;
+    let file: File = toml::from_str(&text).map_err(|error| {
+        CliError::usage(
+            format!("the configuration {} is not valid: {error}", path.display()),
+            "docs/guides/serverless-workflow.md shows what may stand in it",
+        )
+    })?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let keys = file.fnf.access_keys.into_iter().map(|key| access_key(folder, key));
+    let defaults = FnfConfig::default();
+    Ok(Config {
+        fnf: FnfConfig {
+            access_keys: keys.collect::<Result<_, _>>()?,
+            max_nonces: file.fnf.max_nonces.unwrap_or(defaults.max_nonces),
+        },
+    })
+}
+
+/// Relative paths are those of the configuration's folder.
+fn access_key(folder: &Path, key: NamedKey) -> Result<AccessKey, CliError> {
+    let NamedKey { id, secret_file, secret_env } = key;
+    let secret = match (secret_file, secret_env) {
+        (Some(file), None) => {
+            let file = folder.join(file);
+            std::fs::read_to_string(&file).map_err(|error| {
+                CliError::named_file(&format!("read the secret of the access key {id}:"), &file, &error)
+            })?
+        }
+        (None, Some(variable)) => std::env::var(&variable).map_err(|_| {
+            CliError::usage(
+                format!("the secret of the access key {id} is to be in {variable}, which is not set"),
+                "set that variable of the environment",
+            )
+        })?,
+        _ => {
+            return Err(CliError::usage(
+                format!("the access key {id} must name either secret_file or secret_env"),
+                "write where its secret stands; the configuration itself holds none",
+            ));
+        }
+    };
+    let key = AccessKey { id, secret: secret.trim().to_owned() };
+    if key.is_strong() {
+        return Ok(key);
+    }
+    Err(CliError::usage(
+        format!("the access key {} is of no use", key.id),
+        "an id must be visible ASCII, a secret must have at least 12 characters, all of them visible ASCII",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> Result<Config, CliError> {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("secret"), "secret-EXAMPLE\n").expect("written");
+        std::fs::write(folder.path().join("short"), "secret\n").expect("written");
+        let path = folder.path().join("riverrun.toml");
+        std::fs::write(&path, text).expect("written");
+        read(Some(&path))
+    }
+
+    #[test]
+    fn keys_come_with_their_secrets() {
+        let config = read_text("[fnf]\naccess_keys = [{ id = \"A\", secret_file = \"secret\" }]\n").unwrap();
+        let [key] = &config.fnf.access_keys[..] else { panic!("one key") };
+        assert_eq!((&*key.id, &*key.secret), ("A", "secret-EXAMPLE"));
+        assert_eq!(config.fnf.max_nonces, FnfConfig::default().max_nonces);
+        assert!(!format!("{config:?}").contains("secret-EXAMPLE"));
+        assert_eq!(read_text("[fnf]\nmax_nonces = 5\n").unwrap().fnf.max_nonces, 5);
+        assert!(read_text("").unwrap().fnf.access_keys.is_empty());
+        assert!(read(None).unwrap().fnf.access_keys.is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        let cases = [
+            ("[fnf]\naccess_key = []\n", "line 2"),
+            ("[ffn]\n", "ffn"),
+            ("[fnf]\naccess_keys = [{ id = \"A\" }]\n", "secret_file or secret_env"),
+            ("[fnf]\naccess_keys = [{ id = \"A\", secret = \"x\" }]\n", "line 2"),
+            ("[fnf]\naccess_keys = [{ id = \"A\", secret_file = \"nowhere\" }]\n", "nowhere"),
+            ("[fnf]\naccess_keys = [{ id = \"A\", secret_file = \"short\" }]\n", "access key A"),
+            (
+                "[fnf]\naccess_keys = [{ id = \"A\", secret_env = \"RIVERRUN_NO_SUCH\" }]\n",
+                "RIVERRUN_NO_SUCH",
+            ),
+        ];
+        for (text, expected) in cases {
+            let error = read_text(text).unwrap_err();
+            assert!(error.message.contains(expected), "{text}: {}", error.message);
+            assert_eq!(error.exit, crate::exit::Exit::Usage);
+        }
+    }
+}
