@@ -10,10 +10,13 @@ RUFF := $(VENV)/bin/ruff
 # Bytecode beside the sources would end up in the folders that the binary is built from.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: demo build test check fmt clean test-rust test-python lint-rust lint-python hammer fuzz
+.PHONY: demo demo-queue build test check fmt clean test-rust test-python lint-rust lint-python hammer fuzz
 
 demo: build ## A flow survives two kills of its server, told as a story
 	@$(PYTHON) examples/demo.py $(BIN)
+
+demo-queue: build ## A web shop's thousand tasks: a worker killed, a poisonous task, nothing lost
+	@$(PYTHON) examples/demo_queue.py $(BIN)
 
 build:
 	cargo build --quiet --locked --package riverrun

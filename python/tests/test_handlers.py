@@ -152,7 +152,7 @@ def takes(
     *,
     m: Sequence[str] = (),
     n: Mapping[str, int] | int = 1,
-    o: Path = Path(),  # noqa: B008
+    o: Path = Path(),
     **rest: int,
 ) -> None: ...
 

@@ -350,6 +350,9 @@ pub struct Server {
     /// Configuration file (TOML): access keys of the Serverless Workflow API
     #[arg(long, env = "RIVERRUN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Queue tasks also that no worker has ever announced, unchecked, for one that may come
+    #[arg(long)]
+    pub accept_unknown_tasks: bool,
     /// The node.
     #[command(flatten)]
     pub node: Node,

@@ -81,6 +81,8 @@ impl Session {
             is_passing: true,
             allow_hosts: Vec::new(),
             config: Config::default(),
+            // The command's own worker announces what it has only after the server is up.
+            accept_unknown_tasks: true,
             node: node.clone(),
             limits: args::Limits::standard(),
         };

@@ -38,6 +38,8 @@ pub struct Setup<'a> {
     pub allow_hosts: Vec<String>,
     /// What a configuration file says.
     pub config: Config,
+    /// Whether tasks can be started that no worker has announced.
+    pub accept_unknown_tasks: bool,
     /// The rest.
     pub node: args::Node,
     /// How much it takes on.
@@ -101,7 +103,10 @@ impl Node {
             .into());
         }
         raise_open_files(setup.limits.max_connections);
-        let settings = settings(&setup.node, &setup.limits);
+        let settings = Settings {
+            accept_unknown_tasks: setup.accept_unknown_tasks,
+            ..settings(&setup.node, &setup.limits)
+        };
         let engine = tokio::task::spawn_blocking(move || Engine::open(Arc::new(store), settings))
             .await
             .map_err(|error| CliError::failed(format!("the engine did not start: {error}"), "report this"))?

@@ -19,12 +19,16 @@ use crate::hub::Counters;
 use crate::node::{Node, Sweep, mismatch, reply, stopping, wall};
 use crate::sequencer::{Answer, Ask, Library, Query};
 use crate::settings::Settings;
+use crate::short_id::ShortId;
 use crate::start::{Start, Started, check_labels, check_name, prepare};
 use crate::watch::Watch;
 use crate::worker_link::WorkerLink;
 
 /// The longest source of a flow, in bytes.
 const MAX_SOURCE: usize = 1 << 20;
+
+/// How long a worker that connects waits for the store to remember each of its tasks.
+const KEEPING: Duration = Duration::from_secs(2);
 
 /// A deployment's answer.
 #[derive(Debug, Clone)]
@@ -194,10 +198,18 @@ impl Engine {
         }
     }
 
+    /// The same for a client whose ids are short: [`ShortId`] gives the run's id back.
+    pub async fn start_short(&self, start: Start) -> Result<Started, EngineError> {
+        let (mut request, bytes) = self.request(start)?;
+        request.run = ShortId::of(request.run).run();
+        self.hand_in(request, bytes).await
+    }
+
     fn request(&self, start: Start) -> Result<(StartRun, usize), EngineError> {
         let definitions = &self.node.hub.definitions;
         let version = start.version.as_deref();
         let definition = definitions.resolve(&start.namespace, &start.definition, start.kind, version)?;
+        definitions.admit(&definition, start.input.get(), self.node.settings.accept_unknown_tasks)?;
         let timeout_ms = definitions.timeout_ms(&definition);
         let bytes = start.input.get().len();
         Ok((prepare(start, definition, timeout_ms, wall(), entropy()?)?, bytes))
@@ -383,10 +395,21 @@ impl Engine {
 
     // ---- workers
 
-    /// Connects a worker. Its functions become known as tasks. With several partitions its slots are shared out among them, at least one each.
+    /// Connects a worker that says nothing of what its functions take.
     pub async fn connect_worker(
         &self,
         spec: WorkerSpec,
+        claims: Vec<(AttemptId, Token)>,
+    ) -> Result<WorkerLink, EngineError> {
+        self.connect_worker_taking(spec, &BTreeMap::new(), claims).await
+    }
+
+    /// Connects a worker. Its functions become known as tasks, and calls of them are checked against the JSON Schemas that it has for
+    /// their parameters. With several partitions its slots are shared out among them, at least one each.
+    pub async fn connect_worker_taking(
+        &self,
+        spec: WorkerSpec,
+        parameters: &BTreeMap<String, Json>,
         claims: Vec<(AttemptId, Token)>,
     ) -> Result<WorkerLink, EngineError> {
         check_name("namespace", &spec.namespace)?;
@@ -394,10 +417,12 @@ impl Engine {
             return Err(stopping());
         }
         let partitions = self.node.partitions();
-        self.node.hub.definitions.announce(&spec.namespace, &spec.functions);
         let (worker, messages) = self.node.hub.links.add();
         // From here on, giving up ends the connection.
         let mut link = WorkerLink::new(self.node.clone(), worker, Claims::default(), messages);
+        let functions = spec.functions.iter().map(|name| (name, parameters.get(name)));
+        let news = self.node.hub.definitions.announce(&spec.namespace, worker, functions, wall());
+        self.keep_tasks(news).await;
         let shared =
             Arc::new(WorkerSpec { slots: spec.slots.div_ceil(u32::from(partitions)).max(1), ..spec });
         let mut answers = Vec::new();
@@ -421,6 +446,27 @@ impl Engine {
         }
         link.set_claims(all);
         Ok(link)
+    }
+
+    /// Has the store remember tasks, so that they are known also when no worker has connected yet. A worker does not wait for a store
+    /// that cannot be written: what is not kept now is announced again.
+    async fn keep_tasks(&self, tasks: Vec<Definition>) {
+        let ask = |task: Definition| {
+            let home = self.node.partition_of(home(&task.reference.namespace, &task.reference.name));
+            (task.clone(), self.node.ask_freely(home, Ask::Command(Command::Deploy(task))))
+        };
+        let asked: Vec<_> = tasks.into_iter().map(ask).collect();
+        for (task, answer) in asked {
+            match tokio::time::timeout(KEEPING, answer).await {
+                Ok(Ok(_)) => self.node.hub.definitions.learn(&task),
+                Ok(Err(error)) => {
+                    tracing::warn!(task = %task.reference.name, %error, "the store did not take a worker's task");
+                }
+                Err(_) => {
+                    tracing::warn!(task = %task.reference.name, "the store is slow to take a worker's task")
+                }
+            }
+        }
     }
 
     /// The connected workers.

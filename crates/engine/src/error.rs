@@ -1,6 +1,7 @@
 //! How the engine fails, by what the caller can do about it.
 
 use riverrun_kernel::Refusal;
+use riverrun_plan::Misfit;
 use riverrun_store::StoreError;
 
 /// Why an engine did not open.
@@ -26,6 +27,19 @@ pub enum EngineError {
     /// No definition of that name (or version). The text names near ones.
     #[error("{0}")]
     UnknownDefinition(String),
+    /// Nobody has announced this task. The text names near ones.
+    #[error("{0}")]
+    UnknownTask(String),
+    /// The task does not take these parameters.
+    #[error("task `{task}` does not take these parameters: {}. It takes {signature}", told(misfits))]
+    Misfit {
+        /// The task.
+        task: String,
+        /// What it takes, as a person reads it.
+        signature: String,
+        /// What does not fit; at least one.
+        misfits: Vec<Misfit>,
+    },
     /// Too much waits already. Try again after a while.
     #[error("the server has more work waiting than it takes in (limit {limit}); try again in a second")]
     Busy {
@@ -35,6 +49,11 @@ pub enum EngineError {
     /// The store cannot be written or read now; the text says why. Try again: starts carry an id or a key, so nothing is done twice.
     #[error("{0}")]
     Unavailable(String),
+}
+
+fn told(misfits: &[Misfit]) -> String {
+    let texts: Vec<&str> = misfits.iter().map(|misfit| misfit.message.as_str()).collect();
+    texts.join("; ")
 }
 
 /// Why a definition was not deployed.

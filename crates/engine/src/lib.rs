@@ -3,6 +3,7 @@
 //! The [`Engine`] owns the partitions of this node: it decides commands in group commits, makes them durable, and only then answers. It knows
 //! nothing of HTTP or sockets. Main type: [`Engine`]. What one partition does is in [`sequencer`], which has no threads and no clock.
 
+mod announced;
 mod deletion;
 mod engine;
 mod error;
@@ -13,6 +14,7 @@ mod metrics;
 mod node;
 pub mod sequencer;
 mod settings;
+mod short_id;
 mod start;
 mod watch;
 mod worker_link;
@@ -22,6 +24,7 @@ pub use error::{DeployError, EngineError, Health, OpenError};
 pub use library::Definitions;
 pub use metrics::Metric;
 pub use settings::Settings;
+pub use short_id::ShortId;
 pub use start::{Start, StartKey, Started};
 pub use watch::Watch;
 pub use worker_link::{ToWorker, WorkerLink};

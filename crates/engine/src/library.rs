@@ -1,20 +1,25 @@
 //! The definitions of this node, all in memory, and their drivers.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use riverrun_kernel::task::TaskDriver;
 use riverrun_kernel::workflow::{WorkflowDriver, workflow_of};
-use riverrun_kernel::{Definition, DefinitionKind, DefinitionRef, Driver, Drivers, Resolved, Wall};
+use riverrun_kernel::{
+    Definition, DefinitionKind, DefinitionRef, Driver, Drivers, Json, Resolved, Wall, WorkerId,
+};
 use riverrun_plan::{Flow, nearest};
+use sha2::{Digest, Sha256};
 
+use crate::announced::Announced;
 use crate::error::EngineError;
 use crate::sequencer::Library;
 
 /// Namespace and name.
 type Name = (Arc<str>, Arc<str>);
 
-/// Every definition that was deployed to this deployment, and the tasks and workflows that workers announced to this process.
+/// Every definition that was deployed to this deployment, every task that was ever announced to it, and the workflows that workers
+/// announced to this process.
 #[derive(Default)]
 pub struct Definitions {
     known: RwLock<Known>,
@@ -28,7 +33,7 @@ struct Known {
     flows: BTreeMap<Name, Vec<Version>>,
     drivers: HashMap<DefinitionRef, Arc<dyn Driver>>,
     /// Tasks and workflows: code that workers have.
-    code: BTreeSet<(Name, DefinitionKind)>,
+    code: BTreeMap<(Name, DefinitionKind), Announced>,
 }
 
 #[derive(Clone)]
@@ -70,6 +75,13 @@ impl Drivers for Definitions {
 impl Library for Definitions {
     /// A source that does not parse is kept without a driver: its runs are suspended for repair, everything else goes on.
     fn learn(&self, definition: &Definition) {
+        if definition.reference.kind != DefinitionKind::Flow {
+            let name = (definition.reference.namespace.clone(), definition.reference.name.clone());
+            let mut known = self.write();
+            let announced = known.code.entry((name, definition.reference.kind)).or_default();
+            announced.keep(&definition.source, definition.deployed);
+            return;
+        }
         let known = self.read().drivers.contains_key(&definition.reference);
         let parsed = if known { None } else { Some(Flow::parse(&definition.source)) };
         let (flow, timeout_ms) = match parsed {
@@ -124,15 +136,62 @@ impl Definitions {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers that a worker has these functions: they can be started as tasks and workflows.
-    pub fn announce<'a>(&self, namespace: &Arc<str>, functions: impl IntoIterator<Item = &'a String>) {
+    /// Remembers that a worker has these functions: they can be started as tasks and workflows. What the store must learn of them
+    /// comes back.
+    pub fn announce<'a>(
+        &self,
+        namespace: &Arc<str>,
+        worker: WorkerId,
+        functions: impl IntoIterator<Item = (&'a String, Option<&'a Json>)>,
+        now: Wall,
+    ) -> Vec<Definition> {
         let mut known = self.write();
-        for function in functions {
+        let mut news = Vec::new();
+        for (function, parameters) in functions {
             let (name, kind) = match workflow_of(function) {
                 Some(name) => (name, DefinitionKind::Workflow),
                 None => (function.as_str(), DefinitionKind::Task),
             };
-            known.code.insert(((namespace.clone(), name.into()), kind));
+            let key = ((namespace.clone(), Arc::<str>::from(name)), kind);
+            let announced = known.code.entry(key.clone()).or_default();
+            let schema = parameters.map_or("", Json::get);
+            if announced.announce(worker, schema) && kind == DefinitionKind::Task {
+                let deployed = announced.since().map_or(now, |since| since.plus(1).max(now));
+                news.push(Definition { deployed, ..versioned(code((&key, announced))) });
+            }
+        }
+        news
+    }
+
+    /// Forgets what a worker has.
+    pub fn withdraw(&self, worker: WorkerId) {
+        self.write().code.values_mut().for_each(|announced| announced.withdraw(worker));
+    }
+
+    /// Checks a start of a task: whether anybody has announced it, unless that does not matter, and whether it takes these parameters.
+    pub fn admit(&self, task: &DefinitionRef, input: &str, accept_unknown: bool) -> Result<(), EngineError> {
+        if task.kind != DefinitionKind::Task {
+            return Ok(());
+        }
+        let known = self.read();
+        match known.code.get(&((task.namespace.clone(), task.name.clone()), DefinitionKind::Task)) {
+            Some(announced) => announced.check(input).map_err(|(signature, misfits)| EngineError::Misfit {
+                task: task.name.to_string(),
+                signature,
+                misfits,
+            }),
+            None if accept_unknown => Ok(()),
+            None => {
+                let tasks = known.code.keys().filter(|(_, kind)| *kind == DefinitionKind::Task);
+                let names = tasks.filter(|(name, _)| name.0 == task.namespace).map(|(name, _)| &*name.1);
+                let hint = nearest(&task.name, names)
+                    .map_or_else(String::new, |near| format!(" Did you mean `{near}`?"));
+                Err(EngineError::UnknownTask(format!(
+                    "no worker has ever announced a task `{}` in namespace `{}`.{hint} Start a worker that has it, or have the server take \
+                     tasks that it does not know (riverrun server --accept-unknown-tasks)",
+                    task.name, task.namespace
+                )))
+            }
         }
     }
 
@@ -153,7 +212,7 @@ impl Definitions {
         }
         let kinds = [DefinitionKind::Task, DefinitionKind::Workflow];
         let names = kinds.map(|kind| (key.clone(), kind));
-        names.iter().find(|name| known.code.contains(name)).map(code)
+        names.iter().find_map(|name| known.code.get_key_value(name)).map(code)
     }
 
     /// What a start means by a name.
@@ -165,7 +224,7 @@ impl Definitions {
         version: Option<&str>,
     ) -> Result<DefinitionRef, EngineError> {
         if let Some(kind @ (DefinitionKind::Task | DefinitionKind::Workflow)) = kind {
-            return Ok(code(&((namespace.into(), name.into()), kind)).reference);
+            return Ok(reference(&((namespace.into(), name.into()), kind)));
         }
         let deleted = |found: &DefinitionRef| {
             let name = (found.namespace.clone(), found.name.clone());
@@ -193,7 +252,7 @@ impl Definitions {
             versions.last().filter(|_| !is_deleted(versions)).map(|version| version.definition.clone())
         };
         let flows = known.flows.iter().filter(|(name, _)| &*name.0 == namespace);
-        let announced = known.code.iter().filter(|(name, _)| &*name.0 == namespace);
+        let announced = known.code.iter().filter(|((name, _), _)| &*name.0 == namespace);
         flows.filter_map(|(_, versions)| newest(versions)).chain(announced.map(code)).collect()
     }
 
@@ -221,7 +280,7 @@ impl Definitions {
             ));
         }
         let flows = known.flows.iter().filter(|(_, versions)| !is_deleted(versions)).map(|(name, _)| name);
-        let names = flows.chain(known.code.iter().map(|(name, _)| name));
+        let names = flows.chain(known.code.keys().map(|(name, _)| name));
         let names = names.filter(|known| &*known.0 == namespace).map(|known| &*known.1);
         let advice = match nearest(name, names) {
             Some(near) => format!("did you mean `{near}`?"),
@@ -236,8 +295,18 @@ fn is_deleted(versions: &[Version]) -> bool {
     versions.last().is_some_and(|version| version.definition.deleted)
 }
 
-fn code((name, kind): &(Name, DefinitionKind)) -> Definition {
-    let reference =
-        DefinitionRef { namespace: name.0.clone(), kind: *kind, name: name.1.clone(), version: "".into() };
-    Definition::new(reference, "", Wall(0))
+fn reference((name, kind): &(Name, DefinitionKind)) -> DefinitionRef {
+    DefinitionRef { namespace: name.0.clone(), kind: *kind, name: name.1.clone(), version: "".into() }
+}
+
+fn code((name, announced): (&(Name, DefinitionKind), &Announced)) -> Definition {
+    Definition::new(reference(name), announced.schema(), announced.since().unwrap_or(Wall(0)))
+}
+
+/// A task as it is kept: each schema that it ever had is a version of it. Its runs have none.
+fn versioned(mut task: Definition) -> Definition {
+    let digest = Sha256::digest(task.source.as_bytes());
+    let version = digest[..6].iter().fold(0, |number: u64, byte| (number << 8) | u64::from(*byte));
+    task.reference.version = format!("{version:012x}").into();
+    task
 }

@@ -27,6 +27,8 @@ pub struct Settings {
     pub checkpoint_records: u64,
     /// Bytes in the log that start a checkpoint, by estimate. At four times as many, new work is refused.
     pub checkpoint_bytes: u64,
+    /// Tasks that no worker has ever announced can be started; they wait for one that has them.
+    pub accept_unknown_tasks: bool,
     /// Runs kept loaded in memory before clean, waiting ones are evicted.
     pub max_loaded: usize,
 }
@@ -44,6 +46,7 @@ impl Default for Settings {
             max_waiting_bytes: 256 << 20,
             checkpoint_records: 100_000,
             checkpoint_bytes: 64 << 20,
+            accept_unknown_tasks: true,
             max_loaded: 100_000,
         }
     }

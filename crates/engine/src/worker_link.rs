@@ -173,6 +173,7 @@ impl WorkerLink {
 
 impl Drop for WorkerLink {
     fn drop(&mut self) {
+        self.node.hub.definitions.withdraw(self.id);
         if !self.left {
             self.node.hub.links.remove(self.id);
             self.node.tell_all(|| Command::DisconnectWorker { worker: self.id, goodbye: false });

@@ -159,7 +159,10 @@ fn joined(place: &str, name: &str) -> String {
 
 fn object(schema: &Value) -> Parameters {
     let required = |name: &str| {
-        schema.get("required").and_then(Value::as_array).is_some_and(|names| names.iter().any(|one| one == name))
+        schema
+            .get("required")
+            .and_then(Value::as_array)
+            .is_some_and(|names| names.iter().any(|one| one == name))
     };
     let rest = match schema.get("additionalProperties") {
         Some(Value::Bool(false)) => None,
@@ -168,12 +171,16 @@ fn object(schema: &Value) -> Parameters {
     };
     let mut found = Parameters { known: BTreeMap::new(), order: Vec::new(), rest };
     for (name, schema) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        let parameter =
-            Parameter { shape: shape(schema), required: required(name), default: schema.get("default").cloned() };
+        let parameter = Parameter {
+            shape: shape(schema),
+            required: required(name),
+            default: schema.get("default").cloned(),
+        };
         found.known.insert(name.clone(), parameter);
     }
     // Objects have lost their order here: what must be given comes first, in the order in which it was said.
-    let said = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let said =
+        schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     found.order = said.filter(|name| found.known.contains_key(*name)).map(str::to_owned).collect();
     let others: Vec<String> =
         found.known.keys().filter(|name| !found.order.contains(name)).cloned().collect();
@@ -263,9 +270,7 @@ impl Shape {
             Shape::Array(items) if **items == Shape::Anything => "array".to_owned(),
             Shape::Array(items) => format!("array of {}", items.word()),
             Shape::Object(_) => "object".to_owned(),
-            Shape::OneOf(values) => {
-                values.iter().map(Value::to_string).collect::<Vec<_>>().join(" | ")
-            }
+            Shape::OneOf(values) => values.iter().map(Value::to_string).collect::<Vec<_>>().join(" | "),
             Shape::Either(shapes) => shapes.iter().map(Shape::word).collect::<Vec<_>>().join(" | "),
         }
     }
@@ -372,7 +377,10 @@ mod tests {
                 "`to` is missing: expected a string",
             ]
         );
-        assert_eq!(wrong("null"), ["`to` is missing: expected a string", "`pieces` is missing: expected an integer"]);
+        assert_eq!(
+            wrong("null"),
+            ["`to` is missing: expected a string", "`pieces` is missing: expected an integer"]
+        );
         assert_eq!(wrong("[1]"), ["the parameters must be an object, and are an array"]);
     }
 
@@ -392,7 +400,8 @@ mod tests {
 
     #[test]
     fn a_value_as_deep_as_an_input_may_be_is_checked() {
-        let schema = r#"{"type": "object", "additionalProperties": {"type": "array", "items": {"type": "integer"}}}"#;
+        let schema =
+            r#"{"type": "object", "additionalProperties": {"type": "array", "items": {"type": "integer"}}}"#;
         let deep = format!(r#"{{"a": {}1{}}}"#, "[".repeat(90), "]".repeat(90));
         assert!(Parameters::read(schema).unwrap().check(&deep).is_err());
     }

@@ -26,6 +26,8 @@ pub(crate) struct App {
     pub config: ServerConfig,
     /// The listener is on a loopback address.
     pub loopback: bool,
+    /// The port it listens on.
+    pub port: u16,
     /// The server stops: nothing new is begun, waits end.
     pub stopping: CancellationToken,
     /// Every task that the server started.

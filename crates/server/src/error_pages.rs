@@ -39,6 +39,7 @@ pages! {
     "body_too_large"
     "unsupported_media_type"
     "key_mismatch"
+    "invalid_params"
     "invalid_definition"
     "upgrade_required"
     "internal"

@@ -4,6 +4,7 @@
 //! takes and gives stands in one table (the `routes` module), from which the OpenAPI document is made. Nothing here decides about runs. Main function: [`serve`].
 
 mod app;
+mod baichuan;
 mod callbacks;
 mod config;
 mod definitions;

@@ -5,8 +5,9 @@ use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
 use riverrun_engine::EngineError;
 use riverrun_kernel::Refusal;
+use riverrun_plan::Misfit;
 use riverrun_wire::http::{Code, Problem};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A request that was not done, and why.
 #[derive(Debug)]
@@ -60,10 +61,30 @@ impl From<EngineError> for Refused {
             EngineError::Refused(refusal) => from_refusal(&refusal, text),
             EngineError::Invalid(_) => Refused::invalid(text),
             EngineError::UnknownDefinition(_) => Refused::new(Code::UnknownDefinition, text),
+            EngineError::UnknownTask(_) => Refused::new(Code::UnknownTask, text),
+            EngineError::Misfit { misfits, .. } => from_misfits(&misfits, text),
             EngineError::Busy { limit } => Refused::new(Code::Busy, text).with("limit", limit),
             EngineError::Unavailable(_) => Refused::new(Code::Unavailable, text),
         }
     }
+}
+
+/// All that does not fit, for programs; the first in fields of its own.
+fn from_misfits(misfits: &[Misfit], text: String) -> Refused {
+    let mut refused = Refused::new(Code::InvalidParams, text);
+    if let Some(first) = misfits.first() {
+        refused = refused.with("parameter", first.parameter.as_str());
+        if let Some(expected) = &first.expected {
+            refused = refused.with("expected", expected.as_str());
+        }
+    }
+    let all: Vec<Value> = misfits
+        .iter()
+        .map(|misfit| {
+            json!({"parameter": misfit.parameter, "expected": misfit.expected, "message": misfit.message})
+        })
+        .collect();
+    refused.with("errors", all)
 }
 
 /// The code of a refusal.

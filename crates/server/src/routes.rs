@@ -14,8 +14,8 @@ use crate::app::{App, Shared};
 use crate::problem::Refused;
 use crate::store;
 use crate::{
-    callbacks, definitions, events, fnf, graph, guard, history, journal, keys, metrics, openapi, pages, runs,
-    socket, start, workers,
+    baichuan, callbacks, definitions, events, fnf, graph, guard, history, journal, keys, metrics, openapi,
+    pages, runs, socket, start, workers,
 };
 
 /// Makes a type's schema.
@@ -137,8 +137,8 @@ pub(crate) fn routes() -> Vec<Route> {
 
 fn run_routes() -> Vec<Route> {
     use Code::{
-        KeyMismatch, KeyPurged, KeyRejected, OverLimit, RunIdTaken, TooManyGenerations, UnknownDefinition,
-        UnknownRun,
+        InvalidParams, KeyMismatch, KeyPurged, KeyRejected, OverLimit, RunIdTaken, TooManyGenerations,
+        UnknownDefinition, UnknownRun, UnknownTask,
     };
     vec![
         Route::post("/v1/runs", "Start a run, or find the one that its key or id stands for", start::start)
@@ -155,6 +155,8 @@ fn run_routes() -> Vec<Route> {
             .answers::<wire::Run>(202, "A run that was in flight, or was reopened")
             .errors(&[
                 UnknownDefinition,
+                UnknownTask,
+                InvalidParams,
                 RunIdTaken,
                 KeyRejected,
                 TooManyGenerations,
@@ -214,7 +216,10 @@ fn run_routes() -> Vec<Route> {
 }
 
 fn steering_routes() -> Vec<Route> {
-    use Code::{InvalidCallback, OverLimit, RunClosed, TooManySignals, UnknownRun, UnknownTask, WrongState};
+    use Code::{
+        InvalidCallback, InvalidParams, OverLimit, RunClosed, TooManySignals, UnknownRun, UnknownTask,
+        WrongState,
+    };
     vec![
         Route::post("/v1/runs/{run}/cancel", "Ask a run to stop", runs::cancel)
             .body::<wire::CancelBody>()
@@ -246,7 +251,7 @@ fn steering_routes() -> Vec<Route> {
             .body::<wire::Call>()
             .answers::<wire::Run>(200, "Its result, also where it failed")
             .answers::<wire::Run>(201, "It has not ended yet: ask for the run")
-            .errors(&[UnknownTask, OverLimit]),
+            .errors(&[UnknownTask, InvalidParams, OverLimit]),
     ]
 }
 
@@ -296,6 +301,28 @@ fn other_routes() -> Vec<Route> {
         )
         .answers_text(101, "The connection speaks the worker protocol from here", "")
         .errors(&[UpgradeRequired]),
+        Route::post(
+            "/baichuan/task_create",
+            "Queue a task, as BaiChuan does: always 200, how it went is in `stat`",
+            baichuan::create,
+        )
+        .body::<baichuan::Create>()
+        .answers_text(
+            200,
+            "`OK` and the task's id, `ERR_BAD_PARAMS` or `ERR_SERVER_EXCEPTION`",
+            JSON,
+        ),
+        Route::get(
+            "/baichuan/task_get",
+            "Look at a task, as BaiChuan does: always 200, how it stands is in `stat`",
+            baichuan::get,
+        )
+        .query::<baichuan::Get>()
+        .answers_text(
+            200,
+            "The task's `stat`, its `task_info`, and its `data` once it has finished",
+            JSON,
+        ),
         Route::post("/v1/store/checkpoint", "Bring the store's rows up to date", store::checkpoint)
             .done()
             .errors(&[Unavailable]),

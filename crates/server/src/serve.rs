@@ -1,10 +1,15 @@
 //! Accepting connections, and stopping.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use riverrun_engine::Engine;
@@ -50,6 +55,7 @@ pub async fn serve(
     let app = Arc::new(App {
         engine,
         loopback,
+        port: address.port(),
         stopping: shutdown.clone(),
         tasks: tasks.clone(),
         workers: Arc::new(Semaphore::new(limits.max_workers)),
@@ -71,7 +77,7 @@ pub async fn serve(
         tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => connections.take(stream),
+                Ok((stream, peer)) => connections.take(stream, Peer(peer.ip())),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -89,6 +95,20 @@ pub async fn serve(
     Ok(())
 }
 
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(IpAddr);
+
+impl Peer {
+    /// From where a request comes, for people: a proxy in front of the server may say so, and so may anybody else.
+    pub fn ip(request: &Request<Body>) -> String {
+        let told =
+            request.headers().get("x-real-ip").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let ip: Option<IpAddr> = told.or_else(|| request.extensions().get::<Peer>().map(|peer| peer.0));
+        ip.map_or_else(String::new, |ip| ip.to_string())
+    }
+}
+
 /// What each connection needs.
 struct Connections {
     app: Arc<App>,
@@ -98,24 +118,29 @@ struct Connections {
 }
 
 impl Connections {
-    fn take(&self, stream: TcpStream) {
+    fn take(&self, stream: TcpStream, peer: Peer) {
         // Without this a small answer waits for the acknowledgement of the one before: 40 ms.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection went away at once");
             return;
         }
         match self.places.clone().try_acquire_owned() {
-            Ok(place) => self.serve(stream, place),
+            Ok(place) => self.serve(stream, peer, place),
             Err(_) => self.refuse(stream),
         }
     }
 
-    fn serve(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
+    fn serve(&self, stream: TcpStream, peer: Peer, place: OwnedSemaphorePermit) {
         let limits = &self.app.config.limits;
+        let service = self.service.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            service.call(request)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
-            .serve_connection(TokioIo::new(Stalling::new(stream, limits.write_timeout)), self.service.clone())
+            .serve_connection(TokioIo::new(Stalling::new(stream, limits.write_timeout)), service)
             .with_upgrades();
         let (app, cut) = (self.app.clone(), self.cut.clone());
         self.app.tasks.spawn(async move {

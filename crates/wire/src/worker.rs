@@ -16,6 +16,9 @@ pub struct Function {
     /// Why it cannot be called, for a function whose file does not load: a call fails with this text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken: Option<String>,
+    /// What it takes, as a JSON Schema of an object, if it says so: calls that do not fit are refused when they are started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Json>,
     /// It is the code of a workflow: its attempts record steps of their own, may park, and are replayed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub workflow: bool,

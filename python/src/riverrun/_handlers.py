@@ -45,7 +45,7 @@ class Request:
 
 
 def place_of(root: Path, file: Path) -> str | None:
-    """The first part of the names of a file's handlers, such as ``/demo_api``; None for a file outside of a folder of handlers."""
+    """What the names of a file's handlers begin with, such as ``/demo_api``; None for a file outside of a folder of handlers."""
     folders = (root.name, *file.relative_to(root).with_suffix("").parts)
     if FOLDER not in folders[:-1]:
         return None

@@ -123,8 +123,8 @@ def load(folder: Path, loading: Callable[[Path], None] = lambda _file: None) -> 
 
     Args:
         folder: the folder; ``SERVICE/FUNCTION.py`` in it with a ``handler(event, context)`` is the function ``SERVICE/FUNCTION``,
-            and each :func:`riverrun.task` in any file is served under its own name. Below a folder called ``handlers`` a module that
-            has neither serves its public functions: ``ping`` of ``handlers/demo_api.py`` is ``/demo_api/ping``.
+            and each :func:`riverrun.task` in any file is served under its own name. Below a folder called ``handlers`` a module
+            that has neither serves its public functions: ``ping`` of ``handlers/demo_api.py`` is ``/demo_api/ping``.
         loading: told of each file before it is executed.
     """
     folder = folder.resolve()

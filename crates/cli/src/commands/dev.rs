@@ -38,6 +38,7 @@ pub async fn dev(printer: &Printer, args: Dev) -> Result<Exit, CliError> {
         is_passing: false,
         allow_hosts: Vec::new(),
         config: Config::default(),
+        accept_unknown_tasks: false,
         node: args.node.clone(),
         limits: Limits::standard(),
     };

@@ -2,6 +2,7 @@
 
 mod arrows;
 mod bad_input;
+mod baichuan;
 mod crashes;
 #[cfg(target_os = "linux")]
 mod crowd;

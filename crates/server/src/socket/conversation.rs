@@ -1,6 +1,6 @@
 //! One worker's conversation, from `hello` to its end.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,11 +101,11 @@ async fn welcome<R: AsyncRead + Unpin>(
         Ok(Err(broken)) => return Err(unreadable(&broken)),
         Err(_) => return Err(error("no_hello", "no hello came within 10 seconds: say hello first")),
     };
-    let (spec, claims) = hello(messages)?;
+    let (spec, parameters, claims) = hello(messages)?;
     let namespace = spec.namespace.clone();
     let link = app
         .engine
-        .connect_worker(spec, claims)
+        .connect_worker_taking(spec, &parameters, claims)
         .await
         .map_err(|refused| error("refused", refused.to_string()))?;
     let claims = link.claims();
@@ -119,7 +119,10 @@ async fn welcome<R: AsyncRead + Unpin>(
     Ok((link, namespace, welcome))
 }
 
-fn hello(messages: Vec<FromWorker>) -> Result<(WorkerSpec, Vec<(AttemptId, Token)>), ToWorker> {
+/// What a worker says first: what it can do, what its functions take, and what it executes.
+type Greeting = (WorkerSpec, BTreeMap<String, Json>, Vec<(AttemptId, Token)>);
+
+fn hello(messages: Vec<FromWorker>) -> Result<Greeting, ToWorker> {
     let mut messages = messages.into_iter();
     let (Some(first), None) = (messages.next(), messages.next()) else {
         return Err(error("no_hello", "the first frame must be a hello, alone"));
@@ -137,6 +140,8 @@ fn hello(messages: Vec<FromWorker>) -> Result<(WorkerSpec, Vec<(AttemptId, Token
             ),
         ));
     }
+    let parameters =
+        functions.iter().filter_map(|found| Some((found.name.clone(), found.parameters.clone()?))).collect();
     let spec = WorkerSpec {
         name: name.into(),
         namespace: if namespace.is_empty() { "default".into() } else { namespace.into() },
@@ -149,7 +154,7 @@ fn hello(messages: Vec<FromWorker>) -> Result<(WorkerSpec, Vec<(AttemptId, Token
         in_process,
     };
     let claims = attempts.into_iter().map(|Claim { attempt, token }| (attempt, token)).collect();
-    Ok((spec, claims))
+    Ok((spec, parameters, claims))
 }
 
 fn unreadable(broken: &Broken) -> ToWorker {

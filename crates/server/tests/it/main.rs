@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that is surprised fails")]
 
+mod baichuan;
 mod definitions;
 mod fnf;
 mod graph;
@@ -14,5 +15,6 @@ mod runs;
 mod security;
 mod starts;
 mod support;
+mod tasks;
 mod workers;
 mod workflows;

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder};
 use riverrun_engine::{Engine, Settings};
-use riverrun_kernel::AttemptId;
+use riverrun_kernel::{AttemptId, Failure, Json};
 use riverrun_server::{Limits, ServeError, ServerConfig, serve};
 use riverrun_store::{MemoryStore, Store};
 use riverrun_wire::frame::{MAX_FRAME, decode, encode};
@@ -87,7 +87,11 @@ impl Server {
     }
 
     pub async fn on(store: Arc<dyn Store>, config: ServerConfig) -> Self {
-        let engine = Engine::open(store, Settings::default()).unwrap();
+        Server::set(store, Settings::default(), config).await
+    }
+
+    pub async fn set(store: Arc<dyn Store>, settings: Settings, config: ServerConfig) -> Self {
+        let engine = Engine::open(store, settings).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -194,9 +198,15 @@ impl Worker {
 
     /// Says hello with what it executes, and returns what it keeps of that.
     pub async fn claim(&mut self, functions: &[&str], attempts: Vec<Claim>) -> Vec<AttemptId> {
-        let function = |name: &&str| match name.strip_prefix("workflow ") {
-            Some(name) => Function { name: name.to_owned(), broken: None, workflow: true },
-            None => Function { name: (*name).to_owned(), broken: None, workflow: false },
+        // `NAME`, `workflow NAME`, or `NAME {the schema of its parameters}`.
+        let function = |text: &&str| {
+            let (text, parameters) = match text.split_once(" {") {
+                Some((name, schema)) => (name, Some(Json::parse(&format!("{{{schema}")).unwrap())),
+                None => (*text, None),
+            };
+            let name = text.strip_prefix("workflow ");
+            let workflow = name.is_some();
+            Function { name: name.unwrap_or(text).to_owned(), broken: None, parameters, workflow }
         };
         let functions = functions.iter().map(function).collect();
         self.say(&[FromWorker::Hello {
@@ -307,6 +317,14 @@ impl Worker {
         }])
         .await;
         self.seq
+    }
+
+    /// Reports a failure, and returns the report's number.
+    pub async fn fail(&mut self, offer: &Offer, failure: Failure) -> u64 {
+        self.seq += 1;
+        let (seq, attempt, token) = (self.seq, offer.attempt, offer.token);
+        self.say(&[FromWorker::Failed { seq, attempt, token, failure, acts: 0 }]).await;
+        seq
     }
 
     /// Waits until reports up to `seq` are acknowledged; what was refused on the way.

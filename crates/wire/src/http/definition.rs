@@ -1,6 +1,6 @@
 //! Definitions: deploying and reading them.
 
-use riverrun_kernel::{Definition, DefinitionKind};
+use riverrun_kernel::{Definition, DefinitionKind, Json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,10 @@ pub struct DefinitionView {
     /// The text as it was deployed; only where one definition is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// What a task takes, as a JSON Schema, if its worker said so; only where one definition is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub parameters: Option<Json>,
 }
 
 impl DefinitionView {
@@ -92,12 +96,22 @@ impl DefinitionView {
             version: definition.reference.version.to_string(),
             deployed_at: time(definition.deployed),
             source: None,
+            parameters: None,
         }
     }
 
     /// The definition with its source.
     pub fn full(definition: &Definition) -> Self {
-        DefinitionView { source: Some(definition.source.to_string()), ..DefinitionView::brief(definition) }
+        let brief = DefinitionView::brief(definition);
+        match definition.reference.kind {
+            // What is kept of a task is its schema: its source is the worker's.
+            DefinitionKind::Task => DefinitionView {
+                source: Some(String::new()),
+                parameters: Json::parse(&definition.source).ok(),
+                ..brief
+            },
+            _ => DefinitionView { source: Some(definition.source.to_string()), ..brief },
+        }
     }
 }
 

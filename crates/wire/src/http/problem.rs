@@ -46,7 +46,7 @@ codes! {
     NotFound "not_found" 404 "There is nothing at this path";
     UnknownRun "unknown_run" 404 "There is no such run";
     UnknownDefinition "unknown_definition" 404 "There is no such definition";
-    UnknownTask "unknown_task" 404 "No connected worker has this task";
+    UnknownTask "unknown_task" 404 "No worker has this task";
     UnknownKey "unknown_key" 404 "There is no such key";
     InvalidCallback "invalid_callback" 404 "The callback token is not valid, or was used";
     MethodNotAllowed "method_not_allowed" 405 "The path does not take this method";
@@ -64,6 +64,7 @@ codes! {
     BodyTooLarge "body_too_large" 413 "The body is larger than max_body";
     UnsupportedMediaType "unsupported_media_type" 415 "The body has the wrong content type";
     KeyMismatch "key_mismatch" 422 "The key was used with another input";
+    InvalidParams "invalid_params" 422 "The task does not take these parameters";
     InvalidDefinition "invalid_definition" 422 "The definition has mistakes";
     UpgradeRequired "upgrade_required" 426 "Only a worker can connect here";
     Internal "internal" 500 "The server made a mistake";

@@ -45,6 +45,7 @@ impl Registry {
         let function = |(name, entry): (&String, &Entry)| Function {
             name: name.clone(),
             broken: None,
+            parameters: None,
             workflow: matches!(entry, Entry::Workflow(_)),
         };
         self.0.iter().map(function).collect()
