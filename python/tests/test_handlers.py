@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -44,8 +45,12 @@ def folder(tmp_path: Path) -> Iterator[Callable[[dict[str, str]], Catalogue]]:
 
 
 def call(catalogue: Catalogue, name: str, text: str = "{}") -> Any:
-    value = catalogue.find(name).invoke(text, Context.of({**CALL, "function": name}))
-    return asyncio.run(value) if asyncio.iscoroutine(value) else value
+    def invoke() -> Any:
+        value = catalogue.find(name).invoke(text, Context.of({**CALL, "function": name}))
+        return asyncio.run(value) if asyncio.iscoroutine(value) else value
+
+    # In a context of its own, as a child has it.
+    return contextvars.copy_context().run(invoke)
 
 
 DEMO = """

@@ -364,7 +364,8 @@ pub struct Server {
 /// `riverrun worker`.
 #[derive(Debug, Args)]
 pub struct Worker {
-    /// Folder of functions: SERVICE/FUNCTION.py with handler(event, context), or files with @riverrun.task
+    /// Folder of functions: SERVICE/FUNCTION.py with handler(event, context), files with @riverrun.task, or, in a folder called
+    /// `handlers`, plain functions
     #[arg(value_name = "FOLDER")]
     pub folder: PathBuf,
     /// Name to show for this worker [default: host:pid]

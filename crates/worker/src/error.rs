@@ -25,7 +25,7 @@ pub enum WorkerError {
     },
     /// There is no such folder.
     #[error(
-        "there is no folder of functions at {0}: give the folder that holds SERVICE/FUNCTION.py or files with @riverrun.task"
+        "there is no folder of functions at {0}: give the folder that holds SERVICE/FUNCTION.py, files with @riverrun.task, or modules of handlers"
     )]
     NoFunctions(PathBuf),
     /// The interpreter does not start.

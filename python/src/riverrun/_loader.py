@@ -187,7 +187,7 @@ def _load_file(catalogue: Catalogue, root: Path, file: Path) -> None:
     except BaseException as error:
         _note_broken(catalogue, root, file, name, error)
         return
-    handler = getattr(module, "handler", None)
+    handler: Any = getattr(module, "handler", None)
     has_handler = callable(handler) and not isinstance(handler, Task)
     if has_handler and name is not None:
         catalogue.add(Callee(name, handler, None, str(relative)))
@@ -226,10 +226,11 @@ def _note_broken(catalogue: Catalogue, root: Path, file: Path, name: str | None,
     failure = Failure(type(error).__name__, f"{place}: {message}", text)
     catalogue.warnings.append(f"{place}: {type(error).__name__}: {message}")
     names = set(_tasks_named_in(file))
-    place = place_of(root, file)
-    if not names and place is not None:
-        names = {f"{place}/{handler}" for handler in _functions_named_in(file)}
-    elif name is not None:
+    functions = set(_functions_named_in(file))
+    prefix = place_of(root, file)
+    if prefix is not None and not names and "handler" not in functions:
+        names = {f"{prefix}/{function}" for function in functions}
+    if name is not None and (prefix is None or not names):
         names.add(name)
     for broken in names:
         catalogue.broken[broken] = failure
