@@ -71,7 +71,9 @@ class House:
         self.processes[command[0]] = subprocess.Popen([str(BINARY), *command], env=environment, stdout=log, stderr=log)
 
     def start_server(self) -> None:
-        self.start("server", "--data", str(self.folder / "data"), "--listen", self.url.removeprefix("http://"))
+        # Tests may start tasks before the worker is there.
+        listen = self.url.removeprefix("http://")
+        self.start("server", "--data", str(self.folder / "data"), "--listen", listen, "--accept-unknown-tasks")
         self.until(self.answers)
 
     def answers(self) -> bool:

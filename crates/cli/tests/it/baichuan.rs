@@ -31,7 +31,7 @@ def no_json(req):
 /// A server and a worker that serves the folder `handlers`.
 fn serving(house: &House) -> (Server, crate::support::Process) {
     house.write("handlers/demo_api.py", DEMO);
-    let server = house.server(&[]);
+    let server = house.strict_server(&[]);
     let worker = house.spawn(&["worker", "handlers", "--server", &server.url]);
     until("the worker is there", || {
         let known: Value = serde_json::from_str(&curl(&server.url, "GET /v1/workers", "").1).ok()?;

@@ -146,8 +146,13 @@ impl House {
         Process { child: Some(child) }
     }
 
-    /// Starts a server on this house's data and waits until it answers.
+    /// Starts a server on this house's data and waits until it answers. Tests may start tasks before their worker is there.
     pub fn server(&self, more: &[&str]) -> Server {
+        self.strict_server(&[&["--accept-unknown-tasks"], more].concat())
+    }
+
+    /// The same, and it takes only tasks that a worker has announced.
+    pub fn strict_server(&self, more: &[&str]) -> Server {
         self.server_at(&format!("http://127.0.0.1:{}", free_port()), more)
     }
 
