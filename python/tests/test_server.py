@@ -42,6 +42,10 @@ async def fails(why):
     raise LookupError(why)
 
 @riverrun.task
+def double(n: int) -> int:
+    return n * 2
+
+@riverrun.task
 def wait(folder):
     (pathlib.Path(folder) / "begun").touch()
     while not (pathlib.Path(folder) / "gate").exists():
@@ -121,6 +125,30 @@ def test_a_task_runs_and_its_result_comes_back(house: House) -> None:
     assert handle.status() == "failed"
     assert [run["definition"] for run in riverrun.connect(house.url).runs(definition="fails")] == ["fails"]
     assert any(entry["type"].endswith("Failed") for entry in handle.journal())
+
+
+def test_a_handle_asks_waits_and_finds_its_run_again(house: House) -> None:
+    @riverrun.task
+    def double(n: int) -> int:
+        return n * 2
+
+    def knows() -> bool:
+        with urllib.request.urlopen(house.url + "/v1/definitions", timeout=5) as answer:
+            return b'"double"' in answer.read()
+
+    house.until(knows)
+    handle = double.submit(21)
+    assert (handle.result(timeout=60), handle.status()) == (42, "succeeded")
+    assert riverrun.get(handle.id).result() == 42
+
+    async def awaited() -> Any:
+        return await double.submit(4)
+
+    assert asyncio.run(awaited()) == 8
+    with pytest.raises(riverrun.ApiError) as caught:
+        double.submit("21")  # type: ignore[arg-type]
+    assert (caught.value.code, caught.value.problem["parameter"]) == ("invalid_params", "n")
+    assert "must be an integer, and is a string" in str(caught.value)
 
 
 def test_a_thousand_callers_make_one_run(house: House) -> None:

@@ -151,6 +151,8 @@ impl Place {
             .arg("--data")
             .arg(&self.data)
             .args(["--listen", &self.address.to_string()])
+            // The load may begin before the first worker is there.
+            .arg("--accept-unknown-tasks")
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         let start = Instant::now();
