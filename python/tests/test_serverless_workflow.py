@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -12,8 +13,10 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -25,6 +28,7 @@ new_models = pytest.importorskip("alibabacloud_fnf20190315.models")
 new_config = pytest.importorskip("alibabacloud_tea_openapi.utils_models")
 new_runtime = pytest.importorskip("darabonba.runtime")
 old_client = pytest.importorskip("aliyunsdkcore.client")
+old_common = pytest.importorskip("aliyunsdkcore.request")
 old_errors = pytest.importorskip("aliyunsdkcore.acs_exception.exceptions")
 old_requests = pytest.importorskip("aliyunsdkfnf.request.v20190315")
 
@@ -298,6 +302,48 @@ def test_executions_are_started_once_by_name(service: Service, call: Call) -> No
     assert call("StartExecution", FlowName="wait", ExecutionName=name)["StartedTime"] == nameless["StartedTime"]
 
 
+def test_starts_at_the_same_time_are_one(service: Service, call: Call) -> None:
+    create(call, "wait", WAIT)
+    clients = [make(service.address) for make in CLIENTS.values() for _ in range(3)]
+    with ThreadPoolExecutor(len(clients)) as threads:
+        started = threads.map(lambda client: client("StartExecution", FlowName="wait", ExecutionName="one"), clients)
+        assert len({execution["StartedTime"] for execution in started}) == 1
+    assert len(call("ListExecutions", FlowName="wait")["Executions"]) == 1
+
+
+def test_a_generic_request_has_everything_in_its_query_or_its_form(service: Service) -> None:
+    old = Old(service.address)
+    create(old, "wait", WAIT)
+
+    def send(method: str, place: str, **parameters: str) -> dict[str, Any]:
+        request = old_common.CommonRequest(domain=service.address, version="2019-03-15", action_name="StartExecution")
+        request.set_protocol_type("http")
+        request.set_method(method)
+        for name, value in {"FlowName": "wait", **parameters}.items():
+            getattr(request, f"add_{place}")(name, value)
+        answer: dict[str, Any] = json.loads(old.client.do_action_with_exception(request))
+        return answer
+
+    for number, (method, place) in enumerate([("POST", "query_param"), ("POST", "body_params"), ("GET", "query_param")]):
+        text = '{"text": "a b*~\u00e9/+&=%20"}'
+        started = send(method, place, ExecutionName=f"e{number}", Input=text)
+        assert (started["Name"], started["Input"]) == (f"e{number}", text)
+
+
+def test_the_newer_client_works_in_an_event_loop_too(service: Service) -> None:
+    new = New(service.address)
+    create(new, "pass", PASS)
+
+    async def run() -> str:
+        client = new.client
+        await client.start_execution_async(new_models.StartExecutionRequest(flow_name="pass", execution_name="a"))
+        request = new_models.DescribeExecutionRequest(flow_name="pass", execution_name="a", wait_time_seconds=5)
+        status: str = (await client.describe_execution_async(request)).body.status
+        return status
+
+    assert asyncio.run(run()) == "Succeeded"
+
+
 def test_an_end_is_waited_for_and_an_error_told(call: Call) -> None:
     for name, source in [("pass", PASS), ("brief", BRIEF), ("fail", FAIL)]:
         create(call, name, source)
@@ -420,7 +466,8 @@ def test_tasks_are_reported_from_outside(service: Service, call: Call) -> None:
     assert isinstance(told["EventId"], int)
     found = ended(call, "ask", "yes")
     assert (found["Status"], json.loads(found["Output"])) == ("Succeeded", {"answer": 42})
-    # The first report wins; the same again is harmless, another is refused.
+    # The first report wins; the same again, after a lost answer, is harmless; another is refused.
+    assert call("ReportTaskSucceeded", TaskToken=yes, Output='{"answer": 42}') == {**told, "RequestId": ANY}
     refused("InvalidArgument", 400, call, "ReportTaskFailed", TaskToken=yes, Error="Late", Cause="")
 
     call("StartExecution", FlowName="ask", ExecutionName="no")
