@@ -50,18 +50,16 @@ pub(crate) async fn guard(State(app): State<Shared>, request: Request, next: Nex
 /// A call of the Serverless Workflow API. Its signature covers the body, so that this is read here.
 async fn guard_call(app: &Shared, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let bare = Request::from_parts(parts.clone(), Body::empty());
     let trace = Trace::of(&parts.headers);
-    let call = match Call::read(app, Request::from_parts(parts, body), trace).await {
-        Ok(call) => Arc::new(call),
-        Err((trace, fault)) => return fault.answer(&trace),
-    };
-    if let Err(fault) = check_call(app, &call) {
-        return fault.answer(&call.trace);
+    let mut read = Request::from_parts(parts.clone(), Body::empty());
+    let call = Call::read(app, Request::from_parts(parts, body), &trace).await;
+    match call.and_then(|call| check_call(app, &call).map(|()| call)) {
+        Ok(call) => {
+            read.extensions_mut().insert(Arc::new(call));
+            fnf::translate(next.run(read).await, &trace).await
+        }
+        Err(fault) => fault.answer(&trace),
     }
-    let mut request = bare;
-    request.extensions_mut().insert(call.clone());
-    fnf::translate(next.run(request).await, &call.trace).await
 }
 
 /// A call is taken with the signature of an access key, or with an access token; without either only on a loopback address where none

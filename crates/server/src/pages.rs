@@ -13,8 +13,8 @@ const CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestor
 
 const INDEX: &str = include_str!("index.html");
 
-/// `GET /`
-pub(crate) async fn index() -> Response {
+/// The start page.
+pub(crate) fn index() -> Response {
     ([(CONTENT_SECURITY_POLICY, CSP)], Html(INDEX)).into_response()
 }
 

@@ -6,9 +6,10 @@ use riverrun_kernel::{Definition, RunSummary, RunView, State};
 use riverrun_plan::error_name;
 use riverrun_wire::http::time;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use super::names::{NAMESPACE, name_of};
-use super::request::Trace;
+use super::request::{Trace, uuid};
 use crate::app::App;
 
 /// Facts that are kept with a flow, by their parameter's name in `CreateFlow`.
@@ -65,14 +66,12 @@ pub(crate) fn environment(definition: &Definition) -> Option<Value> {
 
 /// The same for a name as long as it is not deleted.
 fn flow_id(definition: &Definition) -> String {
-    use sha2::{Digest, Sha256};
     let mut hash = Sha256::new();
     hash.update(&*definition.reference.namespace);
     hash.update([0]);
     hash.update(&*definition.reference.name);
     hash.update(definition.created.map_or(0, |created| created.0).to_be_bytes());
-    let hex: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    uuid(hash.finalize()[..16].try_into().expect("a digest has 32 bytes"))
 }
 
 /// The vendor's word for a state: the mapping of docs/states.md.

@@ -61,7 +61,7 @@ impl Memory {
 pub(crate) async fn call_or_page(state: State<Shared>, call: Option<Extension<Arc<Call>>>) -> Response {
     match call {
         Some(call) => call_in(state, call).await,
-        None => pages::index().await,
+        None => pages::index(),
     }
 }
 

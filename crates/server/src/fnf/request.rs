@@ -25,7 +25,7 @@ pub(crate) const ACTION_HEADER: &str = "x-acs-action";
 pub(crate) type Pairs = Vec<(String, String)>;
 
 /// What every answer tells about its request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Trace {
     /// Names the request, in answers and logs.
     pub id: String,
@@ -86,26 +86,18 @@ pub(crate) fn new_id() -> String {
     let _ = getrandom::fill(&mut bytes);
     bytes[6] = bytes[6] & 0x0F | 0x40;
     bytes[8] = bytes[8] & 0x3F | 0x80;
+    uuid(bytes)
+}
+
+/// Sixteen bytes as UUIDs are written.
+pub(crate) fn uuid(bytes: [u8; 16]) -> String {
     let hex = format!("{:032x}", u128::from_be_bytes(bytes));
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
 impl Call {
     /// Reads a request.
-    pub async fn read(app: &App, request: Request, trace: Trace) -> Result<Call, (Trace, Fault)> {
-        match Call::parts(app, request).await {
-            Ok((method, headers, query, form, body, all, action)) => {
-                Ok(Call { method, headers, query, form, body, action, trace, all })
-            }
-            Err(fault) => Err((trace, fault)),
-        }
-    }
-
-    #[expect(clippy::type_complexity, reason = "the parts of a call, put together by its one caller")]
-    async fn parts(
-        app: &App,
-        request: Request,
-    ) -> Result<(Method, HeaderMap, Pairs, Pairs, Bytes, BTreeMap<String, String>, String), Fault> {
+    pub async fn read(app: &App, request: Request, trace: &Trace) -> Result<Call, Fault> {
         let (method, headers) = (request.method().clone(), request.headers().clone());
         let query = decode("query", request.uri().query().unwrap_or_default().as_bytes())?;
         let body = read_body(app, request).await?;
@@ -127,7 +119,7 @@ impl Call {
         }
         let action = all.get("Action").cloned().or_else(|| header(ACTION_HEADER));
         let action = action.filter(|action| !action.is_empty()).ok_or_else(|| Fault::missing("Action"))?;
-        Ok((method, headers, query, form, body, all, action))
+        Ok(Call { method, headers, query, form, body, action, trace: trace.clone(), all })
     }
 
     /// A header that is text.
