@@ -119,6 +119,9 @@ pub struct Node {
     /// Remove closed runs after so long, or `forever` to keep them
     #[arg(long, value_name = "TIME", value_parser = retention, default_value = "30d")]
     pub retention: Retention,
+    /// Configuration file (TOML): functions that have an address, access keys; riverrun.toml in this folder, if it is there
+    #[arg(long, env = "RIVERRUN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Largest request body, in bytes; at most 32 MiB, so that every input fits into a worker's frame
     #[arg(long, value_name = "BYTES", value_parser = value_parser!(u32).range(1..=32 << 20), default_value_t = MAX_BODY)]
     pub max_body: u32,
@@ -171,6 +174,7 @@ impl Node {
         Node {
             lease: Duration::from_secs(30),
             retention: Retention::For(Duration::from_hours(720)),
+            config: None,
             max_body: MAX_BODY,
         }
     }
@@ -347,9 +351,6 @@ pub struct Server {
     /// Host name that callers may use for this server, beside loopback names
     #[arg(long = "allow-host", value_name = "NAME")]
     pub allow_hosts: Vec<String>,
-    /// Configuration file (TOML): access keys of the Serverless Workflow API
-    #[arg(long, env = "RIVERRUN_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
     /// Queue tasks also that no worker has ever announced, unchecked, for one that may come
     #[arg(long)]
     pub accept_unknown_tasks: bool,

@@ -1,18 +1,26 @@
 //! The server's configuration file: what does not fit on a command line. Secrets stand in files of their own or in the environment, and are
 //! named here.
 
+mod addresses;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use riverrun_server::{AccessKey, FnfConfig};
+use riverrun_server::{AccessKey, CallConfig, FnfConfig};
 use serde::Deserialize;
 
 use crate::error::CliError;
+
+/// The file that is read where none is named, if it is there.
+const STANDARD: &str = "riverrun.toml";
 
 /// The file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
     fnf: Fnf,
+    http: addresses::Http,
+    functions: BTreeMap<String, addresses::Function>,
 }
 
 /// `[fnf]`: the Serverless Workflow RPC API.
@@ -36,23 +44,32 @@ struct NamedKey {
 pub struct Config {
     /// The Serverless Workflow RPC API.
     pub fnf: FnfConfig,
+    /// Functions that have an address.
+    pub calls: CallConfig,
 }
 
-/// Reads a configuration file, and the secrets that it names.
-pub fn read(path: Option<&Path>) -> Result<Config, CliError> {
-    let Some(path) = path else { return Ok(Config::default()) };
+/// Reads a configuration file, the one in this folder where none is named, and the secrets that it names.
+pub fn read(named: Option<&Path>) -> Result<Config, CliError> {
+    let path = named.unwrap_or(Path::new(STANDARD));
+    if named.is_none() && !path.exists() {
+        return Ok(Config::default());
+    }
     let text = std::fs::read_to_string(path)
         .map_err(|error| CliError::named_file("read the configuration", path, &error))?;
     let file: File = toml::from_str(&text).map_err(|error| {
+        // The error's own text shows the line, which may be one with a secret in it: the place and the reason are enough.
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
         CliError::usage(
-            format!("the configuration {} is not valid: {error}", path.display()),
-            "docs/guides/serverless-workflow.md shows what may stand in it",
+            format!("the configuration {} is not valid: line {line}: {}", path.display(), error.message()),
+            "docs/guides/flows.md and docs/guides/serverless-workflow.md show what may stand in it",
         )
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let keys = file.fnf.access_keys.into_iter().map(|key| access_key(folder, key));
     let defaults = FnfConfig::default();
     Ok(Config {
+        calls: addresses::calls(path, file.http, file.functions)?,
         fnf: FnfConfig {
             access_keys: keys.collect::<Result<_, _>>()?,
             max_nonces: file.fnf.max_nonces.unwrap_or(defaults.max_nonces),

@@ -7,7 +7,7 @@ use riverrun_kernel::RunId;
 
 use crate::args::{self, Target};
 use crate::client::{Client, is_gone};
-use crate::config::Config;
+use crate::config;
 use crate::data_dir::{self, ServerFile};
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -80,7 +80,7 @@ impl Session {
             token_file: None,
             is_passing: true,
             allow_hosts: Vec::new(),
-            config: Config::default(),
+            config: config::read(node.config.as_deref())?,
             // The command's own worker announces what it has only after the server is up.
             accept_unknown_tasks: true,
             node: node.clone(),

@@ -116,6 +116,7 @@ impl Node {
             allowed_hosts: setup.allow_hosts.clone(),
             instance: instance.clone(),
             fnf: setup.config.fnf.clone(),
+            calls: setup.config.calls.clone(),
             limits: limits(&setup.node, &setup.limits),
         };
         let shutdown = CancellationToken::new();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use riverrun_kernel::driver::ANY_ADDRESS;
 use riverrun_kernel::{
     AttemptId, AwaitedStep, CallbackToken, Claims, Command, Definition, DefinitionKind, DefinitionRef,
     Failure, JournalRow, Json, Key, KeyId, Labels, QueueDepth, Refusal, Reply, RunId, RunView, Slot,
@@ -420,8 +421,12 @@ impl Engine {
         let (worker, messages) = self.node.hub.links.add();
         // From here on, giving up ends the connection.
         let mut link = WorkerLink::new(self.node.clone(), worker, Claims::default(), messages);
-        let functions = spec.functions.iter().map(|name| (name, parameters.get(name)));
-        let news = self.node.hub.definitions.announce(&spec.namespace, worker, functions, wall());
+        // What is served everywhere is known as a task where nothing else is named.
+        let is_everywhere = *spec.namespace == *WorkerSpec::EVERY_NAMESPACE;
+        let known = if is_everywhere { "default".into() } else { spec.namespace.clone() };
+        let tasks = spec.functions.iter().filter(|function| *function != ANY_ADDRESS);
+        let functions = tasks.map(|name| (name, parameters.get(name)));
+        let news = self.node.hub.definitions.announce(&known, worker, functions, wall());
         self.keep_tasks(news).await;
         let shared =
             Arc::new(WorkerSpec { slots: spec.slots.div_ceil(u32::from(partitions)).max(1), ..spec });

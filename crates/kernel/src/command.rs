@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::definition::{Definition, DefinitionRef};
-use crate::driver::RetryPolicy;
+use crate::driver::{ANY_ADDRESS, RetryPolicy, is_address};
 use crate::entry::Lost;
 use crate::ids::{AttemptId, PartitionId, RunId, StepId, Token, WorkerId};
 use crate::json::{Fingerprint, Json};
@@ -97,6 +97,19 @@ pub struct WorkerSpec {
     pub slots: u32,
     /// It lives in the server's own process: after a restart of that it does not come back.
     pub in_process: bool,
+}
+
+impl WorkerSpec {
+    /// The namespace of a worker that serves them all: the server's own, which calls addresses.
+    pub const EVERY_NAMESPACE: &str = "*";
+
+    /// Whether it takes calls of this function from this queue.
+    pub fn serves(&self, namespace: &str, queue: &str, function: &str) -> bool {
+        (*self.namespace == *namespace || *self.namespace == *Self::EVERY_NAMESPACE)
+            && (self.queues.is_empty() || self.queues.contains(queue))
+            && (self.functions.contains(function)
+                || (is_address(function) && self.functions.contains(ANY_ADDRESS)))
+    }
 }
 
 /// What a worker says about an attempt.

@@ -153,7 +153,8 @@ pub enum Work {
 /// A function for a worker to execute.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Call {
-    /// The function's name as workers announce it: `service/function`, or a task's name.
+    /// The function's name as workers announce it: `service/function`, or a task's name. An address, `https://…`, is for
+    /// workers that announce [`ANY_ADDRESS`].
     pub function: String,
     /// Its input.
     pub input: Json,
@@ -182,6 +183,14 @@ pub struct Call {
     /// JSON pointers into the input: the kernel puts the step's callback token there for the worker, and for nobody else.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub callback_paths: Vec<String>,
+}
+
+/// The function of workers that call addresses: whatever is called at `http:` or `https:` is for them.
+pub const ANY_ADDRESS: &str = "http:";
+
+/// Whether what is called is an address.
+pub fn is_address(function: &str) -> bool {
+    function.starts_with("http://") || function.starts_with("https://")
 }
 
 /// The queue of what names none.
@@ -233,6 +242,13 @@ pub struct Child {
     /// What becomes of the child when this run closes first.
     #[serde(default)]
     pub on_parent_end: OnParentEnd,
+    /// How it is to be run; the time limit of its definition wins.
+    #[serde(default, skip_serializing_if = "is_plain")]
+    pub options: RunOptions,
+}
+
+fn is_plain(options: &RunOptions) -> bool {
+    *options == RunOptions::default()
 }
 
 /// What becomes of a child when its parent closes first.

@@ -116,10 +116,40 @@ pub(crate) struct Task {
 
 #[derive(Debug)]
 pub(crate) enum Target {
-    /// `service/function`, or a task's name.
-    Function(String),
+    Function(Function),
     /// Another flow.
-    Flow { name: String, input: Option<Param>, execution: Option<Param>, waits: bool },
+    Flow {
+        name: String,
+        input: Option<Param>,
+        execution: Option<Param>,
+        waits: bool,
+    },
+    /// A queue.
+    Message(Message),
+}
+
+/// A function and how it is called.
+#[derive(Debug, Default)]
+pub(crate) struct Function {
+    /// `service/function`, a task's name, an address, or a cloud service's `service:Operation`.
+    pub(crate) name: String,
+    /// Its input, in place of the step's.
+    pub(crate) params: Option<Param>,
+    /// It is called by a run of its own, which the step does not wait for.
+    pub(crate) is_left_alone: bool,
+}
+
+/// A message to whoever takes from a queue.
+#[derive(Debug)]
+pub(crate) struct Message {
+    /// The queue, and the task that it is for.
+    pub(crate) queue: String,
+    /// What the task's input is made of, by name: `Message`, and where they are given `MessageTag` and `MessageAttributes`. A `Message`
+    /// that is not given is the step's input.
+    pub(crate) parts: Vec<(String, Param)>,
+    pub(crate) delay_ms: Option<u64>,
+    /// 0 to 9; higher first.
+    pub(crate) priority: u8,
 }
 
 /// A service parameter: literal, or with paths into the step's input.

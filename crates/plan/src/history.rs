@@ -7,7 +7,9 @@
 use std::collections::{HashMap, VecDeque};
 
 use riverrun_kernel::driver::{Call, Cells, Note, RunContext, Tag, Wake, Work};
-use riverrun_kernel::{Created, Entry, Failure, JournalRow, Json, Now, RunId, StepId, Ticks, Wall};
+use riverrun_kernel::{
+    Created, DefinitionKind, Entry, Failure, JournalRow, Json, Now, RunId, StepId, Ticks, Wall,
+};
 
 use crate::Flow;
 use crate::errors;
@@ -331,8 +333,9 @@ impl Told<'_> {
         let (kind, detail) = match work {
             Work::Call(call) => (Kind::Call { callback: call.callback }, scheduled(call)),
             Work::Child(child) => {
-                let flow = json::quote(&child.definition.name);
-                (Kind::Child { waits: child.wait }, format!(r#"{{"flow":{flow},"input":{}}}"#, child.input))
+                let (kind, name) = (child.definition.kind, json::quote(&child.definition.name));
+                let key = if kind == DefinitionKind::Flow { "flow" } else { "function" };
+                (Kind::Child { waits: child.wait }, format!(r#"{{"{key}":{name},"input":{}}}"#, child.input))
             }
             _ => (Kind::Timer, String::new()),
         };

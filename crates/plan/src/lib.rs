@@ -52,8 +52,8 @@ impl Flow {
     /// The functions that its steps call, in the order of the text, each once.
     pub fn functions(&self) -> Vec<String> {
         self.targets(|target| match target {
-            Target::Function(name) => Some(name),
-            Target::Flow { .. } => None,
+            Target::Function(function) => Some(&function.name),
+            Target::Flow { .. } | Target::Message(_) => None,
         })
     }
 
@@ -61,7 +61,15 @@ impl Flow {
     pub fn children(&self) -> Vec<String> {
         self.targets(|target| match target {
             Target::Flow { name, .. } => Some(name),
-            Target::Function(_) => None,
+            Target::Function(_) | Target::Message(_) => None,
+        })
+    }
+
+    /// The queues that its steps send messages to, in the order of the text, each once.
+    pub fn queues(&self) -> Vec<String> {
+        self.targets(|target| match target {
+            Target::Message(message) => Some(&message.queue),
+            Target::Function(_) | Target::Flow { .. } => None,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Settings of the HTTP interface, and why it does not start.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub struct ServerConfig {
     pub instance: String,
     /// The Serverless Workflow RPC API.
     pub fnf: FnfConfig,
+    /// Functions that have an address.
+    pub calls: CallConfig,
     /// Limits.
     pub limits: Limits,
 }
@@ -62,6 +65,53 @@ impl std::fmt::Debug for AccessKey {
     }
 }
 
+/// How the server calls addresses.
+#[derive(Debug, Clone)]
+pub struct CallConfig {
+    /// Functions with an address, by name. One whose name is an address says how that address is called.
+    pub functions: BTreeMap<String, Address>,
+    /// Hosts that may be called, such as `api.example.com` and `*.example.com`; every host, where none is named.
+    pub allowed_hosts: Vec<String>,
+    /// Calls at once.
+    pub max_calls: u32,
+    /// The longest time that a call may take, where its step has no limit of its own.
+    pub timeout: Duration,
+    /// Bytes of an answer.
+    pub max_answer: usize,
+}
+
+impl Default for CallConfig {
+    fn default() -> Self {
+        CallConfig {
+            functions: BTreeMap::new(),
+            allowed_hosts: Vec::new(),
+            max_calls: 64,
+            timeout: Duration::from_mins(10),
+            max_answer: 16 << 20,
+        }
+    }
+}
+
+/// Where a function is, and what it wants to be shown.
+#[derive(Clone, Default)]
+pub struct Address {
+    /// Its address.
+    pub url: String,
+    /// Headers that are sent with every call. Their values may be secrets.
+    pub headers: Vec<(String, String)>,
+    /// In place of [`CallConfig::timeout`].
+    pub timeout: Option<Duration>,
+}
+
+impl std::fmt::Debug for Address {
+    /// Without the values of headers, and without the query of the address.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        let url = self.url.split('?').next().unwrap_or_default();
+        f.debug_struct("Address").field("url", &url).field("headers", &names).finish_non_exhaustive()
+    }
+}
+
 impl std::fmt::Debug for ServerConfig {
     /// Without the tokens.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -70,6 +120,7 @@ impl std::fmt::Debug for ServerConfig {
             .field("allowed_hosts", &self.allowed_hosts)
             .field("instance", &self.instance)
             .field("fnf", &self.fnf)
+            .field("calls", &self.calls)
             .field("limits", &self.limits)
             .finish()
     }
@@ -155,6 +206,13 @@ pub enum ServeError {
     WeakAccessKey {
         /// Which.
         id: String,
+    /// A function whose address or headers nobody could send.
+    #[error("the function `{name}` cannot be called: {problem}")]
+    Function {
+        /// Which.
+        name: String,
+        /// Why.
+        problem: String,
     },
     /// The socket.
     #[error("cannot accept connections: {0}")]

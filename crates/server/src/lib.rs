@@ -6,6 +6,7 @@
 mod app;
 mod baichuan;
 mod callbacks;
+mod calls;
 mod config;
 mod definitions;
 mod error_pages;
@@ -33,6 +34,8 @@ mod start;
 mod store;
 mod workers;
 
-pub use config::{AccessKey, FnfConfig, INSTANCE_HEADER, Limits, ServeError, ServerConfig, is_strong_token};
+pub use config::{
+    AccessKey, Address, CallConfig, FnfConfig, INSTANCE_HEADER, Limits, ServeError, ServerConfig, is_strong_token,
+};
 pub use openapi::document as openapi_document;
 pub use serve::serve;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
+use crate::calls::{self, Caller};
 use crate::config::{ServeError, ServerConfig, is_strong_token};
 use crate::history::Histories;
 use crate::logbook::LogBook;
@@ -50,6 +51,7 @@ pub async fn serve(
     if let Some(weak) = config.fnf.access_keys.iter().find(|key| !key.is_strong()) {
         return Err(ServeError::WeakAccessKey { id: weak.id.clone() });
     }
+    let caller = Caller::new(&config.calls)?;
     let limits = config.limits.clone();
     let tasks = TaskTracker::new();
     let app = Arc::new(App {
@@ -66,6 +68,7 @@ pub async fn serve(
         fnf: crate::fnf::Memory::new(&config.fnf),
         config,
     });
+    tasks.spawn(calls::serve(app.clone(), caller));
     let connections = Connections {
         service: TowerToHyperService::new(crate::routes::router(app.clone())),
         places: Arc::new(Semaphore::new(limits.max_connections)),

@@ -2,6 +2,7 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
+use riverrun_kernel::driver::ANY_ADDRESS;
 use riverrun_kernel::{QueueDepth, WorkerView};
 use riverrun_wire::http::{QueueView, Queues, WorkerItem, Workers};
 
@@ -11,7 +12,9 @@ use crate::problem::Refused;
 /// `GET /v1/workers`
 pub(crate) async fn workers(State(app): State<Shared>) -> Result<Answer<Workers>, Refused> {
     let workers = app.engine.workers().await?;
-    let items = workers.iter().map(item).collect();
+    // The server's own caller of addresses is no news while it is told of no function.
+    let is_plain = |worker: &&WorkerView| worker.spec.functions.iter().eq([ANY_ADDRESS]);
+    let items = workers.iter().filter(|worker| !is_plain(worker)).map(item).collect();
     Ok(Answer(Workers { items }))
 }
 
@@ -22,7 +25,8 @@ pub(crate) async fn queues(State(app): State<Shared>) -> Result<Answer<Queues>, 
     let items = depths
         .into_iter()
         .map(|QueueDepth { namespace, queue, function, waiting }| {
-            let takes = |worker: &&WorkerView| takes(worker, &namespace, &queue, &function);
+            let takes =
+                |worker: &&WorkerView| !worker.draining && worker.spec.serves(&namespace, &queue, &function);
             let serving = workers.iter().filter(takes).count();
             QueueView {
                 namespace: namespace.to_string(),
@@ -35,14 +39,6 @@ pub(crate) async fn queues(State(app): State<Shared>) -> Result<Answer<Queues>, 
         })
         .collect();
     Ok(Answer(Queues { items }))
-}
-
-fn takes(worker: &WorkerView, namespace: &str, queue: &str, function: &str) -> bool {
-    let spec = &worker.spec;
-    !worker.draining
-        && &*spec.namespace == namespace
-        && (spec.queues.is_empty() || spec.queues.contains(queue))
-        && spec.functions.contains(function)
 }
 
 fn item(worker: &WorkerView) -> WorkerItem {

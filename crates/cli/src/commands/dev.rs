@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::args::{Dev, Limits};
 use crate::client::Client;
-use crate::config::Config;
+use crate::config;
 use crate::data_dir;
 use crate::error::CliError;
 use crate::executor::Executor;
@@ -37,7 +37,7 @@ pub async fn dev(printer: &Printer, args: Dev) -> Result<Exit, CliError> {
         token_file: None,
         is_passing: false,
         allow_hosts: Vec::new(),
-        config: Config::default(),
+        config: config::read(args.node.config.as_deref())?,
         accept_unknown_tasks: false,
         node: args.node.clone(),
         limits: Limits::standard(),

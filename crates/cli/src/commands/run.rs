@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use riverrun_kernel::driver::is_address;
 use riverrun_kernel::{DefinitionKind, Json, KeyStatus, RunId, Slot};
 use riverrun_plan::nearest;
 use riverrun_wire::http::{Duration as WireDuration, KeyTtl, Run as RunAnswer, Start};
@@ -72,7 +73,8 @@ fn plan(printer: &Printer, args: &Run) -> Result<Plan, CliError> {
             Ok(Plan {
                 definition: name,
                 kind: DefinitionKind::Flow,
-                calls: flow.flow.functions(),
+                // Addresses are called by the server.
+                calls: flow.flow.functions().into_iter().filter(|name| !is_address(name)).collect(),
                 source: Some(flow),
                 functions: args.functions.clone().unwrap_or(beside),
                 input,
@@ -175,7 +177,9 @@ async fn executor(
     plan: &Plan,
     session: &Session,
 ) -> Result<Option<Executor>, CliError> {
-    let wanted = !args.no_worker && !plan.calls.is_empty();
+    // What the configuration gives an address needs no folder.
+    let served = if session.is_own() { served(session).await? } else { BTreeSet::new() };
+    let wanted = !args.no_worker && plan.calls.iter().any(|name| !served.contains(name));
     let here = wanted && plan.functions.exists();
     if wanted && !here && (session.is_own() || args.functions.is_some()) {
         return Err(CliError::usage(
@@ -214,17 +218,20 @@ async fn executor(
     Ok(executor)
 }
 
+/// What workers of the server serve, the server itself among them.
+async fn served(session: &Session) -> Result<BTreeSet<String>, CliError> {
+    let workers = session.client.workers().await?;
+    Ok(workers.items.into_iter().flat_map(|worker| worker.functions).collect())
+}
+
 async fn check_functions(
     args: &Run,
     plan: &Plan,
     session: &Session,
     executor: Option<&Executor>,
 ) -> Result<(), CliError> {
-    let mut served: BTreeSet<String> = executor.map(Executor::functions).unwrap_or_default();
-    if !session.is_own() {
-        let workers = session.client.workers().await?;
-        served.extend(workers.items.into_iter().flat_map(|worker| worker.functions));
-    }
+    let mut served = served(session).await?;
+    served.extend(executor.map(Executor::functions).unwrap_or_default());
     let missing: Vec<_> = plan.calls.iter().filter(|name| !served.contains(*name)).collect();
     if missing.is_empty() || args.no_worker {
         return Ok(());

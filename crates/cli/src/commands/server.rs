@@ -21,7 +21,7 @@ pub async fn server(printer: &Printer, args: Server) -> Result<Exit, CliError> {
         token_file: args.token_file.clone(),
         is_passing: false,
         allow_hosts: args.allow_hosts.clone(),
-        config: config::read(args.config.as_deref())?,
+        config: config::read(args.node.config.as_deref())?,
         accept_unknown_tasks: args.accept_unknown_tasks,
         node: args.node.clone(),
         limits: args.limits.clone(),

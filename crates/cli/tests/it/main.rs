@@ -14,6 +14,7 @@ mod exit_codes;
 mod flows;
 #[cfg(target_os = "linux")]
 mod hammer;
+mod http_calls;
 mod keys;
 mod operations;
 mod readme;

@@ -219,7 +219,10 @@ impl Partition {
             input: child.input,
             key,
             parent: Some(Parent { run: parent, step, waits: child.wait }),
-            options: RunOptions { timeout_ms: found.timeout_ms, ..RunOptions::default() },
+            options: RunOptions {
+                timeout_ms: found.timeout_ms.or(child.options.timeout_ms),
+                ..child.options
+            },
         })));
     }
 }

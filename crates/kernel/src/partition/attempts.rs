@@ -289,7 +289,8 @@ fn retry(step: &Step, failure: &Failure) -> Option<(u32, u64)> {
     }
     let factor = policy.multiplier.max(1.0).powi(i32::try_from(used).unwrap_or(i32::MAX));
     let wait = (policy.interval_ms as f64 * factor).min(policy.max_interval_ms as f64);
-    Some((u32::try_from(at).ok()?, wait as u64))
+    let asked = failure.retry_after_ms().unwrap_or(0);
+    Some((u32::try_from(at).ok()?, (wait as u64).max(asked)))
 }
 
 /// The call as the worker gets it: with the callback token where its input asks for it. No record ever holds the token.

@@ -40,9 +40,7 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn serves(&self, namespace: &str, queue: &str, function: &str) -> bool {
-        *self.spec.namespace == *namespace
-            && (self.spec.queues.is_empty() || self.spec.queues.contains(queue))
-            && self.spec.functions.contains(function)
+        self.spec.serves(namespace, queue, function)
     }
 
     fn free(&self) -> usize {

@@ -272,6 +272,7 @@ impl Player {
             continue_id: None,
             wait: how.is_multiple_of(2),
             on_parent_end: OnParentEnd::Cancel,
+            options: RunOptions::default(),
         };
         let mut flaky = call("a");
         flaky.retry = retry(1, 10);

@@ -96,6 +96,7 @@ impl Driver for Script {
                         continue_id: key.map(str::to_owned),
                         wait: *wait,
                         on_parent_end: *on_parent_end,
+                        options: RunOptions::default(),
                     }),
                 ),
                 Op::Both(one, other) => {

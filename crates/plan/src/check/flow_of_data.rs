@@ -192,10 +192,13 @@ impl Data<'_> {
                 self.own_path(step, path, known.span, report);
             }
             Kind::Task(task) => {
-                if let Target::Flow { input, execution, .. } = &task.target {
-                    for param in input.iter().chain(execution) {
-                        self.param(step, param, report);
-                    }
+                let params: Vec<&Param> = match &task.target {
+                    Target::Flow { input, execution, .. } => input.iter().chain(execution).collect(),
+                    Target::Function(function) => function.params.iter().collect(),
+                    Target::Message(message) => message.parts.iter().map(|(_, part)| part).collect(),
+                };
+                for param in params {
+                    self.param(step, param, report);
                 }
             }
             _ => {}

@@ -1,18 +1,23 @@
 //! What a task calls: resource names, service parameters and patterns.
 
+use riverrun_kernel::driver::is_address;
+
 use super::fields::Fields;
 use super::mapping;
 use crate::diagnostic::Report;
-use crate::graph::Target;
+use crate::graph::{Function, Message, Param, Target};
 use crate::yaml::Node;
 
-const FORMS: &str = "write `service/function`, `!Ref service/function`, `acs:fc:::services/SERVICE/functions/FUNCTION` \
-                     or `acs:fnf:::flow/NAME`";
+const FORMS: &str = "write `service/function`, `!Ref service/function`, `acs:fc:::services/SERVICE/functions/FUNCTION`, \
+                     `acs:fnf:::flow/NAME`, `acs:mns:::/queues/QUEUE/messages` or an address";
+/// The longest address, in bytes.
+const LONGEST_ADDRESS: usize = 2048;
 
 /// What a `resourceArn` names.
 enum Resource {
     Function(String),
     Flow(String),
+    Queue(String),
 }
 
 /// Reads what the task calls, and whether it waits for a callback.
@@ -21,15 +26,7 @@ pub(super) fn target(fields: Fields, report: &mut Report) -> (Option<Target>, bo
     let callback = pattern == Some("waitForCallback");
     let resource = match (fields.get("resourceArn"), fields.get("action")) {
         (Some(node), None) => resource(fields, node, report),
-        (None, Some(_)) => {
-            let action = fields.text("action", report).unwrap_or_default();
-            report.error(
-                fields.key_span("action"),
-                format!("{} calls the cloud service `{action}`, which is not served yet", fields.what()),
-                "call a function of yours that calls the service: `resourceArn: service/function`".to_owned(),
-            );
-            None
-        }
+        (None, Some(_)) => return (action(fields, report), callback),
         (Some(_), Some(_)) => {
             let message = format!("{} has both `resourceArn` and `action`", fields.what());
             report.error(fields.key_span("action"), message, "keep one of them".to_owned());
@@ -46,8 +43,18 @@ pub(super) fn target(fields: Fields, report: &mut Report) -> (Option<Target>, bo
     };
     let target = match resource {
         Some(Resource::Function(name)) => {
-            function_params(fields, pattern, report);
-            Some(Target::Function(name))
+            let is_left_alone = function_params(fields, pattern, report);
+            Some(Target::Function(Function { name, params: None, is_left_alone }))
+        }
+        Some(Resource::Queue(queue)) => {
+            if pattern == Some("sync") {
+                report.error(
+                    fields.key_span("pattern"),
+                    format!("{} cannot wait for what becomes of a message", fields.what()),
+                    "leave `pattern` out, or use `pattern: waitForCallback`".to_owned(),
+                );
+            }
+            Some(Target::Message(message(fields, queue, report)))
         }
         Some(Resource::Flow(name)) => {
             if callback {
@@ -90,10 +97,8 @@ fn resource(fields: Fields, node: &Node, report: &mut Report) -> Option<Resource
 
 fn read(text: &str) -> Result<Resource, (String, String)> {
     let Some(arn) = text.strip_prefix("acs:") else {
-        if text.starts_with("http:") || text.starts_with("https:") {
-            let advice =
-                "call a function of yours that sends the request: `resourceArn: service/function`".to_owned();
-            return Err((format!("`{text}` is an address, and addresses are not served yet"), advice));
+        if text.contains("://") || text.starts_with("http:") || text.starts_with("https:") {
+            return address(text).map(Resource::Function);
         }
         if is_function(text) {
             return Ok(Resource::Function(text.to_owned()));
@@ -124,12 +129,100 @@ fn read(text: &str) -> Result<Resource, (String, String)> {
         )),
         ("fnf", ["flow", name]) if is_flow(name) => Ok(Resource::Flow((*name).to_owned())),
         ("fnf", _) => Err((format!("`{text}` names no flow"), "write `acs:fnf:::flow/NAME`".to_owned())),
+        ("mns", ["", "queues" | "topics", name, "messages"]) if named(name) => {
+            Ok(Resource::Queue((*name).to_owned()))
+        }
         ("mns", _) => Err((
-            format!("`{text}` is a message queue or topic, and these are not served yet"),
-            "call a function of yours that sends the message: `resourceArn: service/function`".to_owned(),
+            format!("`{text}` names no queue"),
+            "write `acs:mns:::/queues/QUEUE/messages` or `acs:mns:::/topics/TOPIC/messages`".to_owned(),
         )),
         (other, _) => Err((format!("`acs:{other}` is not a service that a task can call"), FORMS.to_owned())),
     }
+}
+
+/// An address that can be called. Passwords do not belong there: it stands in journals and pictures.
+fn address(text: &str) -> Result<String, (String, String)> {
+    let refuse = |problem: &str, advice: &str| Err((format!("`{text}` {problem}"), advice.to_owned()));
+    if !is_address(text) {
+        return refuse(
+            "is no address that can be called",
+            "write it as `https://HOST/PATH` or `http://HOST/PATH`",
+        );
+    }
+    let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        let advice = "name its headers in the server's configuration, `[functions.\"ADDRESS\".headers]`, and take the user out of the address";
+        return Err((
+            "an address holds a user or a password, which everybody would see".to_owned(),
+            advice.to_owned(),
+        ));
+    }
+    let is_host = |host: &str| {
+        !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._[]:".contains(c))
+    };
+    if !is_host(authority) || authority.starts_with(':') {
+        return refuse("names no host", "write it as `https://HOST/PATH`");
+    }
+    if text.len() > LONGEST_ADDRESS {
+        return refuse(
+            "is too long for an address",
+            "keep it under 2,048 bytes, and put the rest into the input",
+        );
+    }
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return refuse("holds a blank", "write blanks in an address as `%20`");
+    }
+    Ok(text.to_owned())
+}
+
+/// A call of a cloud service, which stands for a function of that name. Its input is what `serviceParams` give.
+fn action(fields: Fields, report: &mut Report) -> Option<Target> {
+    let name = fields.text("action", report)?;
+    let is_word = |word: &str| {
+        !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+    };
+    if !matches!(name.split_once(':'), Some((service, operation)) if is_word(service) && is_word(operation)) {
+        let message = format!("`{name}` is not a service and its operation");
+        report.error(fields.key_span("action"), message, "write it as `service:Operation`".to_owned());
+        return None;
+    }
+    if name.starts_with("fnf:") {
+        let message = format!("{} calls `{name}`, which is not served", fields.what());
+        let advice = "start a flow with `resourceArn: acs:fnf:::flow/NAME`".to_owned();
+        report.error(fields.key_span("action"), message, advice);
+        return None;
+    }
+    let params = fields.get("serviceParams");
+    let params = params.and_then(|node| mapping::param(node, "`serviceParams`", report));
+    Some(Target::Function(Function { name: name.to_owned(), params, is_left_alone: false }))
+}
+
+/// What a message is made of.
+fn message(fields: Fields, queue: String, report: &mut Report) -> Message {
+    const PARTS: [(&str, &str); 3] = [
+        ("MessageBody", "Message"),
+        ("MessageTag", "MessageTag"),
+        ("MessageAttributes", "MessageAttributes"),
+    ];
+    let mut message = Message { queue, parts: Vec::new(), delay_ms: None, priority: 0 };
+    let what = format!("`serviceParams` of {}", fields.what());
+    if let Some(params) = fields.get("serviceParams").and_then(|node| Fields::of(node, &what, report)) {
+        params
+            .mostly(&["MessageBody", "MessageTag", "MessageAttributes", "DelaySeconds", "Priority"], report);
+        for (key, name) in PARTS {
+            let part = params.get(key).and_then(|node| mapping::param(node, &format!("`{key}`"), report));
+            message.parts.extend(part.map(|part| (name.to_owned(), part)));
+        }
+        message.delay_ms = params.whole("DelaySeconds", 0, report).map(|seconds| seconds * 1000);
+        // Theirs go from 1, the most urgent, to 16.
+        let priority = params.whole("Priority", 1, report).map_or(16, |priority| priority.min(16));
+        message.priority = ((16 - priority) * 9 / 15) as u8;
+    }
+    if message.parts.first().is_none_or(|(name, _)| name != "Message") {
+        message.parts.insert(0, ("Message".to_owned(), Param::Path(Vec::new())));
+    }
+    message
 }
 
 /// `name` or `service/function`, of characters that may stand in a file's name.
@@ -149,23 +242,18 @@ fn is_flow(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
 }
 
-fn function_params(fields: Fields, pattern: Option<&str>, report: &mut Report) {
+/// Whether the function is called and left alone.
+fn function_params(fields: Fields, pattern: Option<&str>, report: &mut Report) -> bool {
     let Some(node) = fields.get("serviceParams") else {
-        return;
+        return false;
     };
     let what = format!("`serviceParams` of {}", fields.what());
     let Some(params) = Fields::of(node, &what, report) else {
-        return;
+        return false;
     };
     params.mostly(&["InvocationType", "StatefulAsyncInvocationID"], report);
     let kind = params.one_of("InvocationType", &["Sync", "Async"], report);
-    if kind == Some("Async") && pattern.is_none_or(|pattern| pattern == "requestResponse") {
-        report.error(
-            params.key_span("InvocationType"),
-            format!("{} does not wait for its function, which is not served yet", fields.what()),
-            "add `pattern: sync` to wait for its result, or `pattern: waitForCallback`".to_owned(),
-        );
-    }
+    kind == Some("Async") && pattern.is_none_or(|pattern| pattern == "requestResponse")
 }
 
 fn child(fields: Fields, name: String, waits: bool, report: &mut Report) -> Target {

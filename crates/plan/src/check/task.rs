@@ -5,7 +5,7 @@ use super::mapping::{self, Place};
 use super::{Checker, Goto, Slot};
 use crate::diagnostic::{Report, nearest};
 use crate::errors;
-use crate::graph::{Catch, Kind, Retry, StepIndex, Target, Task, Wait};
+use crate::graph::{Catch, Function, Kind, Retry, StepIndex, Target, Task, Wait};
 use crate::yaml::{Node, Plain};
 
 pub(super) fn task(checker: &mut Checker, fields: Fields, step: StepIndex) -> (Kind, bool) {
@@ -15,7 +15,7 @@ pub(super) fn task(checker: &mut Checker, fields: Fields, step: StepIndex) -> (K
     let catch = catch(checker, fields, step);
     let error_mappings = mapping::mappings(fields, "errorMappings", Place::Error, checker.report);
     // What has no target is refused in the end; until then it stands for any function.
-    let target = target.unwrap_or_else(|| Target::Function(String::new()));
+    let target = target.unwrap_or_else(|| Target::Function(Function::default()));
     let task = Task { target, callback, timeout_ms, retry, catch, error_mappings };
     (Kind::Task(task), callback)
 }

@@ -2,7 +2,7 @@
 
 use super::overlay::Mark;
 use super::text::duration;
-use crate::graph::{Branch, Graph, Kind, Retry, Step, StepIndex, Target, Task, Wait};
+use crate::graph::{Branch, Function, Graph, Kind, Message, Retry, Step, StepIndex, Target, Task, Wait};
 use crate::path;
 use crate::ways::Way;
 
@@ -36,8 +36,15 @@ fn assigned(step: &Step) -> String {
 
 fn called(task: &Task) -> String {
     match &task.target {
-        Target::Function(name) if task.callback => format!("{name}, then waits for a callback"),
-        Target::Function(name) => name.clone(),
+        Target::Function(Function { name, .. }) if task.callback => {
+            format!("{name}, then waits for a callback")
+        }
+        Target::Function(Function { name, is_left_alone: true, .. }) => format!("{name}, not waited for"),
+        Target::Function(Function { name, .. }) => name.clone(),
+        Target::Message(Message { queue, .. }) if task.callback => {
+            format!("sends to {queue}, then waits for a callback")
+        }
+        Target::Message(Message { queue, .. }) => format!("sends to {queue}"),
         Target::Flow { name, waits: true, .. } => format!("runs flow {name}"),
         Target::Flow { name, .. } => format!("starts flow {name}"),
     }

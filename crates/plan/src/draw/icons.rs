@@ -20,6 +20,10 @@ pub(super) fn of_step(kind: &Kind) -> (&'static str, &'static str) {
         Kind::Task(task) if matches!(task.target, Target::Flow { .. }) => {
             ("flow", "M3 3H7V6H3ZM9 10H13V13H9ZM5 6V11.5H9")
         }
+        // A letter.
+        Kind::Task(task) if matches!(task.target, Target::Message(_)) => {
+            ("task", "M2.5 4H13.5V12H2.5ZM2.5 4.5L8 9 13.5 4.5")
+        }
         // A bolt.
         Kind::Task(_) => ("task", "M9 2L4 9H7.5L7 14L12 7H8.5Z"),
         // A clock.

@@ -7,6 +7,7 @@
 mod container;
 mod data;
 mod frame;
+mod message;
 mod task;
 mod walk;
 

@@ -7,7 +7,7 @@ use riverrun_kernel::driver::{
     Action, Call, Child, DriverFault, OnParentEnd, RetryPolicy, Sleep, Tag, Work, default_max_crashes,
     default_queue,
 };
-use riverrun_kernel::{DefinitionKind, DefinitionRef, Due, Failure, Json, Wall};
+use riverrun_kernel::{DefinitionKind, DefinitionRef, Due, Failure, Json, RunOptions, Wall};
 
 use super::data::{StepInput, param_value};
 use super::frame::{Open, Try};
@@ -106,9 +106,21 @@ impl Machine<'_> {
             path = format!("{path}~{}", before + 1);
         }
         match &task.target {
+            Target::Function(function) if function.is_left_alone => {
+                let child = self.left_alone(&function.name, self.step_input(cell, step).to_json());
+                self.begin(cell, false, path, Work::Child(child));
+            }
             Target::Function(function) => {
-                let call = self.call(cell, step, task, function);
+                let call = self.function_call(cell, step, task, function);
                 self.begin(cell, false, path, Work::Call(call));
+            }
+            Target::Message(message) if task.callback => {
+                let call = self.message_call(cell, step, task, message);
+                self.begin(cell, false, path, Work::Call(call));
+            }
+            Target::Message(message) => {
+                let child = self.message_child(cell, step, message);
+                self.begin(cell, false, path, Work::Child(child));
             }
             Target::Flow { name, input, execution, waits } => {
                 let child = self.child(cell, step, name, (input.as_ref(), execution.as_ref()), *waits);
@@ -129,7 +141,7 @@ impl Machine<'_> {
         }
     }
 
-    fn call(&self, cell: u32, step: StepIndex, task: &Task, function: &str) -> Call {
+    pub(super) fn call(&self, step: StepIndex, task: &Task, function: &str, input: Json) -> Call {
         let retry = |policy: &Retry| RetryPolicy {
             errors: errors::for_kernel(&policy.errors),
             max_retries: policy.max_attempts,
@@ -141,7 +153,7 @@ impl Machine<'_> {
         let policies = task.retry.iter().filter(|policy| !policy.errors.is_empty());
         Call {
             function: function.to_owned(),
-            input: self.step_input(cell, step).to_json(),
+            input,
             queue: default_queue(),
             priority: 0,
             timeout_ms: task.timeout_ms,
@@ -190,6 +202,7 @@ impl Machine<'_> {
             continue_id: execution.transpose()?,
             wait: waits,
             on_parent_end: if waits { OnParentEnd::Cancel } else { OnParentEnd::Abandon },
+            options: RunOptions::default(),
         })
     }
 
@@ -247,6 +260,11 @@ impl Machine<'_> {
         }
         match outcome {
             Ok(result) => {
+                if let Some(local) = self.sent(cell, step, task, result) {
+                    let output = self.step_output(cell, step, &local);
+                    self.leave(cell, step, &output, None, None);
+                    return;
+                }
                 if let Some(local) = Object::parse(result.get()).or_else(|| object_in_text(result.get())) {
                     let output = self.step_output(cell, step, &local.to_json());
                     self.leave(cell, step, &output, None, None);
@@ -264,8 +282,12 @@ impl Machine<'_> {
     /// A task has failed, as far as the kernel is concerned: for good.
     fn task_failed(&mut self, cell: u32, step: StepIndex, task: &Task, failure: &Failure, of_child: bool) {
         let (failure, names) = errors::translate(failure, of_child);
-        let kernel_retried =
-            matches!(task.target, Target::Function(_)) && failure.error != errors::INVALID_LOCAL;
+        let is_call = match &task.target {
+            Target::Function(function) => !function.is_left_alone,
+            Target::Message(_) => task.callback,
+            Target::Flow { .. } => false,
+        };
+        let kernel_retried = is_call && failure.error != errors::INVALID_LOCAL;
         if !kernel_retried && failure.retryable && self.back_off(cell, step, task, &names) {
             return;
         }

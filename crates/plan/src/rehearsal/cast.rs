@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use riverrun_kernel::driver::{Action, DriverFault, RunContext, Sleep, Then, Turn, Wake, Work};
+use riverrun_kernel::task::TaskDriver;
 use riverrun_kernel::{DefinitionKind, DefinitionRef, Driver, Drivers, Failure, Json, Resolved};
 use serde_json::Value;
 
@@ -41,6 +42,8 @@ pub(super) enum Part {
     Function,
     Flow,
     Callback,
+    /// A message, which is done with unless a stub says more.
+    Queue,
 }
 
 impl Part {
@@ -49,6 +52,7 @@ impl Part {
             Part::Function => "function",
             Part::Flow => "flow",
             Part::Callback => "callback",
+            Part::Queue => "queue",
         }
     }
 }
@@ -74,11 +78,14 @@ impl Prompter {
             self.calls.push(call);
         }
         let stubs = match part {
-            Part::Function => &self.functions,
+            Part::Function | Part::Queue => &self.functions,
             Part::Flow => &self.flows,
             Part::Callback => &self.callbacks,
         };
         let Some(stub) = stubs.get(name) else {
+            if part == Part::Queue {
+                return Some(Answer { outcome: Outcome::Result(Json::empty_object()), after_ms: 0 });
+            }
             if part != Part::Callback {
                 let problem = format!("the {} `{name}` is called by `{path}` and has no stub", part.word());
                 if !self.problems.contains(&problem) {
@@ -157,8 +164,8 @@ impl Cast {
 
 impl Drivers for Cast {
     fn driver(&self, definition: &DefinitionRef) -> Option<Arc<dyn Driver>> {
-        if definition.kind != DefinitionKind::Flow {
-            return None;
+        if definition.kind == DefinitionKind::Task {
+            return Some(Arc::new(TaskDriver));
         }
         let name = &*definition.name;
         if let Some(flow) = self.children.get(name) {
@@ -172,6 +179,9 @@ impl Drivers for Cast {
 
     fn resolve(&self, definition: &DefinitionRef) -> Option<Resolved> {
         self.driver(definition)?;
+        if definition.kind == DefinitionKind::Task {
+            return Some(Resolved { definition: definition.clone(), timeout_ms: None });
+        }
         let name = &*definition.name;
         let flow = self.children.get(name).or((*name == *self.name).then_some(&self.flow));
         let timeout_ms = flow.and_then(|flow| flow.timeout_ms());

@@ -128,7 +128,7 @@ impl Reader<'_, '_> {
     /// The stubs of a case, over those that all cases share.
     fn shared(&mut self, fields: Fields, shared: &Shared) -> Shared {
         let mut all = shared.clone();
-        let functions = self.flow.functions();
+        let functions = [self.flow.functions(), self.flow.queues()].concat();
         let flows = self.flow.children();
         let callbacks: Vec<String> = self
             .flow

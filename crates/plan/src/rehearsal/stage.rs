@@ -56,6 +56,8 @@ struct Stage {
     worker: u64,
     run: RunId,
     functions: BTreeSet<String>,
+    /// Queues whose messages nobody has to answer.
+    queues: BTreeSet<String>,
     problems: Vec<String>,
 }
 
@@ -64,7 +66,9 @@ impl Stage {
         let prompter = Arc::new(Mutex::new(Prompter::of(case)));
         let lease_ms = if matches!(crash, Crash::Before(_)) { LEASE_MS } else { NO_LEASE_MS };
         let config = Config { lease_ms, ..Config::new(PartitionId(0), 1, [7; 32]) };
-        let flows = std::iter::once(&program.flow).chain(program.children.values());
+        let flows = || std::iter::once(&program.flow).chain(program.children.values());
+        let queues: BTreeSet<String> = flows().flat_map(|flow| flow.queues()).collect();
+        let functions = flows().flat_map(|flow| flow.functions()).chain(queues.iter().cloned()).collect();
         let now = Now { wall: Wall(case.starts), ticks: Ticks(0) };
         Stage {
             partition: Partition::new(config.clone()),
@@ -82,7 +86,8 @@ impl Stage {
             serial: 0,
             worker: 0,
             run: RunId::new(u64::try_from(case.starts).unwrap_or(0), Slot(0), 1),
-            functions: flows.flat_map(|flow| flow.functions()).collect(),
+            functions,
+            queues,
             problems: Vec::new(),
         }
     }
@@ -207,7 +212,7 @@ impl Stage {
             after_ms: 0,
         };
         let answer =
-            self.ask(Part::Function, &call.function, &call.input, &offer.path).unwrap_or_else(no_stub);
+            self.ask(self.part(offer), &call.function, &call.input, &offer.path).unwrap_or_else(no_stub);
         let report = match &answer.outcome {
             Outcome::Result(result) => Some(Report::Succeeded(result.clone())),
             Outcome::Error { error, cause } => Some(Report::Failed(Failure::new(error, cause))),
@@ -226,6 +231,10 @@ impl Stage {
             self.cue(after_ms, Cue::Report(offer.attempt, offer.token, report));
         }
         self.expect_callback(offer);
+    }
+
+    fn part(&self, offer: &Offer) -> Part {
+        if self.queues.contains(&offer.call.function) { Part::Queue } else { Part::Function }
     }
 
     /// Whoever is to call back, does.

@@ -31,13 +31,99 @@ fn every_form_of_a_function_s_name() {
 }
 
 #[test]
-fn what_is_not_served_says_so() {
-    for resource in ["https://example.com/x", "acs:mns:::/queues/q/messages", "acs:mns:::/topics/t/messages"]
-    {
-        assert!(refused(resource).contains("not served yet"), "{}", refused(resource));
+fn an_address_is_a_function_of_that_name() {
+    for address in ["https://example.com/x?y=1", "http://127.0.0.1:8080", "http://[::1]/a%20b"] {
+        assert_eq!(function(&format!("'{address}'")), address);
     }
-    let action = mistakes(&flow("  - {type: task, name: T, action: 'ocr:RecognizeIdentityCard'}\n"));
-    assert!(action.contains("`ocr:RecognizeIdentityCard`, which is not served yet"), "{action}");
+    for (address, why) in [
+        ("ftp://example.com/x", "no address that can be called"),
+        ("file:///etc/passwd", "no address that can be called"),
+        ("https://", "names no host"),
+        ("https:///x", "names no host"),
+        ("http://:80/x", "names no host"),
+        ("'https://a b/x'", "names no host"),
+        ("'https://example.com/a b'", "holds a blank"),
+    ] {
+        assert!(refused(address).contains(why), "{}", refused(address));
+    }
+    let secret = refused("https://user:hunter2@example.com/x");
+    assert!(secret.contains("[functions.") && !secret.contains("hunter2"), "{secret}");
+    let long = format!("https://example.com/{}", "x".repeat(2100));
+    assert!(refused(&long).contains("too long"));
+}
+
+#[test]
+fn a_cloud_service_is_a_function_that_is_given_the_service_parameters() {
+    let source = flow(
+        "  - {type: task, name: T, action: 'ocr:Read', serviceParams: {ImageURL: $.url, Side: face, All: {in: [$]}}}\n",
+    );
+    let mut run = Run::new(&source, &json!({"url": "u", "other": 1}));
+    run.settle();
+    let input = r#"{"ImageURL":"u","Side":"face","All":{"in":[{"other":1,"url":"u"}]}}"#;
+    assert_eq!(run.log(), format!("call T ocr:Read {input}"));
+    for action in ["ocr", "ocr:", ":Read", "a b:c", "fnf:StartExecution"] {
+        let found = mistakes(&flow(&format!("  - {{type: task, name: T, action: '{action}'}}\n")));
+        assert!(found.contains("service:Operation") || found.contains("acs:fnf:::flow/NAME"), "{found}");
+    }
+}
+
+/// The work that the one step of a flow begins.
+fn work(step: &str) -> Work {
+    let mut run = Run::new(&flow(step), &json!({"a": 1, "text": "hello"}));
+    run.settle();
+    run.open.into_values().next().expect("a step is open").1
+}
+
+#[test]
+fn a_message_starts_the_task_of_the_queue_s_name_in_that_queue() {
+    let step = "  - {type: task, name: T, resourceArn: 'acs:mns:::/queues/q/messages', \
+                serviceParams: {MessageBody: $.text, MessageAttributes: {of: $.a}, DelaySeconds: 5, Priority: 1}}\n";
+    let Work::Child(child) = work(step) else { panic!("no run is started") };
+    assert_eq!((&*child.definition.name, child.wait), ("q", false));
+    assert_eq!(child.on_parent_end, OnParentEnd::Abandon);
+    assert_eq!(
+        child.input.to_value().expect("decodes"),
+        json!({"Message": "hello", "MessageAttributes": {"of": 1}})
+    );
+    assert_eq!(child.options.delay_ms, Some(5000));
+    let task = child.options.task.expect("a task's options");
+    assert_eq!((task.queue.as_str(), task.priority), ("q", 9));
+    let whole = "  - {type: task, name: T, resourceArn: 'acs:mns:cn:1:/topics/t/messages'}\n";
+    let Work::Child(child) = work(whole) else { panic!("no run is started") };
+    assert_eq!(child.input.to_value().expect("decodes"), json!({"Message": {"a": 1, "text": "hello"}}));
+    let refused = mistakes(&flow(
+        "  - {type: task, name: T, resourceArn: 'acs:mns:::/queues/q/messages', pattern: sync}\n",
+    ));
+    assert!(refused.contains("cannot wait for what becomes of a message"), "{refused}");
+}
+
+#[test]
+fn a_message_that_is_answered_is_a_call_whose_input_has_a_place_for_the_token() {
+    let step = "  - {type: task, name: T, resourceArn: 'acs:mns:::/queues/q/messages', pattern: waitForCallback, \
+                inputMappings: [{target: 'to/ken', source: $context.task.token}, {target: ctx, source: $context}], \
+                serviceParams: {MessageBody: $, MessageTag: \"$['to/ken']\", MessageAttributes: {deep: [$.ctx]}}}\n";
+    let Work::Call(call) = work(step) else { panic!("it is no call") };
+    assert_eq!((call.function.as_str(), call.queue.as_str(), call.callback), ("q", "q", true));
+    let mut places = call.callback_paths;
+    places.sort();
+    let expected = [
+        "/Message/ctx/task/token",
+        "/Message/to~1ken",
+        "/MessageAttributes/deep/0/task/token",
+        "/MessageTag",
+    ];
+    assert_eq!(places, expected);
+}
+
+#[test]
+fn a_function_that_is_left_alone_is_a_run_of_its_own() {
+    let step = "  - {type: task, name: T, resourceArn: s/f, serviceParams: {InvocationType: Async}}\n";
+    let Work::Child(child) = work(step) else { panic!("no run is started") };
+    assert_eq!((&*child.definition.name, child.wait), ("s/f", false));
+    for pattern in ["sync", "waitForCallback"] {
+        let step = step.replace("serviceParams", &format!("pattern: {pattern}, serviceParams"));
+        assert!(matches!(work(&step), Work::Call(_)), "{pattern}");
+    }
 }
 
 #[test]
