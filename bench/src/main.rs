@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::settings::Settings;
-use crate::workloads::{cold, w1, w2, w3, w4, w5, w6};
+use crate::workloads::{cold, flows, w1, w2, w3, w4, w5, w6};
 
 /// Measures Riverrun beside its peers.
 #[derive(Debug, Parser)]
@@ -49,6 +49,8 @@ enum Workload {
     W5(Settings),
     /// A million finished runs
     W6(Settings),
+    /// Pass steps, a foreach over 10,000 items, the check of a long flow
+    Flows(Settings),
     /// Cold start and idle memory
     Cold(Settings),
     /// The Rust worker that the others start
@@ -89,6 +91,7 @@ async fn run(workload: Workload) -> io::Result<()> {
         Workload::W4 { settings, sleep } => w4::run(&settings, sleep).await,
         Workload::W5(settings) => w5::run(&settings).await,
         Workload::W6(settings) => w6::run(&settings).await,
+        Workload::Flows(settings) => flows::measure(&settings).await,
         Workload::Cold(settings) => cold::run(&settings).await,
         Workload::Worker { server, slots } => worker::run(&server, slots).await,
     }

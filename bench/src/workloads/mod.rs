@@ -1,6 +1,7 @@
 //! The workloads, one module each.
 
 pub mod cold;
+pub mod flows;
 pub mod w1;
 pub mod w2;
 pub mod w3;

@@ -92,6 +92,13 @@ impl Default for CallConfig {
     }
 }
 
+impl CallConfig {
+    /// Makes sure that every function can be called as it is configured.
+    pub fn check(&self) -> Result<(), ServeError> {
+        crate::calls::Caller::new(self).map(drop)
+    }
+}
+
 /// Where a function is, and what it wants to be shown.
 #[derive(Clone, Default)]
 pub struct Address {
@@ -206,6 +213,7 @@ pub enum ServeError {
     WeakAccessKey {
         /// Which.
         id: String,
+    },
     /// A function whose address or headers nobody could send.
     #[error("the function `{name}` cannot be called: {problem}")]
     Function {

@@ -138,6 +138,8 @@ async fn answers_that_are_no_results_have_the_names_that_flows_know() {
     }
     let nobody = called(&server, "http://127.0.0.1:1/x", "").await;
     assert_eq!(error(&nobody).0, "FC.InternalServerError", "{nobody}");
+    let plain = called(&server, &url.replace("http:", "https:"), "").await;
+    assert_eq!(error(&plain).0, "FC.InternalServerError", "who speaks no TLS is not spoken to: {plain}");
 }
 
 #[tokio::test]
