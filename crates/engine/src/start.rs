@@ -105,7 +105,7 @@ pub(crate) fn prepare(
     })
 }
 
-fn check(start: &Start, definition: &DefinitionRef) -> Result<(), EngineError> {
+pub(crate) fn check(start: &Start, definition: &DefinitionRef) -> Result<(), EngineError> {
     check_name("namespace", &start.namespace)?;
     check_name("definition", &start.definition)?;
     check_labels(&start.options.labels)?;

@@ -14,6 +14,7 @@ use crate::keys::{KeyId, KeyOptions};
 use crate::message::Message;
 use crate::rows::LoadedRows;
 use crate::run::{Failure, Labels, Parent, State};
+use crate::schedule::{Origin, ScheduleCommand, ScheduleId};
 use crate::time::Wall;
 use crate::workflow::Act;
 
@@ -42,6 +43,9 @@ pub struct RunOptions {
     /// A step of another run that its outcome completes, when it ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report_to: Option<AwaitedStep>,
+    /// The schedule that it comes from, and for which planned time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 /// Options of a task's one step.
@@ -205,6 +209,8 @@ pub enum Command {
     },
     /// Keep a definition version. Reply: [`Reply::Done`].
     Deploy(Definition),
+    /// Do something with a schedule. Reply: as [`ScheduleCommand`] says.
+    Schedule(ScheduleId, ScheduleCommand),
     /// A worker connected; attempts it still executes are claimed with their tokens. Reply: [`Reply::Claims`].
     ConnectWorker {
         /// This connection.
@@ -363,6 +369,13 @@ pub enum Reply {
     Superseded,
     /// What became of the claims.
     Claims(Claims),
+    /// The schedule is kept.
+    Scheduled {
+        /// Whether there was none of the name before.
+        created: bool,
+        /// Whether anything is different from before.
+        changed: bool,
+    },
     /// Messages of that partition have taken effect up to here.
     Received {
         /// Up to which number.
@@ -471,6 +484,23 @@ pub enum Refusal {
     /// The callback token is wrong, used, or its step is over.
     #[error("this callback token is not valid, or was used before")]
     InvalidCallback,
+    /// No such schedule.
+    #[error("there is no schedule `{}` in namespace `{}`", .0.name, .0.namespace)]
+    UnknownSchedule(ScheduleId),
+    /// It was to be created, and is there.
+    #[error("there is a schedule `{}` in namespace `{}` already", .0.name, .0.namespace)]
+    ScheduleExists(ScheduleId),
+    /// There are as many as there may be.
+    #[error(
+        "there are {limit} schedules, the limit max_schedules: delete one that is not needed, or raise it"
+    )]
+    TooManySchedules {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// It says no time at which it could fire, or nothing that it could start.
+    #[error("{0}")]
+    InvalidSchedule(String),
     /// An earlier message of that partition, or an earlier act of that attempt, is missing; it will be delivered again.
     #[error("number {got} came before {expected}")]
     OutOfOrder {

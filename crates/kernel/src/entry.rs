@@ -15,6 +15,7 @@ use crate::json::{Fingerprint, Json};
 use crate::keys::{KeyId, KeyUse, Ttl};
 use crate::message::Message;
 use crate::run::{Failure, Labels, Parent};
+use crate::schedule::{ScheduleEntry, ScheduleId};
 use crate::time::Ticks;
 
 /// One durable fact.
@@ -28,6 +29,8 @@ pub enum Record {
     KeyDeleted(KeyId),
     /// A definition version was deployed here.
     DefinitionDeployed(Definition),
+    /// A schedule was written, or came further.
+    Schedule(ScheduleId, Box<ScheduleEntry>),
     /// A message to another partition; delivered until acknowledged.
     MessageSent {
         /// To whom.

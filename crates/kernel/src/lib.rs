@@ -18,6 +18,7 @@ mod message;
 mod partition;
 mod rows;
 mod run;
+pub mod schedule;
 pub mod task;
 mod time;
 pub mod workflow;

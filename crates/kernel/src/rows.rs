@@ -9,6 +9,7 @@ use crate::keys::{Key, KeyId};
 use crate::message::Message;
 use crate::partition::RunState;
 use crate::run::RunSummary;
+use crate::schedule::{ScheduleId, ScheduleRow};
 use crate::time::{Due, Wall};
 
 /// A run's row.
@@ -108,6 +109,10 @@ pub struct Rows {
     pub keys: Vec<KeyRow>,
     /// Keys to remove.
     pub deleted_keys: Vec<KeyId>,
+    /// Schedules to insert or replace.
+    pub schedules: Vec<ScheduleRow>,
+    /// Schedules to remove.
+    pub deleted_schedules: Vec<ScheduleId>,
     /// Definitions to add.
     pub definitions: Vec<Definition>,
     /// The partition's own facts.
@@ -124,6 +129,8 @@ pub struct LoadedRows {
     pub runs: Vec<(RunId, Option<RunRow>)>,
     /// Keys.
     pub keys: Vec<(KeyId, Option<KeyRow>)>,
+    /// Schedules.
+    pub schedules: Vec<(ScheduleId, Option<ScheduleRow>)>,
 }
 
 impl LoadedRows {

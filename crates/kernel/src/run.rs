@@ -10,6 +10,7 @@ use crate::definition::DefinitionRef;
 use crate::ids::{RunId, StepId};
 use crate::json::Json;
 use crate::keys::KeyUse;
+use crate::schedule::Origin;
 use crate::time::Wall;
 
 /// The state of a run, as shown everywhere.
@@ -225,6 +226,9 @@ pub struct RunSummary {
     pub parent: Option<Parent>,
     /// The name of the error it ended with.
     pub error: Option<String>,
+    /// The schedule that it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 /// A run in full, without its journal.

@@ -105,6 +105,10 @@ pub(crate) fn refusal_code(refusal: &Refusal) -> Code {
         Refusal::RunClosed(_) => Code::RunClosed,
         Refusal::TooManySignals { .. } => Code::TooManySignals,
         Refusal::InvalidCallback => Code::InvalidCallback,
+        Refusal::UnknownSchedule(_) => Code::UnknownSchedule,
+        Refusal::ScheduleExists(_) => Code::ScheduleExists,
+        Refusal::TooManySchedules { .. } => Code::TooManySchedules,
+        Refusal::InvalidSchedule(_) => Code::InvalidSchedule,
         // Partitions settle this among themselves; a client never sees it.
         Refusal::OutOfOrder { .. } => Code::Internal,
     }
@@ -130,6 +134,7 @@ fn from_refusal(refusal: &Refusal, text: String) -> Refused {
         Refusal::TooManySignals { run, .. } => {
             refused.with("run_id", run.to_string()).with("limit", "max_signals")
         }
+        Refusal::TooManySchedules { .. } => refused.with("limit", "max_schedules"),
         Refusal::KeyPurged { run, .. } | Refusal::KeyInFlight { run, .. } => {
             refused.with("run_id", run.to_string())
         }

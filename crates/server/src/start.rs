@@ -113,6 +113,7 @@ fn unseen(started: &Started, asked: Start) -> RunView {
         key: None,
         parent: None,
         error: None,
+        origin: None,
     };
     RunView { summary, input: asked.input, outcome: None, status: None, steps: Vec::new(), entries: 0 }
 }
@@ -138,7 +139,7 @@ async fn require_task(app: &App, namespace: &str, task: &str) -> Result<(), Refu
 }
 
 /// `200` carries a result, `201` a new run, `202` a run that was there and has not ended.
-fn answer(started: &Started, view: RunView, waited: bool) -> Response {
+pub(crate) fn answer(started: &Started, view: RunView, waited: bool) -> Response {
     let closed = view.summary.state.is_closed();
     let status = match started.kind {
         StartKind::Reused => StatusCode::OK,
@@ -162,7 +163,7 @@ fn answer(started: &Started, view: RunView, waited: bool) -> Response {
 }
 
 /// Checks a start and brings it into the engine's form.
-fn read_start(app: &App, headers: &HeaderMap, body: wire::Start) -> Result<Start, Refused> {
+pub(crate) fn read_start(app: &App, headers: &HeaderMap, body: wire::Start) -> Result<Start, Refused> {
     if body.definition.is_empty() {
         return Err(Refused::invalid(
             "definition is missing: name what to run (GET /v1/definitions lists it)",
@@ -261,6 +262,7 @@ fn read_options(body: &wire::Start, kind: DefinitionKind) -> Result<RunOptions, 
         delay_ms: ms(body.delay),
         queue_ttl_ms: ms(body.queue_ttl),
         task: None,
+        origin: None,
     };
     if kind == DefinitionKind::Task {
         options.task = Some(read_task(body)?);

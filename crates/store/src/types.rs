@@ -1,5 +1,6 @@
 //! What goes into a store and comes out of it.
 
+use riverrun_kernel::schedule::ScheduleStub;
 use riverrun_kernel::{
     Definition, DefinitionKind, Now, PartitionId, PartitionRow, Record, Rows, RunId, State, Stub, WaitKind,
     Wall,
@@ -53,6 +54,8 @@ pub enum Recovered {
     Partition(Option<PartitionRow>, Now),
     /// An open run.
     Stub(Stub),
+    /// A schedule.
+    Schedule(ScheduleStub),
     /// A batch of the log.
     Batch(Batch),
 }
@@ -131,6 +134,8 @@ pub struct Verified {
     pub journal: u64,
     /// Keys.
     pub keys: u64,
+    /// Schedules.
+    pub schedules: u64,
     /// Blobs.
     pub blobs: u64,
 }

@@ -57,8 +57,8 @@ pub(super) fn open(
             let Output::Request(request) = output else { continue };
             match request.io {
                 Io::Recover => sequencer.recover(&hub.definitions, |each| store.recover(id, each))?,
-                Io::Load(runs, keys) => {
-                    let rows = store.load(id, &runs, &keys)?;
+                Io::Load(needs) => {
+                    let rows = store.load(id, &needs)?;
                     sequencer.done(clock.read(), request.life, Done::Loaded(Ok(rows)), &hub.definitions);
                 }
                 Io::Append(_) | Io::HasBatch(_) | Io::Checkpoint(_) => {}
@@ -300,8 +300,8 @@ impl PartitionThread {
                 let look_up = move |store: &dyn Store| Done::LookedUp(store.has_batch(id, epoch, batch));
                 self.appender.run(move || answer(&mut { look_up }));
             }
-            Io::Load(runs, keys) => {
-                let load = move |store: &dyn Store| Done::Loaded(store.load(id, &runs, &keys));
+            Io::Load(needs) => {
+                let load = move |store: &dyn Store| Done::Loaded(store.load(id, &needs));
                 self.shared.readers.run(move || answer(&mut { load }));
             }
             Io::Checkpoint(checkpoint) => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use riverrun_kernel::schedule::{ScheduleCommand, ScheduleId};
 use riverrun_kernel::{Command, Drivers, KeyId, LoadedRows, Message, Needs, Refusal, RunId};
 use riverrun_store::StoreError;
 
@@ -18,27 +19,57 @@ const LOAD_RETRY_MS: u64 = 1_000;
 /// A tick that changed nothing is not repeated at once.
 const IDLE_TICK_MS: u64 = 10;
 
+/// Rows that are wanted, or are being read.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    runs: BTreeSet<RunId>,
+    keys: BTreeSet<KeyId>,
+    schedules: BTreeSet<ScheduleId>,
+}
+
+impl Wanted {
+    fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.keys.is_empty() && self.schedules.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.runs.len() + self.keys.len() + self.schedules.len()
+    }
+
+    /// Whether any of these is wanted here.
+    fn has_any(&self, needs: &Needs) -> bool {
+        needs.runs.iter().any(|run| self.runs.contains(run))
+            || needs.keys.iter().any(|key| self.keys.contains(key))
+            || needs.schedules.iter().any(|id| self.schedules.contains(id))
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            runs: self.runs.iter().copied().collect(),
+            keys: self.keys.iter().cloned().collect(),
+            schedules: self.schedules.iter().cloned().collect(),
+        }
+    }
+}
+
 /// Rows that are wanted, and those that are being read. One call at a time, so that no answer is older than what is in memory.
 #[derive(Debug, Default)]
 pub(super) struct Loads {
-    runs: BTreeSet<RunId>,
-    keys: BTreeSet<KeyId>,
-    reading: Option<(BTreeSet<RunId>, BTreeSet<KeyId>)>,
-    /// Runs whose read failed and that no request asks for.
-    failed: BTreeSet<RunId>,
+    wanted: Wanted,
+    reading: Option<Wanted>,
+    /// Runs and schedules whose read failed and that no request asks for.
+    failed: Wanted,
     retry_at: u64,
 }
 
 impl Loads {
     pub(super) fn want(&mut self, needs: Needs) {
-        let (runs, keys) = match &self.reading {
-            Some((runs, keys)) => (Some(runs), Some(keys)),
-            None => (None, None),
-        };
-        let runs = needs.runs.into_iter().filter(|run| !runs.is_some_and(|set| set.contains(run)));
-        let keys = needs.keys.into_iter().filter(|key| !keys.is_some_and(|set| set.contains(key)));
-        self.runs.extend(runs);
-        self.keys.extend(keys);
+        let nothing = Wanted::default();
+        let reading = self.reading.as_ref().unwrap_or(&nothing);
+        self.wanted.runs.extend(needs.runs.into_iter().filter(|run| !reading.runs.contains(run)));
+        self.wanted.keys.extend(needs.keys.into_iter().filter(|key| !reading.keys.contains(key)));
+        let schedules = needs.schedules.into_iter();
+        self.wanted.schedules.extend(schedules.filter(|id| !reading.schedules.contains(id)));
     }
 
     pub(super) fn deadline(&self) -> Option<u64> {
@@ -46,32 +77,32 @@ impl Loads {
     }
 
     /// Takes the next chunk, unless one is being read.
-    pub(super) fn next_chunk(&mut self) -> Option<(Vec<RunId>, Vec<KeyId>)> {
-        if self.reading.is_some() || (self.runs.is_empty() && self.keys.is_empty()) {
+    pub(super) fn next_chunk(&mut self) -> Option<Needs> {
+        if self.reading.is_some() || self.wanted.is_empty() {
             return None;
         }
-        let mut runs = BTreeSet::new();
-        while runs.len() < LOAD_CHUNK {
-            let Some(run) = self.runs.pop_first() else { break };
-            runs.insert(run);
-        }
-        let mut keys = BTreeSet::new();
-        while keys.len() < LOAD_CHUNK {
-            let Some(key) = self.keys.pop_first() else { break };
-            keys.insert(key);
-        }
-        let chunk = (runs.iter().copied().collect(), keys.iter().cloned().collect());
-        self.reading = Some((runs, keys));
-        Some(chunk)
+        let chunk = Wanted {
+            runs: take(&mut self.wanted.runs),
+            keys: take(&mut self.wanted.keys),
+            schedules: take(&mut self.wanted.schedules),
+        };
+        let needs = chunk.needs();
+        self.reading = Some(chunk);
+        Some(needs)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.runs.is_empty() && self.keys.is_empty() && self.reading.is_none()
+        self.wanted.is_empty() && self.reading.is_none()
     }
 
-    pub(super) fn finish(&mut self) -> (BTreeSet<RunId>, BTreeSet<KeyId>) {
+    pub(super) fn finish(&mut self) -> Wanted {
         self.reading.take().unwrap_or_default()
     }
+}
+
+/// The first of a set, at most a chunk of them.
+fn take<T: Ord>(wanted: &mut BTreeSet<T>) -> BTreeSet<T> {
+    std::iter::from_fn(|| wanted.pop_first()).take(LOAD_CHUNK).collect()
 }
 
 impl<H> Sequencer<H> {
@@ -101,6 +132,7 @@ impl<H> Sequencer<H> {
                 | Command::Stop { .. }
                 | Command::Delete { .. }
                 | Command::DeleteKey { .. }
+                | Command::Schedule(_, ScheduleCommand::Pause { .. } | ScheduleCommand::Delete)
                 | Command::Loaded(_)
         );
         if matches!(self.standing, Standing::ReadOnly(_)) && !stops {
@@ -115,7 +147,13 @@ impl<H> Sequencer<H> {
             self.answer(asked.to, error);
             return None;
         }
-        let grows = matches!(command, Command::Start(_) | Command::Signal { .. } | Command::Deploy(_));
+        let grows = matches!(
+            command,
+            Command::Start(_)
+                | Command::Signal { .. }
+                | Command::Deploy(_)
+                | Command::Schedule(_, ScheduleCommand::Put { .. } | ScheduleCommand::Trigger { .. })
+        );
         if grows && let Some(limit) = self.overfull() {
             self.answer(asked.to, EngineError::Busy { limit });
             return None;
@@ -137,7 +175,8 @@ impl<H> Sequencer<H> {
             Ask::Query(query) => self.query_needs(query),
         };
         let missing = needs.runs.iter().any(|run| !fresh.runs.contains(run))
-            || needs.keys.iter().any(|key| !fresh.keys.contains(key));
+            || needs.keys.iter().any(|key| !fresh.keys.contains(key))
+            || needs.schedules.iter().any(|id| !fresh.schedules.contains(id));
         if missing {
             self.loads.want(needs);
             return self.park(asked);
@@ -197,7 +236,12 @@ impl<H> Sequencer<H> {
             // What a cancellation would need is what it takes to know the run.
             Query::Run(run) | Query::Tail(run, _) => self.kernel.needs(&Command::Pause { run: *run }),
             Query::Key(key) if self.kernel.key(key).is_none() => {
-                Needs { runs: Vec::new(), keys: vec![key.clone()] }
+                Needs { keys: vec![key.clone()], ..Needs::default() }
+            }
+            Query::Schedule(id) => self.kernel.needs_of_schedules(std::slice::from_ref(id)),
+            Query::Schedules { namespace, prefix, after, limit } => {
+                let ids = self.kernel.schedule_ids(namespace, prefix, after.as_deref(), *limit);
+                self.kernel.needs_of_schedules(&ids)
             }
             _ => Needs::default(),
         }
@@ -230,6 +274,14 @@ impl<H> Sequencer<H> {
                 Answer::DirtyRuns(dirty)
             }
             Query::DirtyKeys => Answer::DirtyKeys(self.kernel.dirty_keys()),
+            Query::Schedule(id) => {
+                let found = self.kernel.schedule(&id).ok_or(Refusal::UnknownSchedule(id))?;
+                Answer::Schedules(vec![found.clone()])
+            }
+            Query::Schedules { namespace, prefix, after, limit } => {
+                let ids = self.kernel.schedule_ids(&namespace, &prefix, after.as_deref(), limit);
+                Answer::Schedules(ids.iter().filter_map(|id| self.kernel.schedule(id)).cloned().collect())
+            }
             Query::Workers => Answer::Workers(self.kernel.workers()),
             Query::QueueDepths => Answer::QueueDepths(self.kernel.queue_depths()),
         })
@@ -241,37 +293,39 @@ impl<H> Sequencer<H> {
     pub(super) fn request_loads(&mut self) {
         if self.clock.mono >= self.loads.retry_at {
             let failed = std::mem::take(&mut self.loads.failed);
-            self.loads.runs.extend(failed);
+            self.loads.wanted.runs.extend(failed.runs);
+            self.loads.wanted.schedules.extend(failed.schedules);
         }
-        if let Some((runs, keys)) = self.loads.next_chunk() {
-            self.out.push(Output::Request(Request { life: self.life, io: Io::Load(runs, keys) }));
+        if let Some(needs) = self.loads.next_chunk() {
+            self.out.push(Output::Request(Request { life: self.life, io: Io::Load(needs) }));
         }
     }
 
     pub(super) fn loaded(&mut self, result: Result<LoadedRows, StoreError>, drivers: &dyn Drivers) {
-        let (runs, keys) = self.loads.finish();
+        let read = self.loads.finish();
         match (result, &self.stage) {
             (Ok(rows), Stage::Serve) => {
-                self.tally.loads += (runs.len() + keys.len()) as u64;
+                self.tally.loads += read.len() as u64;
                 self.apply(None, Command::Loaded(Box::new(rows)), drivers);
-                let fresh = Needs { runs: runs.into_iter().collect(), keys: keys.into_iter().collect() };
+                let fresh = read.needs();
                 self.blocked.clear();
                 for asked in std::mem::take(&mut self.waiting) {
                     self.take(asked, drivers, &fresh);
                 }
             }
             (Ok(rows), _) => self.recovery_loaded(rows),
-            (Err(error), Stage::Serve) => self.load_failed(&runs, &keys, &error),
+            (Err(error), Stage::Serve) => self.load_failed(&read, &error),
             (Err(error), _) => self.recovery_failed(&error),
         }
     }
 
     /// Requests that wait for these rows are answered; runs that a timer woke are read again later.
-    fn load_failed(&mut self, runs: &BTreeSet<RunId>, keys: &BTreeSet<KeyId>, error: &StoreError) {
+    fn load_failed(&mut self, read: &Wanted, error: &StoreError) {
         if *error == StoreError::Fenced {
             return self.fence();
         }
-        self.loads.failed.extend(runs);
+        self.loads.failed.runs.extend(&read.runs);
+        self.loads.failed.schedules.extend(read.schedules.iter().cloned());
         self.loads.retry_at = self.clock.mono + LOAD_RETRY_MS;
         self.blocked.clear();
         for asked in std::mem::take(&mut self.waiting) {
@@ -279,9 +333,7 @@ impl<H> Sequencer<H> {
                 Ask::Command(command) => self.kernel.needs(command),
                 Ask::Query(query) => self.query_needs(query),
             };
-            let failed = needs.runs.iter().any(|run| runs.contains(run))
-                || needs.keys.iter().any(|key| keys.contains(key));
-            if failed {
+            if read.has_any(&needs) {
                 self.answer(asked.to, EngineError::Unavailable(error.to_string()));
             } else {
                 // What waited behind a failed request goes first again.
@@ -289,7 +341,7 @@ impl<H> Sequencer<H> {
                 self.park(asked);
             }
         }
-        if self.loads.runs.is_empty() && self.loads.keys.is_empty() {
+        if self.loads.wanted.is_empty() {
             let freed = std::mem::take(&mut self.waiting);
             self.blocked.clear();
             for asked in freed.into_iter().rev() {
@@ -320,6 +372,7 @@ fn topics(command: &Command) -> Vec<Topic> {
             vec![Topic::Run(attempt.run)]
         }
         Command::DeleteKey { key, .. } | Command::SweepKey { key } => vec![Topic::Key(key.clone())],
+        Command::Schedule(id, _) => vec![Topic::Schedule(id.clone())],
         Command::ConnectWorker { worker, claims, .. } => {
             let runs = claims.iter().map(|(attempt, _)| Topic::Run(attempt.run));
             std::iter::once(Topic::Worker(*worker)).chain(runs).collect()

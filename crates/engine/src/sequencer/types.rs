@@ -1,9 +1,10 @@
 //! What goes into a [`super::Sequencer`] and comes out of it.
 
+use riverrun_kernel::schedule::{Schedule, ScheduleId};
 use riverrun_kernel::workflow::Event;
 use riverrun_kernel::{
-    AttemptId, Command, Drivers, JournalRow, Key, KeyId, LoadedRows, Message, Offer, PartitionId, QueueDepth,
-    Reply, RunId, RunSummary, RunView, Wall, WorkerId, WorkerView,
+    AttemptId, Command, Drivers, JournalRow, Key, KeyId, LoadedRows, Message, Needs, Offer, PartitionId,
+    QueueDepth, Reply, RunId, RunSummary, RunView, Wall, WorkerId, WorkerView,
 };
 use riverrun_store::{AppendError, Batch, BatchId, Checkpoint, RunFilter, StoreError};
 
@@ -40,6 +41,19 @@ pub enum Query {
     DirtyRuns(Box<RunFilter>),
     /// The same for keys.
     DirtyKeys,
+    /// A schedule.
+    Schedule(ScheduleId),
+    /// Schedules in the order of their names.
+    Schedules {
+        /// Of this namespace.
+        namespace: String,
+        /// Whose names begin so.
+        prefix: String,
+        /// After this name.
+        after: Option<String>,
+        /// At most so many.
+        limit: usize,
+    },
     /// The workers.
     Workers,
     /// Steps that wait for a worker.
@@ -77,6 +91,8 @@ pub enum Answer {
     DirtyRuns(Dirty),
     /// To [`Query::DirtyKeys`].
     DirtyKeys(Vec<(KeyId, Option<Key>)>),
+    /// To [`Query::Schedule`] and [`Query::Schedules`].
+    Schedules(Vec<Schedule>),
     /// To [`Query::Workers`].
     Workers(Vec<WorkerView>),
     /// To [`Query::QueueDepths`].
@@ -100,7 +116,7 @@ pub enum Io {
     /// [`riverrun_store::Store::has_batch`].
     HasBatch(BatchId),
     /// [`riverrun_store::Store::load`].
-    Load(Vec<RunId>, Vec<KeyId>),
+    Load(Needs),
     /// [`riverrun_store::Store::checkpoint`].
     Checkpoint(Box<Checkpoint>),
     /// [`riverrun_store::Store::recover`], fed to [`super::Sequencer::recover`] by the thread that has the sequencer.

@@ -89,6 +89,9 @@ impl Partition {
 
     /// Starts the run that waits for the end of this one and its attempts.
     pub(super) fn follow(&mut self, run: RunId) {
+        if self.is_over(run) {
+            self.schedules.wake_behind(run);
+        }
         let Some(created) = self.state(run).filter(|state| state.is_settled()).map(|state| &state.created)
         else {
             return;

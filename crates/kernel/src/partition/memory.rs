@@ -53,6 +53,7 @@ impl Partition {
                 }
             }
             Record::KeyDeleted(key) => self.fold_key(number, key, |_| false),
+            Record::Schedule(id, entry) => self.fold_schedule(number, id, entry),
             Record::DefinitionDeployed(definition) => self.definitions.push((number, definition.clone())),
             Record::MessageSent { to, seq, message } => {
                 self.lines.outbox.push((*to, *seq, message.clone()));
@@ -238,6 +239,7 @@ impl Partition {
             };
             self.keys.entry(id).or_insert(slot);
         }
+        self.schedules.install(rows.schedules);
     }
 
     /// Puts a run into memory. Its key stays there as long as it does.
@@ -289,6 +291,7 @@ impl Partition {
         self.now = now;
         self.install(rows);
         self.to_advance.clear();
+        self.schedules.to_fire.clear();
         // Leases begin when recovery ends.
         self.orphans.clear();
     }
@@ -312,6 +315,7 @@ impl Partition {
                     self.replay_needs_key_of(*run, &mut needs);
                 }
                 Record::KeyDeleted(key) => self.replay_needs_key(key, &mut needs),
+                Record::Schedule(id, _) => self.schedule_needs(id, &mut needs),
                 _ => {}
             }
         }
@@ -346,6 +350,7 @@ impl Partition {
                 | Record::MessageReceived { .. } => self.lines.last >= number,
                 // The id was used again, and its row is that of the later run.
                 Record::RunDeleted(run) => self.runs.get(run).is_some_and(|slot| slot.last >= number),
+                Record::Schedule(id, entry) => self.schedules.knows(id, number, entry),
                 Record::KeyDeleted(_) | Record::DefinitionDeployed(_) => false,
             };
             if !known {
@@ -376,6 +381,7 @@ impl Partition {
         for (to, seq, message) in self.lines.outbox.clone() {
             self.effect(Effect::Send { to, seq, message });
         }
+        self.wake_schedules();
         let mut active: Vec<RunId> =
             self.stubs.values().filter(|stub| stub.active).map(|stub| stub.run).collect();
         active.sort_unstable();
@@ -420,6 +426,7 @@ impl Partition {
                 None => rows.deleted_keys.push(id.clone()),
             }
         }
+        self.schedules.slice(limit, &mut rows);
         rows.deleted_runs = self.deleted.keys().copied().collect();
         rows.definitions = self.definitions.iter().map(|(_, definition)| definition.clone()).collect();
         // The row also keeps the number that the next record gets, for a log that was trimmed empty.
@@ -478,6 +485,7 @@ impl Partition {
                 self.deleted.remove(&run);
             }
         }
+        self.schedules.written();
         self.lines_dirty = self.lines_again;
         self.definitions.drain(..flush.definitions);
     }
@@ -488,7 +496,12 @@ impl Partition {
         let keys = self.dirty_keys.first().map(|(number, _)| *number);
         let deleted = self.deleted.values().min().copied();
         let definitions = self.definitions.first().map(|(number, _)| *number);
-        [runs, keys, deleted, definitions, self.lines_dirty].into_iter().flatten().min().unwrap_or(self.next)
+        let schedules = self.schedules.oldest_change();
+        [runs, keys, deleted, schedules, definitions, self.lines_dirty]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.next)
     }
 
     /// Records that the log must keep: those not yet folded into rows, and what lies between them.
@@ -531,7 +544,8 @@ impl Partition {
         runs.sort_by_key(|(id, _)| *id);
         let mut keys: Vec<_> = self.keys.values().filter_map(|slot| slot.key.as_ref()).collect();
         keys.sort_by(|a, b| a.id.cmp(&b.id));
-        format!("{runs:#?}\n{keys:#?}\n{:?} {:?}", self.lines, self.next)
+        let schedules = self.schedules.loaded();
+        format!("{runs:#?}\n{keys:#?}\n{schedules:#?}\n{:?} {:?}", self.lines, self.next)
     }
 }
 

@@ -11,6 +11,7 @@ mod index;
 pub mod life;
 mod memory;
 mod messages;
+mod schedules;
 mod start;
 mod state;
 mod ticking;
@@ -60,6 +61,8 @@ pub struct Config {
     pub max_transitions: u32,
     /// Signals that a run may have which no step has taken yet.
     pub max_signals: usize,
+    /// Schedules that there may be in the partition.
+    pub max_schedules: usize,
 }
 
 impl Config {
@@ -76,6 +79,7 @@ impl Config {
             fuel: 200,
             max_transitions: 10_000,
             max_signals: 10_000,
+            max_schedules: 1_000_000,
         }
     }
 
@@ -124,6 +128,7 @@ pub struct Partition {
     key_runs: HashMap<KeyId, BTreeSet<RunId>>,
     /// Runs that were active when the partition was recovered and are not loaded yet.
     recovering: BTreeSet<RunId>,
+    schedules: schedules::Schedules,
     /// Definitions that no row has yet, with their record's number.
     definitions: Vec<(u64, Definition)>,
     index: Index,
@@ -161,6 +166,7 @@ impl Partition {
             keys: HashMap::new(),
             key_runs: HashMap::new(),
             recovering: BTreeSet::new(),
+            schedules: schedules::Schedules::default(),
             definitions: Vec::new(),
             index: Index::default(),
             dirty: BTreeSet::new(),
@@ -195,6 +201,7 @@ impl Partition {
                 self.run_needs(attempt.run, &mut needs);
             }
             Command::DeleteKey { key, .. } => self.key_needs(key, &mut needs),
+            Command::Schedule(id, _) => self.schedule_needs(id, &mut needs),
             Command::SweepKey { key } => {
                 if !self.keys.contains_key(key) {
                     needs.keys.push(key.clone());
@@ -283,6 +290,7 @@ impl Partition {
                 self.record(Record::DefinitionDeployed(definition));
                 Ok(Reply::Done)
             }
+            Command::Schedule(id, command) => self.change_schedule(id, command, drivers),
             Command::ConnectWorker { worker, spec, claims } => Ok(self.connect_worker(worker, spec, &claims)),
             Command::OfferAhead { worker, attempts } => Ok(self.offer_ahead(worker, attempts)),
             Command::DrainWorker { worker } => Ok(self.drain_worker(worker)),
@@ -318,6 +326,8 @@ impl Partition {
                 self.handle(message);
             } else if let Some(run) = self.to_advance.pop_front() {
                 self.advance(run, drivers);
+            } else if let Some(id) = self.schedules.to_fire.pop_front() {
+                self.fire_schedule(&id, drivers);
             } else {
                 break;
             }

@@ -82,7 +82,7 @@ impl Partition {
         }
     }
 
-    fn create(&mut self, start: StartRun, key: Option<CreatedKey>, predecessor: Option<RunId>) {
+    pub(super) fn create(&mut self, start: StartRun, key: Option<CreatedKey>, predecessor: Option<RunId>) {
         let run = start.run;
         let child = start.parent.is_some();
         let created = Created {

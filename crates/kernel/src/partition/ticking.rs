@@ -19,16 +19,19 @@ impl Partition {
     pub fn next_due(&self) -> (Option<Due>, Option<Due>) {
         let timer = self.index.ticks.first().map(|(at, ..)| *at);
         let ticks = timer.into_iter().chain(self.next_expiry()).min();
-        (ticks.map(Due::Ticks), self.index.wall.first().map(|(at, ..)| Due::Wall(*at)))
+        let date = self.index.wall.first().map(|(at, ..)| *at);
+        let date = date.into_iter().chain(self.schedules.next_due()).min();
+        (ticks.map(Due::Ticks), date.map(Due::Wall))
     }
 
     pub(super) fn tick(&mut self, limit: usize) -> Reply {
         self.expire_leases();
         for _ in 0..limit {
-            let Some((run, cause)) = self.take_due() else {
+            if let Some((run, cause)) = self.take_due() {
+                self.fire(run, cause);
+            } else if !self.schedules.take_due(self.now.wall) {
                 break;
-            };
-            self.fire(run, cause);
+            }
         }
         Reply::Done
     }

@@ -103,6 +103,7 @@ fn summarise(state: &RunState, now: Now) -> RunSummary {
             .as_ref()
             .and_then(|outcome| outcome.as_ref().err())
             .map(|failure| failure.error.clone()),
+        origin: state.created.options.origin.clone(),
     }
 }
 

@@ -7,5 +7,7 @@ mod keys;
 mod memory;
 mod random;
 mod runs;
+mod schedules;
+mod times;
 mod workflow;
 mod world;

@@ -480,6 +480,7 @@ fn check(steps: &[Move]) {
         let absent = LoadedRows {
             runs: needs.runs.into_iter().map(|run| (run, None)).collect(),
             keys: needs.keys.into_iter().map(|key| (key, None)).collect(),
+            schedules: needs.schedules.into_iter().map(|id| (id, None)).collect(),
         };
         replayed.recover_rows(batch.now, absent);
         replayed.replay(batch.now, batch.first, &batch.records);

@@ -8,7 +8,7 @@ use riverrun_kernel::{
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::log::{self, Base};
-use super::{fetch, read};
+use super::{fetch, read, schedules};
 use crate::codec::{self, Large};
 use crate::{Checkpoint, StoreError};
 
@@ -48,6 +48,7 @@ pub(super) fn write(
     for row in &rows.keys {
         put_key(connection, row).map_err(super::sql)?;
     }
+    schedules::write(connection, home, base, rows)?;
     for definition in &rows.definitions {
         put_definition(connection, definition).map_err(super::sql)?;
     }

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use riverrun_engine::EngineError;
 use riverrun_engine::sequencer::{Answer, Ask, Library};
+use riverrun_kernel::schedule::{
+    MissedPolicy, Overlap, PutMode, ScheduleCommand, ScheduleId, ScheduleSpec, Target,
+};
 use riverrun_kernel::{
     CallbackToken, Command, Definition, DefinitionKind, Fingerprint, Json, KeyId, KeyOptions, OnFailure,
     OnRunning, PartitionId, Refusal, Reply, RunId, RunOptions, Slot, StartRun, StepId, TaskOptions, Ttl,
@@ -31,6 +34,8 @@ enum Wish {
     Pause,
     Signal,
     Delete,
+    /// Writes, pauses, lets go on, triggers or forgets a schedule.
+    Schedule,
     /// Once all is calm: whatever waits for a person is helped on.
     Help,
 }
@@ -71,6 +76,9 @@ impl Clients {
                 _ => Wish::Delete,
             };
             clients.push((wish, dice.below(45_000)));
+        }
+        for _ in 0..dice.below(6) {
+            clients.push((Wish::Schedule, dice.below(45_000)));
         }
         let client = |(wish, begins)| Client { wish, begins, asked: None, sent: 0, answered: false };
         Clients {
@@ -160,6 +168,11 @@ impl World {
                 id: Some("once".to_owned()),
             },
             Wish::Delete => Command::Delete { run: some_run(self)? },
+            Wish::Schedule => {
+                let (id, command) = self.schedule();
+                let partition = PartitionId::of(id.slot(), PARTITIONS).0;
+                return Some((partition, Command::Schedule(id, command)));
+            }
             Wish::Help => return None,
         };
         let run = match &command {
@@ -234,6 +247,40 @@ impl World {
         }))
     }
 
+    fn schedule(&mut self) -> (ScheduleId, ScheduleCommand) {
+        let number = self.dice.below(3);
+        let id = ScheduleId { namespace: "default".into(), name: format!("schedule-{number}").into() };
+        let command = match self.dice.below(10) {
+            0 => ScheduleCommand::Pause { reason: String::new() },
+            1 => ScheduleCommand::Resume,
+            2 => ScheduleCommand::Trigger { request: Some(format!("{}", self.dice.below(3))) },
+            3 => ScheduleCommand::Delete,
+            _ => {
+                let spec = ScheduleSpec {
+                    when: ["@every 2s", "*/3 * * * * *", "@hourly"][self.dice.below(3) as usize].into(),
+                    zone: "Europe/Berlin".into(),
+                    target: Target {
+                        definition: reference(DefinitionKind::Flow, SCRIPTS[number as usize]),
+                        input: Json::trusted("{}"),
+                        options: RunOptions::default(),
+                        planned_as: Some("planned".to_owned()),
+                    },
+                    overlap: [Overlap::Skip, Overlap::Queue, Overlap::CancelOther, Overlap::Allow]
+                        [self.dice.below(4) as usize],
+                    missed: [MissedPolicy::Skip, MissedPolicy::One, MissedPolicy::All { max: 3 }]
+                        [self.dice.below(3) as usize],
+                    missed_after_ms: 3_000,
+                    jitter_ms: self.dice.below(2) * 1_500,
+                    from: None,
+                    until: None,
+                    description: String::new(),
+                };
+                ScheduleCommand::Put { spec: Box::new(spec), mode: PutMode::Put, paused: None }
+            }
+        };
+        (id, command)
+    }
+
     pub fn client_answered(&mut self, index: usize, answer: Result<Answer, EngineError>) {
         let client = &mut self.clients.all[index];
         if client.answered {
@@ -273,6 +320,11 @@ impl World {
     fn help(&mut self) {
         if !self.calm() {
             return;
+        }
+        for id in self.ledger.schedules.keys().cloned().collect::<Vec<_>>() {
+            let partition = PartitionId::of(id.slot(), PARTITIONS).0;
+            let pause = ScheduleCommand::Pause { reason: "the end".to_owned() };
+            self.post(partition, None, Ask::Command(Command::Schedule(id, pause)));
         }
         let open: Vec<RunId> =
             self.ledger.runs.iter().filter(|(_, told)| !told.closed).map(|(run, _)| *run).collect();

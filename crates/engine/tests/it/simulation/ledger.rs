@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use riverrun_kernel::{Entry, KeyId, Offer, Record, RunId, StepId};
+use riverrun_kernel::schedule::{FiredBy, ScheduleEntry, ScheduleId};
+use riverrun_kernel::{Entry, KeyId, Offer, Record, RunId, StepId, Wall};
 use riverrun_store::Batch;
 
 /// A run, as the log tells it.
@@ -22,17 +23,44 @@ pub struct Told {
     pub deleted: bool,
 }
 
+/// A schedule, as the log tells it.
+#[derive(Debug, Default)]
+pub struct Planned {
+    cursor: Option<Wall>,
+    /// Planned times that came due and have neither a run nor a reason yet.
+    due: BTreeSet<Wall>,
+    /// All that ever came due.
+    settled: BTreeSet<Wall>,
+}
+
 #[derive(Debug, Default)]
 pub struct Ledger {
     pub runs: BTreeMap<RunId, Told>,
+    pub schedules: BTreeMap<ScheduleId, Planned>,
     by_key: BTreeMap<KeyId, Vec<RunId>>,
 }
 
 impl Ledger {
     /// Takes in what the store has written.
     pub fn written(&mut self, batches: &[Batch]) {
-        for record in batches.iter().flat_map(|batch| &batch.records) {
+        for batch in batches {
+            self.one_batch(batch);
+        }
+    }
+
+    fn one_batch(&mut self, batch: &Batch) {
+        for record in &batch.records {
             match record {
+                Record::Schedule(id, entry) => {
+                    self.schedule(id, entry);
+                    if let ScheduleEntry::Started { run, .. } = **entry {
+                        let created = |record: &Record| matches!(record, Record::Run(of, Entry::RunCreated(_)) if *of == run);
+                        assert!(
+                            batch.records.iter().any(created),
+                            "{run} is not in the batch that settles its time"
+                        );
+                    }
+                }
                 Record::Run(run, entry) => self.entry(*run, entry),
                 Record::RunDeleted(run) => {
                     let told = self.runs.get_mut(run).expect("a deleted run was created");
@@ -41,6 +69,30 @@ impl Ledger {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// Each planned time comes due once and has one run or one reason; what is settled never goes back.
+    fn schedule(&mut self, id: &ScheduleId, entry: &ScheduleEntry) {
+        let told = self.schedules.entry(id.clone()).or_default();
+        match entry {
+            ScheduleEntry::Due { cursor, fire, .. } => {
+                assert!(told.cursor.is_none_or(|before| before < *cursor), "the cursor of {id:?} went back");
+                told.cursor = Some(*cursor);
+                for time in fire {
+                    assert!(told.settled.insert(*time), "{time:?} of {id:?} came due twice");
+                    told.due.insert(*time);
+                }
+            }
+            ScheduleEntry::Started { planned, by: FiredBy::Plan, .. }
+            | ScheduleEntry::NotStarted { planned, .. } => {
+                assert!(told.due.remove(planned), "{planned:?} of {id:?} was started twice");
+            }
+            ScheduleEntry::Skipped { times } => {
+                assert!(times.iter().all(|time| told.due.remove(time)), "{times:?} of {id:?} were not due");
+            }
+            ScheduleEntry::Deleted => *told = Planned::default(),
+            _ => {}
         }
     }
 
