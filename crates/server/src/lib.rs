@@ -27,6 +27,7 @@ mod problem;
 mod room;
 mod routes;
 mod runs;
+mod schedules;
 mod serve;
 mod socket;
 mod stall;

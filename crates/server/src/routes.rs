@@ -15,7 +15,7 @@ use crate::problem::Refused;
 use crate::store;
 use crate::{
     baichuan, callbacks, definitions, events, fnf, graph, guard, history, journal, keys, metrics, openapi,
-    pages, runs, socket, start, workers,
+    pages, runs, schedules, socket, start, workers,
 };
 
 /// Makes a type's schema.
@@ -131,8 +131,52 @@ impl Route {
 pub(crate) fn routes() -> Vec<Route> {
     let mut routes = run_routes();
     routes.extend(steering_routes());
+    routes.extend(schedule_routes());
     routes.extend(other_routes());
     routes
+}
+
+fn schedule_routes() -> Vec<Route> {
+    use Code::{InvalidSchedule, OverLimit, TooManySchedules, UnknownDefinition, UnknownSchedule};
+    vec![
+        Route::put(
+            "/v1/schedules",
+            "Write a schedule: create it, or replace the one of this name",
+            schedules::put,
+        )
+        .body::<wire::PutSchedule>()
+        .answers::<wire::ScheduleView>(200, "It was there before")
+        .answers::<wire::ScheduleView>(201, "A new schedule")
+        .errors(&[InvalidSchedule, TooManySchedules, UnknownDefinition]),
+        Route::get("/v1/schedules", "List schedules, or show one by `name`", schedules::read)
+            .query::<wire::ScheduleQuery>()
+            .answers::<Either<wire::Schedules, wire::ScheduleView>>(
+                200,
+                "The list, or with `name` the schedule",
+            )
+            .errors(&[UnknownSchedule, OverLimit]),
+        Route::delete("/v1/schedules", "Forget a schedule; its runs go on", schedules::delete)
+            .query::<wire::OneSchedule>()
+            .done()
+            .errors(&[UnknownSchedule]),
+        Route::get("/v1/schedules/next", "When a line would fire", schedules::next)
+            .query::<wire::NextQuery>()
+            .answers::<wire::NextTimes>(200, "The planned times")
+            .errors(&[InvalidSchedule, OverLimit]),
+        Route::post("/v1/schedules/pause", "Let nothing of a schedule fire", schedules::pause)
+            .body::<wire::PauseSchedule>()
+            .answers::<wire::ScheduleView>(200, "The schedule")
+            .errors(&[UnknownSchedule]),
+        Route::post("/v1/schedules/resume", "Let a schedule fire again", schedules::resume)
+            .body::<wire::OneSchedule>()
+            .answers::<wire::ScheduleView>(200, "The schedule")
+            .errors(&[UnknownSchedule]),
+        Route::post("/v1/schedules/trigger", "Start a run of a schedule now", schedules::trigger)
+            .body::<wire::TriggerSchedule>()
+            .answers::<wire::Run>(201, "A new run")
+            .answers::<wire::Run>(202, "The run that the same `request_id` started before")
+            .errors(&[UnknownSchedule, InvalidSchedule]),
+    ]
 }
 
 fn run_routes() -> Vec<Route> {

@@ -9,6 +9,7 @@ mod json;
 mod key;
 mod problem;
 mod run;
+mod schedule;
 mod start;
 mod worker;
 
@@ -24,6 +25,10 @@ pub use run::{
     CancelBody, CountAnswer, CountQuery, DeleteQuery, ErrorView, GraphFormat, GraphQuery, HistoryEvent,
     HistoryQuery, HistoryView, JournalEntry, JournalQuery, JournalView, LabelsBody, ListQuery, LogLine, Logs,
     LogsQuery, Run, RunItem, RunQuery, Runs, SignalBody, StateAnswer, Step, WaitingView, time,
+};
+pub use schedule::{
+    FiredView, LateView, MissedWord, NextQuery, NextTimes, OneSchedule, OriginView, PauseSchedule,
+    PlannedTime, PutSchedule, ScheduleQuery, ScheduleView, Schedules, TriggerSchedule, planned_time,
 };
 pub use start::{Backoff, Call, Retries, Start};
 pub use worker::{CallbackBody, CallbackError, QueueView, Queues, WorkerItem, Workers};

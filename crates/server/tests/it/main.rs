@@ -13,6 +13,7 @@ mod keys;
 mod limits;
 mod openapi;
 mod runs;
+mod schedules;
 mod security;
 mod starts;
 mod support;

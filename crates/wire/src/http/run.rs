@@ -89,6 +89,9 @@ pub struct RunItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub parent: Option<RunId>,
+    /// The schedule that it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<super::OriginView>,
     /// The name of the error it ended with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_type: Option<String>,
@@ -192,6 +195,7 @@ impl From<&RunSummary> for RunItem {
             generation: run.key.as_ref().map_or(1, |key| key.generation),
             labels: run.labels.clone(),
             parent: run.parent.map(|parent| parent.run),
+            schedule: run.origin.as_ref().map(super::OriginView::from),
             error_type: run.error.clone(),
         }
     }
@@ -497,7 +501,7 @@ pub(super) enum KindSchema {
 #[derive(JsonSchema)]
 #[schemars(rename = "State", rename_all = "snake_case")]
 #[expect(dead_code, reason = "only its schema is used: the kernel's own type has none")]
-enum StateSchema {
+pub(super) enum StateSchema {
     Queued,
     Running,
     Suspended,
