@@ -9,8 +9,9 @@ use riverrun_kernel::{Json, RunId};
 use riverrun_server::INSTANCE_HEADER;
 use riverrun_store::Manifest;
 use riverrun_wire::http::{
-    CancelBody, Deploy, Deployed, GraphQuery, HistoryQuery, HistoryView, KeyView, Keys, Logs, Problem, Run,
-    Runs, SignalBody, Start, StateAnswer, Workers,
+    CancelBody, Deploy, Deployed, GraphQuery, HistoryQuery, HistoryView, KeyView, Keys, Logs, OneSchedule,
+    PauseSchedule, Problem, PutSchedule, Run, Runs, ScheduleView, Schedules, SignalBody, Start, StateAnswer,
+    TriggerSchedule, Workers,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -210,6 +211,47 @@ impl Client {
         let mut query = self.key_query(definition, continue_id).to_vec();
         query.push(("cancel", cancel.to_string()));
         self.done(self.query(Method::DELETE, "/v1/keys", &query)).await
+    }
+
+    /// Writes a schedule.
+    pub async fn put_schedule(&self, put: &PutSchedule) -> Result<ScheduleView, CliError> {
+        self.json(self.body(Method::PUT, "/v1/schedules", put)?).await
+    }
+
+    /// Schedules.
+    pub async fn schedules(&self, query: &[(&str, String)]) -> Result<Schedules, CliError> {
+        self.json(self.query(Method::GET, "/v1/schedules", query)).await
+    }
+
+    /// A schedule.
+    pub async fn schedule(&self, name: &str) -> Result<ScheduleView, CliError> {
+        self.json(self.query(Method::GET, "/v1/schedules", &self.schedule_query(name))).await
+    }
+
+    /// Lets nothing of a schedule fire.
+    pub async fn pause_schedule(&self, name: &str, reason: Option<String>) -> Result<ScheduleView, CliError> {
+        let body = PauseSchedule { namespace: Some(self.namespace.clone()), name: name.to_owned(), reason };
+        self.json(self.body(Method::POST, "/v1/schedules/pause", &body)?).await
+    }
+
+    /// Lets a schedule fire again.
+    pub async fn resume_schedule(&self, name: &str) -> Result<ScheduleView, CliError> {
+        let body = OneSchedule { namespace: Some(self.namespace.clone()), name: name.to_owned() };
+        self.json(self.body(Method::POST, "/v1/schedules/resume", &body)?).await
+    }
+
+    /// Starts a run of a schedule.
+    pub async fn trigger_schedule(&self, trigger: &TriggerSchedule) -> Result<Run, CliError> {
+        self.json(self.body(Method::POST, "/v1/schedules/trigger", trigger)?).await
+    }
+
+    /// Forgets a schedule.
+    pub async fn delete_schedule(&self, name: &str) -> Result<(), CliError> {
+        self.done(self.query(Method::DELETE, "/v1/schedules", &self.schedule_query(name))).await
+    }
+
+    fn schedule_query(&self, name: &str) -> [(&'static str, String); 2] {
+        [("namespace", self.namespace.clone()), ("name", name.to_owned())]
     }
 
     /// Has the store's rows brought up to date.

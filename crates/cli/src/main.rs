@@ -80,6 +80,7 @@ async fn dispatch(printer: &Printer, command: Command) -> Result<Exit, CliError>
         Command::Graph(args) => commands::graph::graph(printer, &args),
         Command::Runs(command) => commands::runs::runs(printer, command).await,
         Command::Keys(command) => commands::keys::keys(printer, command).await,
+        Command::Schedule(command) => commands::schedule::schedule(printer, command).await,
         Command::Workers(args) => commands::workers::workers(printer, args).await,
         Command::Store(command) => commands::store::store(printer, command),
         Command::Backup(args) => commands::backup::backup(printer, args).await,

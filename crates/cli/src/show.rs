@@ -1,7 +1,8 @@
 //! Runs, keys and workers as text for people.
 
+use riverrun_kernel::schedule::{FiredBy, When};
 use riverrun_kernel::{State, WaitKind, Wall};
-use riverrun_wire::http::{ErrorView, KeyView, Run, RunItem, WaitingView, WorkerItem};
+use riverrun_wire::http::{ErrorView, KeyView, Run, RunItem, ScheduleView, WaitingView, WorkerItem};
 
 use crate::printer::{bad, bold, care, clip, dim, state, table};
 use crate::time::{self, relative, short};
@@ -48,6 +49,9 @@ pub fn run(run: &Run) -> String {
     }
     if let Some(parent) = &item.parent {
         line("started by", parent.to_string());
+    }
+    if let Some(schedule) = &item.schedule {
+        line("schedule", format!("{} {}", schedule.name, dim(&format!("planned {}", schedule.planned_at))));
     }
     if !item.labels.is_empty() {
         let pairs: Vec<_> = item.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -126,6 +130,93 @@ fn expiry(key: &KeyView, now: Wall) -> String {
         None if key.completed_at.is_some() => "never".to_owned(),
         None => format!("{} after its end", key.ttl),
     }
+}
+
+/// A list of schedules.
+pub fn schedules(items: &[ScheduleView]) -> String {
+    let now = time::now();
+    let row = |item: &ScheduleView| {
+        vec![
+            item.name.clone(),
+            item.when.clone(),
+            item.zone.clone(),
+            item.definition.clone(),
+            next_time(item, now),
+            item.runs_started.to_string(),
+        ]
+    };
+    let rows: Vec<_> = items.iter().map(row).collect();
+    table(&["SCHEDULE", "WHEN", "ZONE", "STARTS", "NEXT", "RUNS"], &rows)
+}
+
+fn next_time(item: &ScheduleView, now: Wall) -> String {
+    if item.paused_at.is_some() {
+        return care("paused");
+    }
+    let next = item.next.first().and_then(|next| time::parse(&next.at));
+    next.map_or_else(|| dim("ended"), |at| relative(at, now))
+}
+
+/// Planned times, one a line: what the zone's clocks show, and how far away it is.
+pub fn planned(when: &When, times: &[Wall], now: Wall) -> String {
+    let line = |at: &Wall| {
+        let local = when.local(*at).unwrap_or_default();
+        format!("{local}  {}\n", dim(&relative(*at, now)))
+    };
+    times.iter().map(line).collect()
+}
+
+/// A schedule in full.
+pub fn schedule(item: &ScheduleView) -> String {
+    let now = time::now();
+    let ago = |text: &str| time::parse(text).map_or_else(|| text.to_owned(), |at| relative(at, now));
+    let mut lines = vec![
+        ("schedule", item.name.clone()),
+        ("when", format!("{} ({})", item.when, item.zone)),
+        ("starts", format!("{} `{}`", item.kind, item.definition)),
+    ];
+    let mut add = |name: &'static str, value: String| lines.push((name, value));
+    if !item.description.is_empty() {
+        add("about", item.description.clone());
+    }
+    if let Some(since) = &item.paused_at {
+        let reason = item.pause_reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+        add("paused", format!("{}{reason}", ago(since)));
+    }
+    for (place, next) in item.next.iter().enumerate() {
+        add(if place == 0 { "next" } else { "" }, format!("{}  {}", next.local, dim(&ago(&next.at))));
+    }
+    if item.next.is_empty() && item.paused_at.is_none() {
+        add("next", "never again".to_owned());
+    }
+    if !item.waiting.is_empty() {
+        add("waiting", format!("{} behind a run that is open", item.waiting.len()));
+    }
+    for (place, run) in item.recent.iter().enumerate() {
+        let by = if run.by == FiredBy::Trigger { " by hand" } else { "" };
+        let stands = run.state.map_or_else(|| dim("deleted"), state);
+        let planned =
+            format!("{}  {stands}  {}{by}", run.run_id, dim(&format!("planned {}", run.planned_at)));
+        add(if place == 0 { "last runs" } else { "" }, planned);
+    }
+    let counts = [
+        (item.runs_started, "started"),
+        (item.runs_skipped, "skipped"),
+        (item.runs_missed, "missed"),
+        (item.runs_failed, "could not start"),
+    ];
+    let counts = counts.iter().filter(|(count, word)| *count > 0 || *word == "started");
+    add("counts", counts.map(|(count, word)| format!("{count} {word}")).collect::<Vec<_>>().join(", "));
+    let left_out = [("skipped", &item.last_skipped), ("missed", &item.last_missed)];
+    for (name, late) in left_out.into_iter().filter_map(|(name, late)| Some((name, late.as_ref()?))) {
+        let more = if late.more { " and more" } else { "" };
+        add(name, format!("{}{more} from {} to {}", late.count, late.first, late.last));
+    }
+    if let Some(failure) = &item.last_failure {
+        add("failed", bad(failure));
+    }
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    lines.iter().map(|(name, value)| format!("{}  {value}\n", dim(&format!("{name:>width$}")))).collect()
 }
 
 /// A list of workers.

@@ -11,6 +11,7 @@ pub mod keys;
 pub mod restore;
 pub mod run;
 pub mod runs;
+pub mod schedule;
 pub mod server;
 pub mod sql;
 pub mod store;

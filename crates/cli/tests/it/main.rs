@@ -18,5 +18,6 @@ mod http_calls;
 mod keys;
 mod operations;
 mod readme;
+mod schedules;
 mod support;
 mod telling;
