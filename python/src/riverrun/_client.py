@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 from . import _requests as requests
+from . import _schedules as schedules
 from ._requests import Address, Answer, Request, Retry, SeenRun
 
 __all__ = ["Client", "Handle", "connect", "default_client", "get", "run", "start"]
@@ -90,6 +91,65 @@ class Client:
             cursor = page.get("next_cursor")
             if not cursor:
                 return
+
+    def create_schedule(self, name: str, when: str, definition: str, input: Any = None, **options: Any) -> dict[str, Any]:
+        """Writes a schedule: creates it, or replaces the one of this name; what it has settled stays settled.
+
+        Args:
+            name: what to call it.
+            when: a cron line of five fields, or six with the seconds first; ``@daily`` and the like; ``@every 90s``; or one date.
+            definition: what each firing starts.
+            input: its input.
+            options: ``zone`` (IANA), ``overlap`` (``skip``, ``queue``, ``cancel_other``, ``allow``), ``missed`` (``skip``,
+                ``one``, ``all``), ``missed_max``, ``missed_after``, ``jitter``, ``from_``, ``until``, ``planned_as``,
+                ``description``, ``paused``, and those of :meth:`start` that say how the run is to be run: ``labels``,
+                ``timeout``, ``queue``, ``retries``, ….
+
+        Returns:
+            The schedule, with its next times in ``next``.
+
+        Raises:
+            ApiError: ``invalid_schedule`` says what is wrong with ``when`` and where; ``unknown_definition``; ….
+        """
+        return dict(self._call(schedules.put(name, when, definition, input, options)))
+
+    def schedule(self, name: str, *, namespace: str | None = None) -> dict[str, Any]:
+        """A schedule: its next times, its last runs, what was skipped and missed.
+
+        Raises:
+            ApiError: there is no such schedule.
+        """
+        return dict(self._call(schedules.show(name, namespace)))
+
+    def schedules(self, **filters: Any) -> Iterator[dict[str, Any]]:
+        """Schedules, in the order of their names; pages are fetched as they are needed.
+
+        Args:
+            filters: ``prefix=``, ``namespace=``.
+        """
+        cursor: str | None = filters.pop("cursor", None)
+        while True:
+            page = self._call(schedules.listing({**filters, "cursor": cursor}))
+            yield from page["items"]
+            cursor = page.get("next_cursor")
+            if not cursor:
+                return
+
+    def pause_schedule(self, name: str, reason: str | None = None, *, namespace: str | None = None) -> dict[str, Any]:
+        """Lets nothing of a schedule fire."""
+        return dict(self._call(schedules.steer("pause", name, namespace, {"reason": reason})))
+
+    def resume_schedule(self, name: str, *, namespace: str | None = None) -> dict[str, Any]:
+        """Lets a schedule fire again; what was planned meanwhile is left out."""
+        return dict(self._call(schedules.steer("resume", name, namespace)))
+
+    def trigger_schedule(self, name: str, *, namespace: str | None = None) -> Handle:
+        """Starts a run of a schedule now, whatever else runs, and returns a handle on it."""
+        return Handle(self, self._call(schedules.trigger(name, namespace)))
+
+    def delete_schedule(self, name: str, *, namespace: str | None = None) -> None:
+        """Forgets a schedule. Its runs go on."""
+        self._call(schedules.delete(name, namespace))
 
     def close(self) -> None:
         """Closes idle connections. The client can be used again."""

@@ -42,6 +42,7 @@ __all__ = [
     "not_ended",
     "read_journal",
     "result_of",
+    "start_body",
     "start_run",
 ]
 
@@ -203,10 +204,7 @@ def start_run(
     name: str, value: Any, kind: str | None, run_id: str | None, wait: float | None, options: Mapping[str, Any]
 ) -> Request:
     """The start of a run."""
-    unknown = sorted(set(options) - _OPTIONS)
-    if unknown:
-        raise TypeError(f"unknown option {unknown[0]!r}: expected one of {', '.join(sorted(_OPTIONS))}")
-    body = {key: _option(key, option) for key, option in options.items() if option is not None}
+    body = start_body(options, checked=True)
     if not body.get("continue_id"):
         # Null and empty mean "no key"; then the id is what makes the start repeatable.
         body.pop("continue_id", None)
@@ -222,6 +220,14 @@ def start_run(
     # A second `force` would begin a second generation: what may have arrived is not sent again.
     repeatable = not body.get("force") and body.get("on_running") != "restart" and body.get("on_success") != "rerun"
     return Request("POST", "/v1/runs", encode(body), SOCKET_TIMEOUT + (wait or 0.0), repeatable)
+
+
+def start_body(options: Mapping[str, Any], checked: bool = False) -> dict[str, Any]:
+    """Options as a body has them; ``checked``: those of a start and no others."""
+    unknown = sorted(set(options) - _OPTIONS - {"kind"}) if checked else []
+    if unknown:
+        raise TypeError(f"unknown option {unknown[0]!r}: expected one of {', '.join(sorted(_OPTIONS))}")
+    return {key: _option(key, option) for key, option in options.items() if option is not None}
 
 
 def get_run(run_id: str, wait: float = 0.0) -> Request:
