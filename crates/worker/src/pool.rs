@@ -348,7 +348,7 @@ impl Pool {
             FromChild::Log { attempt, stream, text } => self.log(id, attempt, &stream, text),
             FromChild::Done { attempt, output } => self.answered(id, attempt, Outcome::Done(output), now),
             FromChild::Failed { attempt, failure } => {
-                self.answered(id, attempt, Outcome::Failed(failure), now)
+                self.answered(id, attempt, Outcome::Failed(failure), now);
             }
             FromChild::Stopped { attempt } => match member.take_back(attempt) {
                 Some(waiting) => self.wait_again(waiting),
@@ -385,7 +385,9 @@ impl Pool {
         let Some(mut member) = self.children.remove(&id) else {
             return Ok(());
         };
-        std::mem::take(&mut member.next).into_iter().for_each(|waiting| self.wait_again(waiting));
+        for waiting in std::mem::take(&mut member.next) {
+            self.wait_again(waiting);
+        }
         match member.phase {
             Phase::Idle => tracing::info!(pid = member.handle.pid, "an idle child {how}"),
             Phase::Starting { loading, said, .. } => {
