@@ -566,7 +566,7 @@ def test_answers_have_the_vendors_fields_and_types(service: Service) -> None:
     call = Old(service.address)
     made = create(call, "pass", PASS, ExecutionMode="Express")
     timed = call("CreateSchedule", FlowName="pass", ScheduleName="s", CronExpression="@every 1h", Enable=False)
-    matches(timed, SCHEDULE, Enable=bool)
+    matches(timed, SCHEDULE, Enable=bool, RequestId=str)
     matches(made, FLOW, ExecutionMode=str, RequestId=str)
     matches(call("DescribeFlow", Name="pass"), FLOW, ExecutionMode=str, RequestId=str)
     matches(call("UpdateFlow", Name="pass", Description="x"), FLOW, ExternalStorageLocation=str, RequestId=str)

@@ -237,13 +237,10 @@ fn count(line: &str, words: &[Word<'_>]) -> WhenError {
 
 fn nickname(line: &str) -> Result<Cron, WhenError> {
     let wanted = line.trim();
-    match NICKNAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)) {
-        Some((_, meaning)) => Cron::parse(meaning),
-        None => {
-            let names: Vec<&str> = NICKNAMES.iter().map(|(name, _)| *name).collect();
-            let advice =
-                format!("there are {} and @every with a duration, such as `@every 90s`", names.join(", "));
-            Err(WhenError::whole(line, "there is no such name", advice))
-        }
+    if let Some((_, meaning)) = NICKNAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)) {
+        return Cron::parse(meaning);
     }
+    let names: Vec<&str> = NICKNAMES.iter().map(|(name, _)| *name).collect();
+    let advice = format!("there are {} and @every with a duration, such as `@every 90s`", names.join(", "));
+    Err(WhenError::whole(line, "there is no such name", advice))
 }
