@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
+use crate::queue_args::{Queue, TaskArgs};
 use crate::values::{Retention, duration, label, retention};
 pub use schedule::*;
 
@@ -215,6 +216,9 @@ pub enum Command {
     /// Start runs by the clock: cron lines, intervals, dates
     #[command(subcommand, alias = "schedules")]
     Schedule(Schedule),
+    /// List, steer and watch queues, and see to dead letters
+    #[command(subcommand)]
+    Queue(Queue),
     /// List the workers that are connected
     Workers(Workers),
     /// Examine a data directory
@@ -255,6 +259,9 @@ pub struct Run {
     /// How to use a continue_id.
     #[command(flatten)]
     pub key: KeyArgs,
+    /// How it stands in its queue, and the like.
+    #[command(flatten)]
+    pub task: TaskArgs,
     /// User code.
     #[command(flatten)]
     pub code: Code,
@@ -553,7 +560,7 @@ pub struct RunsList {
     /// Only runs in this state; may be given more than once
     #[arg(long = "state", value_name = "STATE")]
     pub states: Vec<String>,
-    /// Only runs that wait for this: timer, signal, callback, child, retry, worker, predecessor, pause, repair
+    /// Only runs that wait for this: timer, signal, callback, child, retry, worker, limit, predecessor, pause, repair
     #[arg(long, value_name = "KIND")]
     pub waiting: Option<String>,
     /// Only runs with this label

@@ -9,9 +9,9 @@ use riverrun_kernel::{Json, RunId};
 use riverrun_server::INSTANCE_HEADER;
 use riverrun_store::Manifest;
 use riverrun_wire::http::{
-    CancelBody, Deploy, Deployed, GraphQuery, HistoryQuery, HistoryView, KeyView, Keys, Logs, OneSchedule,
-    PauseSchedule, Problem, PutSchedule, Run, Runs, ScheduleView, Schedules, SignalBody, Start, StateAnswer,
-    TriggerSchedule, Workers,
+    CancelBody, Changed, DeadQuery, Deploy, Deployed, GraphQuery, HistoryQuery, HistoryView, KeyView, Keys,
+    LimitBody, Logs, OneSchedule, PauseSchedule, Problem, PutSchedule, QueueBody, QueueItem, Queues, Run,
+    Runs, ScheduleView, Schedules, SignalBody, Start, StateAnswer, TriggerSchedule, Workers,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -179,6 +179,38 @@ impl Client {
     /// Removes a closed run.
     pub async fn delete(&self, run: RunId) -> Result<(), CliError> {
         self.done(self.request(Method::DELETE, &format!("/v1/runs/{run}"))).await
+    }
+
+    /// The queues of the namespace, or one of them.
+    pub async fn queues(&self, queue: Option<&str>) -> Result<Queues, CliError> {
+        let mut query = vec![("namespace", self.namespace.clone())];
+        query.extend(queue.map(|queue| ("queue", queue.to_owned())));
+        self.json(self.query(Method::GET, "/v1/queues", &query)).await
+    }
+
+    /// Pauses, resumes or drains a queue.
+    pub async fn steer_queue(&self, what: &str, body: &QueueBody) -> Result<QueueItem, CliError> {
+        self.json(self.body(Method::POST, &format!("/v1/queues/{what}"), body)?).await
+    }
+
+    /// Cancels what waits in a queue.
+    pub async fn empty_queue(&self, body: &QueueBody) -> Result<Changed, CliError> {
+        self.json(self.body(Method::POST, "/v1/queues/empty", body)?).await
+    }
+
+    /// Sets limits.
+    pub async fn limit(&self, body: &LimitBody) -> Result<Changed, CliError> {
+        self.json(self.body(Method::POST, "/v1/queues/limit", body)?).await
+    }
+
+    /// A page of dead letters.
+    pub async fn dead(&self, query: &DeadQuery) -> Result<Runs, CliError> {
+        self.json(self.request(Method::GET, "/v1/dead").query(query)).await
+    }
+
+    /// Retries or deletes dead letters.
+    pub async fn change_dead(&self, what: &str, query: &DeadQuery) -> Result<Changed, CliError> {
+        self.json(self.body(Method::POST, &format!("/v1/dead/{what}"), query)?).await
     }
 
     /// Keeps a flow.

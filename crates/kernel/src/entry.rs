@@ -13,6 +13,7 @@ use crate::driver::{Note, Tag, Work};
 use crate::ids::{PartitionId, RunId, StepId};
 use crate::json::{Fingerprint, Json};
 use crate::keys::{KeyId, KeyUse, Ttl};
+use crate::limits::{LimiterId, LimiterSettings};
 use crate::message::Message;
 use crate::run::{Failure, Labels, Parent};
 use crate::schedule::{ScheduleEntry, ScheduleId};
@@ -31,6 +32,13 @@ pub enum Record {
     DefinitionDeployed(Definition),
     /// A schedule was written, or came further.
     Schedule(ScheduleId, Box<ScheduleEntry>),
+    /// Something was set for a queue or a concurrency key.
+    LimitSet {
+        /// Which.
+        limiter: LimiterId,
+        /// All that is set now.
+        settings: LimiterSettings,
+    },
     /// A message to another partition; delivered until acknowledged.
     MessageSent {
         /// To whom.

@@ -6,6 +6,7 @@ use crate::definition::Definition;
 use crate::entry::Entry;
 use crate::ids::{PartitionId, RunId, StepId};
 use crate::keys::{Key, KeyId};
+use crate::limits::{CallLimit, LimiterRow};
 use crate::message::Message;
 use crate::partition::RunState;
 use crate::run::RunSummary;
@@ -81,6 +82,9 @@ pub struct QueuePlace {
     pub priority: u8,
     /// First in, first out within one priority.
     pub order: u64,
+    /// Its own limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<std::sync::Arc<CallLimit>>,
 }
 
 /// Facts of the partition that belong to no run.
@@ -94,6 +98,9 @@ pub struct PartitionRow {
     pub outbox: Vec<(PartitionId, u64, Message)>,
     /// The last number that took effect of each line.
     pub received: Vec<(PartitionId, u64)>,
+    /// Queues and concurrency keys of which something is set, or whose buckets are not full.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limiters: Vec<LimiterRow>,
 }
 
 /// What one checkpoint slice writes; rows and trim point move together.

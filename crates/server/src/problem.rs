@@ -29,6 +29,12 @@ impl Refused {
         Refused(Box::new(self.0.with(name, value)))
     }
 
+    /// The same about one of several, counted from 0.
+    pub fn of_item(mut self, what: &str, at: usize) -> Self {
+        self.0.detail = format!("{what}[{at}]: {}", self.0.detail);
+        self
+    }
+
     /// Its body.
     pub fn problem(&self) -> &Problem {
         &self.0

@@ -144,7 +144,7 @@ pub(crate) async fn trigger(
     let id = schedule_id(body.namespace, &body.name);
     let started = app.engine.trigger_schedule(id, body.request_id).await?;
     let view = app.engine.run(started.run).await?;
-    Ok(crate::start::answer(&started, view, false))
+    Ok(crate::start::answer(&started, view, false, false))
 }
 
 /// `GET /v1/schedules/next`

@@ -94,6 +94,8 @@ pub struct RunFilter {
     pub created_before: Option<Wall>,
     /// Ended before: what a retention sweep asks for.
     pub ended_before: Option<Wall>,
+    /// To be removed before, by what its own options say.
+    pub expires_before: Option<Wall>,
 }
 
 /// Which keys.
@@ -161,6 +163,7 @@ impl RunFilter {
             && self.created_from.is_none_or(|from| run.created >= from)
             && self.created_before.is_none_or(|before| run.created < before)
             && self.ended_before.is_none_or(|before| run.ended.is_some_and(|ended| ended < before))
+            && self.expires_before.is_none_or(|before| run.expires.is_some_and(|expires| expires < before))
     }
 }
 

@@ -7,12 +7,16 @@ import queue
 import ssl
 import threading
 import time
-from collections.abc import Generator, Iterator
-from typing import Any
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from . import _requests as requests
 from . import _schedules as schedules
+from ._errors import ApiError
 from ._requests import Address, Answer, Request, Retry, SeenRun
+
+if TYPE_CHECKING:
+    from ._task import Task
 
 __all__ = ["Client", "Handle", "connect", "default_client", "get", "run", "start"]
 
@@ -69,6 +73,35 @@ class Client:
         kind, run_id = options.pop("kind", None), options.pop("run_id", None)
         started = self._call(requests.start_run(name, input, kind, run_id, requests.next_wait(end), options))
         return Handle(self, started)._result(end, timeout)
+
+    def submit_many(self, task: Task[..., Any], calls: Iterable[Mapping[str, Any]], **options: Any) -> list[str]:
+        """Queues many calls of a task and returns the ids of their runs, in order; see :meth:`Task.submit_many`."""
+        merged = {**task.options, **options}
+        inputs = [task.input_for(**call) for call in calls]
+        return self.start_many([requests.spec_of(task.name, value, "task", merged) for value in inputs])
+
+    def start_many(self, starts: Sequence[dict[str, Any]], *, namespace: str | None = None) -> list[str]:
+        """Starts many runs, one commit for each thousand of them, and returns their ids, in order.
+
+        Args:
+            starts: what :meth:`start` takes, as the HTTP API has it: ``{"definition": …, "kind": …, "input": …, …}``.
+
+        Raises:
+            ApiError: the server refuses one: the others of its thousand are started all the same.
+        """
+        ids: list[str] = []
+        for first in range(0, len(starts), _BATCH):
+            part = [_repeatable(start) for start in starts[first : first + _BATCH]]
+            answer = self._call(requests.start_many(part, namespace))
+            for at, item in enumerate(answer["items"], first):
+                if "error" in item:
+                    raise ApiError(409, item["error"]["code"], f"runs[{at}]: {item['error']['message']}", item["error"])
+                ids.append(item["run_id"])
+        return ids
+
+    def compose(self, what: str, body: dict[str, Any]) -> Handle:
+        """Starts a group or a chain; see :func:`riverrun.group` and :func:`riverrun.chain`."""
+        return Handle(self, self._call(requests.start_composed(what, body)))
 
     def get(self, run_id: str) -> Handle:
         """A handle on a run.
@@ -216,6 +249,15 @@ class Client:
             context = ssl.create_default_context()
             return http.client.HTTPSConnection(address.host, address.port, timeout=request.patience, context=context), False
         return http.client.HTTPConnection(address.host, address.port, timeout=request.patience), False
+
+
+_BATCH = 1_000
+
+
+def _repeatable(start: dict[str, Any]) -> dict[str, Any]:
+    if any(start.get(key) for key in ("run_id", "continue_id", "unique", "unique_key")):
+        return start
+    return {**start, "run_id": requests.new_run_id()}
 
 
 class Handle(SeenRun):

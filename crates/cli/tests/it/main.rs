@@ -17,6 +17,7 @@ mod hammer;
 mod http_calls;
 mod keys;
 mod operations;
+mod queue;
 mod readme;
 mod schedules;
 mod support;

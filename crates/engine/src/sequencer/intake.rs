@@ -150,6 +150,7 @@ impl<H> Sequencer<H> {
         let grows = matches!(
             command,
             Command::Start(_)
+                | Command::StartMany(_)
                 | Command::Signal { .. }
                 | Command::Deploy(_)
                 | Command::Schedule(_, ScheduleCommand::Put { .. } | ScheduleCommand::Trigger { .. })
@@ -284,6 +285,10 @@ impl<H> Sequencer<H> {
             }
             Query::Workers => Answer::Workers(self.kernel.workers()),
             Query::QueueDepths => Answer::QueueDepths(self.kernel.queue_depths()),
+            Query::Queues => Answer::Queues(self.kernel.queues()),
+            Query::QueuedIn(namespace, queue, limit) => {
+                Answer::QueuedIn(self.kernel.queued_in(&namespace, &queue, limit))
+            }
         })
     }
 
@@ -359,6 +364,7 @@ fn topics(command: &Command) -> Vec<Topic> {
     };
     match command {
         Command::Start(asked) => start(asked),
+        Command::StartMany(asked) => asked.iter().flat_map(start).collect(),
         Command::Signal { run, .. }
         | Command::Cancel { run, .. }
         | Command::Stop { run, .. }
@@ -389,8 +395,10 @@ fn topics(command: &Command) -> Vec<Topic> {
             topics.push(Topic::Line(*from));
             topics
         }
-        Command::Acknowledge { .. } | Command::Deploy(_) | Command::Tick { .. } | Command::Loaded(_) => {
-            Vec::new()
-        }
+        Command::Acknowledge { .. }
+        | Command::Deploy(_)
+        | Command::ChangeLimit { .. }
+        | Command::Tick { .. }
+        | Command::Loaded(_) => Vec::new(),
     }
 }

@@ -4,7 +4,7 @@ use riverrun_kernel::schedule::{Schedule, ScheduleId};
 use riverrun_kernel::workflow::Event;
 use riverrun_kernel::{
     AttemptId, Command, Drivers, JournalRow, Key, KeyId, LoadedRows, Message, Needs, Offer, PartitionId,
-    QueueDepth, Reply, RunId, RunSummary, RunView, Wall, WorkerId, WorkerView,
+    QueueDepth, QueueView, Reply, RunId, RunSummary, RunView, Wall, WorkerId, WorkerView,
 };
 use riverrun_store::{AppendError, Batch, BatchId, Checkpoint, RunFilter, StoreError};
 
@@ -58,6 +58,10 @@ pub enum Query {
     Workers,
     /// Steps that wait for a worker.
     QueueDepths,
+    /// Queues, with what is set and counted.
+    Queues,
+    /// At most so many runs that wait in a queue of a namespace and have not begun.
+    QueuedIn(String, String, usize),
 }
 
 /// What a list takes from memory.
@@ -97,6 +101,10 @@ pub enum Answer {
     Workers(Vec<WorkerView>),
     /// To [`Query::QueueDepths`].
     QueueDepths(Vec<QueueDepth>),
+    /// To [`Query::Queues`].
+    Queues(Vec<QueueView>),
+    /// To [`Query::QueuedIn`].
+    QueuedIn(Vec<RunId>),
 }
 
 /// A call of the store that is to be made, and answered with [`Done`] under the same number.

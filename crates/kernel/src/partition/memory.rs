@@ -4,7 +4,7 @@
 //! needed from the first record that some dirty row lacks.
 
 use super::index;
-use super::state::RunState;
+use super::state::{RunState, Step};
 use super::{Partition, Slot};
 use crate::effect::{Effect, Needs};
 use crate::entry::{Entry, Record};
@@ -55,6 +55,10 @@ impl Partition {
             Record::KeyDeleted(key) => self.fold_key(number, key, |_| false),
             Record::Schedule(id, entry) => self.fold_schedule(number, id, entry),
             Record::DefinitionDeployed(definition) => self.definitions.push((number, definition.clone())),
+            Record::LimitSet { limiter, settings } => {
+                self.index.lines.set(limiter, *settings);
+                self.touch_lines(number);
+            }
             Record::MessageSent { to, seq, message } => {
                 self.lines.outbox.push((*to, *seq, message.clone()));
                 set_line(&mut self.lines.sent, *to, *seq);
@@ -87,6 +91,11 @@ impl Partition {
             let Some(slot) = self.runs.get_mut(&run) else {
                 return;
             };
+            if let Some((step, failed)) = ended_step(entry)
+                && let Some(call) = slot.state.steps.get(&step).and_then(Step::call)
+            {
+                self.index.lines.ended(&slot.state.created.definition.namespace, &call.queue, failed);
+            }
             // What the code of a workflow began concerns its body, too.
             let body = slot.state.body();
             match touched_step(entry) {
@@ -114,6 +123,14 @@ impl Partition {
         if matches!(entry, Entry::RunCreated(_)) {
             self.index.whole(&slot.state, now, graces, true);
         }
+        let mut charged = false;
+        if let Entry::AttemptStarted { step, .. } = entry
+            && let Some(call) = slot.state.steps.get(step).and_then(Step::call)
+        {
+            let namespace = &slot.state.created.definition.namespace;
+            let known = number <= self.charged_to;
+            charged = self.index.lines.started(number, namespace, &call.queue, call.limit.as_deref(), known);
+        }
         slot.last = number;
         slot.tail.push(JournalRow { run, seq: slot.state.entries, at: now.wall, entry: entry.clone() });
         if slot.dirty_since.is_none() {
@@ -122,6 +139,9 @@ impl Partition {
         }
         slot.dirty_again.get_or_insert(number);
         self.fold_entry_key(number, run, entry);
+        if charged {
+            self.touch_lines(number);
+        }
     }
 
     /// What an entry means for the key of its run.
@@ -232,6 +252,7 @@ impl Partition {
             self.orphan_attempts(run);
             self.to_advance.push_back(run);
         }
+        self.index.lines.holding = !self.recovering.is_empty();
         for (id, row) in rows.keys {
             let slot = match row {
                 Some(row) => KeySlot { key: Some(row.key), last: row.last, ..KeySlot::default() },
@@ -282,13 +303,15 @@ impl Partition {
     /// Takes in the partition's own row. Before any record is replayed.
     pub fn recover_partition(&mut self, row: PartitionRow) {
         self.next = self.next.max(row.last + 1);
-        self.lines = row;
+        self.charged_to = row.last;
+        self.index.lines.recover(&row.limiters);
+        self.lines = PartitionRow { limiters: Vec::new(), ..row };
     }
 
     /// Takes in the rows that [`Partition::replay_needs`] named. Unlike [`crate::Command::Loaded`] it decides nothing: the log still has to tell
     /// what these runs did next.
     pub fn recover_rows(&mut self, now: Now, rows: LoadedRows) {
-        self.now = now;
+        self.set_now(now);
         self.install(rows);
         self.to_advance.clear();
         self.schedules.to_fire.clear();
@@ -337,7 +360,7 @@ impl Partition {
     /// Folds the records of one logged batch, the first of which has number `first`. Records that a loaded row already contains are
     /// skipped.
     pub fn replay(&mut self, now: Now, first: u64, records: &[Record]) {
-        self.now = now;
+        self.set_now(now);
         for (number, record) in (first..).zip(records) {
             let known = match record {
                 Record::Run(run, entry) => match self.runs.get(run) {
@@ -345,7 +368,8 @@ impl Partition {
                     // The row was removed by a later record.
                     None => !matches!(entry, Entry::RunCreated(_)),
                 },
-                Record::MessageSent { .. }
+                Record::LimitSet { .. }
+                | Record::MessageSent { .. }
                 | Record::MessagesAcknowledged { .. }
                 | Record::MessageReceived { .. } => self.lines.last >= number,
                 // The id was used again, and its row is that of the later run.
@@ -366,7 +390,7 @@ impl Partition {
     /// Ends recovery at `now`: every open attempt gets a fresh lease. Returns the runs to load, whose stubs are `active`,
     /// and appends the effects that were cut off: messages to send again, runs to continue.
     pub fn recovered(&mut self, now: Now) -> Vec<RunId> {
-        self.now = now;
+        self.set_now(now);
         self.to_advance.clear();
         let mut runs: Vec<RunId> = self.runs.keys().copied().collect();
         runs.sort_unstable();
@@ -387,6 +411,7 @@ impl Partition {
         active.sort_unstable();
         self.index.loading.extend(active.iter().copied());
         self.recovering.extend(active.iter().copied());
+        self.index.lines.holding = !self.recovering.is_empty();
         active
     }
 
@@ -432,6 +457,7 @@ impl Partition {
         // The row also keeps the number that the next record gets, for a log that was trimmed empty.
         let mut lines = self.lines.clone();
         lines.last = self.next - 1;
+        lines.limiters = self.index.lines.rows();
         rows.partition = Some(lines);
         flush.runs = runs;
         flush.keys = keys;
@@ -487,6 +513,7 @@ impl Partition {
         }
         self.schedules.written();
         self.lines_dirty = self.lines_again;
+        self.index.lines.prune();
         self.definitions.drain(..flush.definitions);
     }
 
@@ -568,6 +595,15 @@ fn touched_step(entry: &Entry) -> Option<crate::ids::StepId> {
         | Entry::StepSucceeded { step, .. }
         | Entry::StepFailed { step, .. }
         | Entry::StepCancelled { step } => Some(*step),
+        _ => None,
+    }
+}
+
+/// The step that an entry ends by the outcome of an attempt, and whether it failed.
+fn ended_step(entry: &Entry) -> Option<(crate::ids::StepId, bool)> {
+    match entry {
+        Entry::StepSucceeded { step, attempt: 1.., .. } => Some((*step, false)),
+        Entry::StepFailed { step, attempt: 1.., .. } => Some((*step, true)),
         _ => None,
     }
 }

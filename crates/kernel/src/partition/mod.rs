@@ -9,6 +9,7 @@ mod code;
 mod control;
 mod index;
 pub mod life;
+mod lines;
 mod memory;
 mod messages;
 mod schedules;
@@ -138,6 +139,8 @@ pub struct Partition {
     lines: PartitionRow,
     lines_dirty: Option<u64>,
     lines_again: Option<u64>,
+    /// The last record whose start the buckets of the partition's row already contain.
+    charged_to: u64,
     flush: Option<memory::Flush>,
 
     workers: BTreeMap<WorkerId, Worker>,
@@ -155,7 +158,6 @@ impl Partition {
     /// An empty partition.
     pub fn new(config: Config) -> Self {
         Partition {
-            config,
             now: Now::default(),
             next: 1,
             decided: Decided::default(),
@@ -168,12 +170,13 @@ impl Partition {
             recovering: BTreeSet::new(),
             schedules: schedules::Schedules::default(),
             definitions: Vec::new(),
-            index: Index::default(),
+            index: Index::new(config.id.0, config.partitions),
             dirty: BTreeSet::new(),
             dirty_keys: BTreeSet::new(),
             lines: PartitionRow::default(),
             lines_dirty: None,
             lines_again: None,
+            charged_to: 0,
             flush: None,
             workers: BTreeMap::new(),
             holders: HashMap::new(),
@@ -181,6 +184,7 @@ impl Partition {
             inbox: VecDeque::new(),
             to_advance: VecDeque::new(),
             turns_left: 0,
+            config,
         }
     }
 
@@ -189,6 +193,11 @@ impl Partition {
         let mut needs = Needs::default();
         match command {
             Command::Start(start) => self.start_needs(start, &mut needs),
+            Command::StartMany(starts) => {
+                for start in starts {
+                    self.start_needs(start, &mut needs);
+                }
+            }
             Command::Signal { run, .. }
             | Command::Cancel { run, .. }
             | Command::Stop { run, .. }
@@ -220,6 +229,7 @@ impl Partition {
             Command::Continue { .. }
             | Command::Deploy(_)
             | Command::OfferAhead { .. }
+            | Command::ChangeLimit { .. }
             | Command::DrainWorker { .. }
             | Command::DisconnectWorker { .. }
             | Command::Heartbeat { .. }
@@ -256,7 +266,7 @@ impl Partition {
     /// A refused command changes nothing of what it names. Work that waited for anything may still be given out behind it: a refused
     /// report frees its worker's slot all the same.
     pub fn apply(&mut self, now: Now, command: Command, drivers: &dyn Drivers) -> Result<Reply, Refusal> {
-        self.now = now;
+        self.set_now(now);
         self.turns_left = TURNS_PER_COMMAND;
         let reply = self.decide(command, drivers);
         self.settle(drivers);
@@ -266,6 +276,8 @@ impl Partition {
     fn decide(&mut self, command: Command, drivers: &dyn Drivers) -> Result<Reply, Refusal> {
         match command {
             Command::Start(start) => self.start(*start),
+            Command::StartMany(starts) => Ok(self.start_many(starts)),
+            Command::ChangeLimit { limiter, change } => Ok(self.change_limit(limiter, change)),
             Command::Signal { run, name, payload, id } => self.signal(run, name, payload, id),
             Command::Cancel { run, reason } => self.cancel(run, reason),
             Command::Stop { run, failure } => self.stop(run, failure),
@@ -317,6 +329,11 @@ impl Partition {
                 Ok(Reply::Done)
             }
         }
+    }
+
+    fn set_now(&mut self, now: Now) {
+        self.now = now;
+        self.index.lines.set_now(now.ticks);
     }
 
     /// Follows up what a decision led to, until nothing of this partition is left to decide now.

@@ -2,8 +2,10 @@
 
 mod attempts;
 mod canonical;
+mod compose;
 mod control;
 mod keys;
+mod limits;
 mod memory;
 mod random;
 mod runs;

@@ -39,6 +39,7 @@ pub fn call(function: &str) -> Call {
         max_crashes: 3,
         callback: false,
         callback_paths: Vec::new(),
+        limit: None,
     }
 }
 
@@ -49,6 +50,7 @@ pub fn retry(max_retries: u32, interval_ms: u64) -> Vec<RetryPolicy> {
         interval_ms,
         multiplier: 2.0,
         max_interval_ms: 86_400_000,
+        ..RetryPolicy::default()
     }]
 }
 
@@ -133,6 +135,7 @@ impl Drivers for Library {
             DefinitionKind::Task if &*definition.name == "unknown" => None,
             DefinitionKind::Task => Some(Arc::new(TaskDriver)),
             DefinitionKind::Workflow => Some(Arc::new(WorkflowDriver)),
+            DefinitionKind::Builtin => compose::driver(&definition.name),
             DefinitionKind::Flow => {
                 let ops = self.0.get(&*definition.name)?;
                 Some(Arc::new(Script(ops.to_vec())))

@@ -12,6 +12,7 @@ mod journal;
 mod keys;
 mod limits;
 mod openapi;
+mod queues;
 mod runs;
 mod schedules;
 mod security;

@@ -400,6 +400,8 @@ pub fn filters() -> Vec<RunFilter> {
         RunFilter { parent: Some(run_id(1)), created_before: Some(Wall(9)), ..some() },
         RunFilter { created_from: Some(Wall(4)), created_before: Some(Wall(12)), ..some() },
         RunFilter { ended_before: Some(Wall(10)), ..some() },
+        RunFilter { expires_before: Some(Wall(12)), ..some() },
+        RunFilter { expires_before: Some(Wall(12)), states: vec![State::Failed, State::Succeeded], ..some() },
         RunFilter {
             ended_before: Some(Wall(10)),
             definition: Some("flow1".into()),

@@ -217,6 +217,9 @@ pub fn summary(n: u64, look: Look) -> RunSummary {
         parent: (look.parent > 0).then(|| Parent { run: run_id(look.parent), step: StepId(1), waits: true }),
         error: None,
         origin: None,
+        queue: None,
+        expires: (look.labels == 3).then_some(Wall(look.created as i64 + 5)),
+        read_once: false,
     }
 }
 
@@ -262,7 +265,7 @@ pub fn key(namespace_of: u64, n: u64, last: u64) -> KeyRow {
 }
 
 pub fn partition_row(n: u64) -> PartitionRow {
-    PartitionRow { last: n, sent: vec![(P1, n)], outbox: Vec::new(), received: vec![(P1, n)] }
+    PartitionRow { last: n, sent: vec![(P1, n)], received: vec![(P1, n)], ..PartitionRow::default() }
 }
 
 /// Everything that a recovery streams.

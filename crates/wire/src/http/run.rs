@@ -41,6 +41,9 @@ pub struct Run {
     /// In the answer to a start: the run was in flight before.
     #[serde(default)]
     pub attached: bool,
+    /// In the answer to a `unique` start: the run was in flight before, and nothing was started.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
     /// The live status that its code published.
     #[serde(default)]
     #[schemars(with = "Value")]
@@ -95,6 +98,9 @@ pub struct RunItem {
     /// The name of the error it ended with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_type: Option<String>,
+    /// For a task: its queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
 }
 
 /// Why a run or a step does not move.
@@ -197,6 +203,7 @@ impl From<&RunSummary> for RunItem {
             parent: run.parent.map(|parent| parent.run),
             schedule: run.origin.as_ref().map(super::OriginView::from),
             error_type: run.error.clone(),
+            queue: run.queue.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -215,6 +222,7 @@ impl From<RunView> for Run {
             error,
             reused: false,
             attached: false,
+            duplicate: false,
             status: run.status,
             steps: run.steps.iter().map(Step::from).collect(),
             entries: run.entries,
@@ -495,6 +503,7 @@ pub(super) enum KindSchema {
     Flow,
     Task,
     Workflow,
+    Builtin,
 }
 
 /// The state of a run.
@@ -524,6 +533,7 @@ enum WaitKindSchema {
     Child,
     Retry,
     Worker,
+    Limit,
     Predecessor,
     Pause,
     Repair,

@@ -1,10 +1,14 @@
 //! What is durable, watched from outside: every batch that the store took, and the rules that no batch and no output may break.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use riverrun_kernel::schedule::{FiredBy, ScheduleEntry, ScheduleId};
-use riverrun_kernel::{Entry, KeyId, Offer, Record, RunId, StepId, Wall};
+use riverrun_kernel::{Entry, KeyId, LimiterSettings, Offer, PartitionId, Record, RunId, StepId, Wall};
 use riverrun_store::Batch;
+
+use super::clients::LIMITS;
+use super::world::PARTITIONS;
 
 /// A run, as the log tells it.
 #[derive(Debug, Default)]
@@ -21,6 +25,8 @@ pub struct Told {
     pub closed: bool,
     end: Option<&'static str>,
     pub deleted: bool,
+    /// Its concurrency key.
+    limit: Option<Arc<str>>,
 }
 
 /// A schedule, as the log tells it.
@@ -38,6 +44,11 @@ pub struct Ledger {
     pub runs: BTreeMap<RunId, Told>,
     pub schedules: BTreeMap<ScheduleId, Planned>,
     by_key: BTreeMap<KeyId, Vec<RunId>>,
+    by_limit: BTreeMap<Arc<str>, BTreeSet<RunId>>,
+    /// What is set for the queue of each partition.
+    queues: BTreeMap<PartitionId, LimiterSettings>,
+    /// When attempts of each concurrency key began.
+    begun: BTreeMap<Arc<str>, Vec<u64>>,
 }
 
 impl Ledger {
@@ -61,7 +72,15 @@ impl Ledger {
                         );
                     }
                 }
-                Record::Run(run, entry) => self.entry(*run, entry),
+                Record::Run(run, entry) => {
+                    self.entry(*run, entry);
+                    if matches!(entry, Entry::AttemptStarted { .. }) {
+                        self.within_limits(batch, *run);
+                    }
+                }
+                Record::LimitSet { settings, .. } => {
+                    self.queues.insert(batch.partition, *settings);
+                }
                 Record::RunDeleted(run) => {
                     let told = self.runs.get_mut(run).expect("a deleted run was created");
                     assert!(told.closed, "{run} was deleted while open");
@@ -96,6 +115,32 @@ impl Ledger {
         }
     }
 
+    /// No limit is exceeded at any instant. Attempts count from their start until they are known to have stopped.
+    fn within_limits(&mut self, batch: &Batch, run: RunId) {
+        let out = |told: &Told| told.live.len();
+        if let Some(settings) = self.queues.get(&batch.partition) {
+            assert!(!settings.paused, "{run} started in a paused queue");
+            let here = |run: &RunId| PartitionId::of(run.slot(), PARTITIONS) == batch.partition;
+            let of_queue =
+                self.runs.iter().filter(|(run, _)| here(run)).map(|(_, told)| out(told)).sum::<usize>();
+            // What was out when the limit was set stays out; nothing is added to it.
+            let max = settings.max_running.map(|max| (max / 3).max(1) as usize);
+            assert!(max.is_none_or(|max| of_queue <= max), "{run} is one of {of_queue} in its queue");
+        }
+        let Some(key) = self.runs[&run].limit.clone() else { return };
+        let (_, max, per_ms) = *LIMITS.iter().find(|limit| *limit.0 == *key).expect("a known key");
+        let running: usize = self.by_limit[&key].iter().map(|run| out(&self.runs[run])).sum();
+        assert!(max.is_none_or(|max| running <= max as usize), "{run} is one of {running} with key {key}");
+        let begun = self.begun.entry(key).or_default();
+        let now = batch.now.ticks.0;
+        let gap = begun.last().map(|last| now - last);
+        assert!(
+            per_ms.is_none_or(|per| gap.is_none_or(|gap| gap >= per)),
+            "{run} began {gap:?} ms after another"
+        );
+        begun.push(now);
+    }
+
     fn entry(&mut self, run: RunId, entry: &Entry) {
         if let Entry::RunCreated(created) = entry {
             // The id of a run that was deleted may be used again: a start that is repeated so late makes a new run.
@@ -109,7 +154,11 @@ impl Ledger {
             if let Some(key) = &key {
                 self.by_key.entry(key.clone()).or_default().push(run);
             }
-            self.runs.insert(run, Told { key, ..Told::default() });
+            let limit = created.options.task.as_ref().and_then(|task| Some(task.limit.as_ref()?.key.clone()));
+            if let Some(limit) = &limit {
+                self.by_limit.entry(limit.clone()).or_default().insert(run);
+            }
+            self.runs.insert(run, Told { key, limit, ..Told::default() });
         }
         let told = self.runs.get_mut(&run).unwrap_or_else(|| panic!("{run} was never created: {entry:?}"));
         assert!(!told.deleted, "{run} was deleted, and then: {entry:?}");
