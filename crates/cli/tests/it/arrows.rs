@@ -13,7 +13,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &["kernel", "plan", "store"]),
     ("server", &["engine", "kernel", "plan", "store", "wire"]),
     ("worker", &["kernel", "wire"]),
-    ("cli", &["engine", "kernel", "plan", "server", "store", "wire", "worker"]),
+    ("bridge", &["engine", "kernel", "wire"]),
+    ("cli", &["bridge", "engine", "kernel", "plan", "server", "store", "wire", "worker"]),
 ];
 
 /// What a crate that only decides has no business with.

@@ -1,0 +1,152 @@
+//! The keys in Redis, and what is done to them. Every write to a message leaves alone what is no hash any more, so that a deleted message stays
+//! deleted.
+//!
+//! A message and its queue may lie in different slots of a cluster: no command here touches both.
+
+use redis::{Cmd, Pipeline, cmd, pipe};
+
+use crate::message::FIELDS;
+
+/// How long the original lets a message be worked on, in seconds, before its cleaners declare it failed.
+const WIP_SECONDS: i64 = 3600;
+
+/// Type, then the fields; or `large`, which of them, and how large it is.
+const READ: &str = "\
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'hash' then return {kind} end
+for _, field in ipairs({'data', 'meta', 'result'}) do
+  local length = redis.call('HSTRLEN', KEYS[1], field)
+  if length > tonumber(ARGV[1]) then return {'large', field, tostring(length)} end
+end
+local answer = redis.call('HMGET', KEYS[1], unpack(ARGV, 2))
+table.insert(answer, 1, kind)
+return answer";
+
+/// Sets fields, then how long all of it is kept: 0 not at all, negative as it is.
+const WRITE: &str = "\
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then return 0 end
+local ttl = tonumber(ARGV[1])
+if ttl == 0 then redis.call('DEL', KEYS[1]) return 1 end
+redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+if ttl > 0 then redis.call('EXPIRE', KEYS[1], ttl) end
+return 1";
+
+/// Makes the entries of everything that is taken new.
+const TOUCH: &str = "\
+local ids = redis.call('LRANGE', KEYS[1], 0, -1)
+for _, id in ipairs(ids) do redis.call('ZADD', KEYS[2], ARGV[1], id) end
+return #ids";
+
+/// The keys of one queue. The braces are part of their names, and keep them together in a cluster.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    source: String,
+    pub taken: String,
+    wip: String,
+    finished: String,
+    failed: String,
+    refused: String,
+}
+
+/// Which registry an ended message is listed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Registry {
+    Finished,
+    Failed,
+}
+
+impl Keys {
+    pub fn new(queue: &str, own: &str) -> Self {
+        let key = |prefix: &str| format!("{prefix}:{{{queue}}}");
+        Keys {
+            source: key("mq:queue"),
+            taken: key(&format!("{own}:taken")),
+            wip: key("mq:wip"),
+            finished: key("mq:finished"),
+            failed: key("mq:failed"),
+            refused: key(&format!("{own}:refused")),
+        }
+    }
+
+    /// Takes the next id, waiting for one for so many seconds.
+    pub fn take(&self, seconds: f64) -> Cmd {
+        let mut take = cmd("BLMOVE");
+        take.arg(&self.source).arg(&self.taken).arg("LEFT").arg("RIGHT").arg(seconds);
+        take
+    }
+
+    /// Every id that was taken and has not left again.
+    pub fn list_taken(&self) -> Cmd {
+        let mut list = cmd("LRANGE");
+        list.arg(&self.taken).arg(0).arg(-1);
+        list
+    }
+
+    pub fn touch(&self, now: i64) -> Pipeline {
+        let mut commands = pipe();
+        commands.cmd("EVAL").arg(TOUCH).arg(2).arg(&self.taken).arg(&self.wip).arg(now + WIP_SECONDS);
+        commands
+    }
+
+    /// Lists a message as being worked on, and reads it. Of `data`, `meta` and `result` none may be longer than `most` bytes.
+    pub fn read(&self, id: &[u8], now: i64, most: usize) -> Pipeline {
+        let mut commands = pipe();
+        commands.cmd("ZADD").arg(&self.wip).arg(now + WIP_SECONDS).arg(id).ignore();
+        commands.cmd("EVAL").arg(READ).arg(1).arg(message(id)).arg(most).arg(&FIELDS);
+        commands
+    }
+
+    /// Writes fields of a message, if it is there; the answer says whether. `ttl` is how long it is kept from now: 0 not at all, negative for
+    /// as long as it is.
+    pub fn write(id: &[u8], ttl: i64, fields: &[(&str, Vec<u8>)]) -> Pipeline {
+        let mut commands = pipe();
+        let write = commands.cmd("EVAL").arg(WRITE).arg(1).arg(message(id)).arg(ttl);
+        for (name, value) in fields {
+            write.arg(*name).arg(value);
+        }
+        commands
+    }
+
+    /// Lets an id go that is done with, and lists it where the original does; `anew` also if it is listed there already.
+    pub fn done(&self, id: &[u8], listed: Option<(Registry, i64)>, now: i64, anew: bool) -> Pipeline {
+        let mut commands = pipe();
+        commands.atomic();
+        if let Some((registry, ttl)) = listed {
+            let key = if registry == Registry::Finished { &self.finished } else { &self.failed };
+            let add = commands.cmd("ZADD").arg(key);
+            if !anew {
+                add.arg("NX");
+            }
+            add.arg(score(registry, ttl, now)).arg(id).ignore();
+        }
+        commands.cmd("ZREM").arg(&self.wip).arg(id).ignore();
+        commands.cmd("LREM").arg(&self.taken).arg(1).arg(id).ignore();
+        commands
+    }
+
+    /// Sets an id aside whose key holds no message.
+    pub fn refuse(&self, id: &[u8]) -> Pipeline {
+        let mut commands = self.done(id, None, 0, false);
+        commands.cmd("RPUSH").arg(&self.refused).arg(id).ignore();
+        commands
+    }
+
+    /// Where ids are set aside.
+    pub fn refused(&self) -> &str {
+        &self.refused
+    }
+}
+
+fn message(id: &[u8]) -> Vec<u8> {
+    [b"mq:msg:", id].concat()
+}
+
+/// When an entry of a registry has expired, as the original has it: what is kept for ever is infinite among the finished, and negative among
+/// the failed.
+fn score(registry: Registry, ttl: i64, now: i64) -> String {
+    match (registry, ttl) {
+        (Registry::Finished, -1) => "+inf".to_owned(),
+        (_, ttl) if ttl < 0 => ttl.to_string(),
+        _ => (now + ttl).to_string(),
+    }
+}
