@@ -6,6 +6,7 @@ mod addresses;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use riverrun_bridge::Settings;
 use riverrun_server::{AccessKey, CallConfig, FnfConfig};
 use serde::Deserialize;
 
@@ -21,6 +22,7 @@ struct File {
     fnf: Fnf,
     http: addresses::Http,
     functions: BTreeMap<String, addresses::Function>,
+    bridge: Bridge,
 }
 
 /// `[fnf]`: the Serverless Workflow RPC API.
@@ -39,9 +41,32 @@ struct NamedKey {
     secret_env: Option<String>,
 }
 
+/// `[bridge]`: other queues.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Bridge {
+    redis: Option<Redis>,
+}
+
+/// `[bridge.redis]`: BaiChuan's Redis.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Redis {
+    url: Option<String>,
+    url_file: Option<PathBuf>,
+    url_env: Option<String>,
+    queues: Vec<String>,
+    namespace: Option<String>,
+    name: Option<String>,
+    max_taken: Option<usize>,
+    max_data: Option<usize>,
+}
+
 /// What a configuration file says.
 #[derive(Debug, Default)]
 pub struct Config {
+    /// BaiChuan's Redis, where there is one.
+    pub redis: Option<Settings>,
     /// The Serverless Workflow RPC API.
     pub fnf: FnfConfig,
     /// Functions that have an address.
@@ -62,7 +87,7 @@ pub fn read(named: Option<&Path>) -> Result<Config, CliError> {
         let line = before.matches('\n').count() + 1;
         CliError::usage(
             format!("the configuration {} is not valid: line {line}: {}", path.display(), error.message()),
-            "docs/guides/flows.md and docs/guides/serverless-workflow.md show what may stand in it",
+            "docs/guides/operations.md tells what may stand in it",
         )
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -70,10 +95,46 @@ pub fn read(named: Option<&Path>) -> Result<Config, CliError> {
     let defaults = FnfConfig::default();
     Ok(Config {
         calls: addresses::calls(path, file.http, file.functions)?,
+        redis: file.bridge.redis.map(|redis| redis_settings(folder, redis)).transpose()?,
         fnf: FnfConfig {
             access_keys: keys.collect::<Result<_, _>>()?,
             max_nonces: file.fnf.max_nonces.unwrap_or(defaults.max_nonces),
         },
+    })
+}
+
+/// The address may hold a password, and may therefore stand elsewhere.
+fn redis_settings(folder: &Path, redis: Redis) -> Result<Settings, CliError> {
+    let url = match (redis.url, redis.url_file, redis.url_env) {
+        (Some(url), None, None) => url,
+        (None, Some(file), None) => {
+            let file = folder.join(file);
+            std::fs::read_to_string(&file)
+                .map_err(|error| CliError::named_file("read the url of [bridge.redis]:", &file, &error))?
+        }
+        (None, None, Some(variable)) => std::env::var(&variable).map_err(|_| {
+            CliError::usage(
+                format!("the url of [bridge.redis] is to be in {variable}, which is not set"),
+                "set that variable of the environment",
+            )
+        })?,
+        _ => {
+            return Err(CliError::usage(
+                "[bridge.redis] must have one of url, url_file and url_env",
+                "write where the Redis is, as in url = \"redis://localhost:6379/0\"",
+            ));
+        }
+    };
+    let defaults = Settings::new(url.trim(), redis.queues);
+    Ok(Settings {
+        namespace: redis.namespace.unwrap_or(defaults.namespace),
+        name: redis.name.unwrap_or(defaults.name),
+        max_taken: redis.max_taken.unwrap_or(defaults.max_taken),
+        max_data: redis.max_data.unwrap_or(defaults.max_data),
+        url: defaults.url,
+        queues: defaults.queues,
+        port: defaults.port,
+        refresh: defaults.refresh,
     })
 }
 
@@ -121,6 +182,21 @@ mod tests {
         let path = folder.path().join("riverrun.toml");
         std::fs::write(&path, text).expect("written");
         read(Some(&path))
+    }
+
+    #[test]
+    fn a_redis_is_named_here_or_elsewhere_and_not_twice() {
+        let redis = |text: &str| read_text(&format!("[bridge.redis]\nqueues = [\"/a\"]\n{text}"));
+        let given = redis("url = \"redis://h/1\"\nmax_taken = 7").expect("valid").redis.expect("given");
+        assert_eq!(
+            (given.url.as_str(), given.max_taken, given.name.as_str()),
+            ("redis://h/1", 7, "riverrun")
+        );
+        let elsewhere = redis("url_file = \"secret\"").expect("valid").redis.expect("given");
+        assert_eq!(elsewhere.url, "secret-EXAMPLE");
+        assert!(redis("").is_err());
+        assert!(redis("url = \"redis://h\"\nurl_file = \"secret\"").is_err());
+        assert!(read_text("[bridge.redis]\nurl = \"redis://h\"").is_err());
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use riverrun_bridge::Bridge;
 use riverrun_engine::{Engine, OpenError, Settings};
-use riverrun_server::{Limits, ServeError, ServerConfig};
+use riverrun_server::{Limits, MetricSource, ServeError, ServerConfig};
 use riverrun_store::{EmbeddedStore, StoreError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -78,6 +79,7 @@ impl NodeError {
 pub struct Node {
     url: String,
     engine: Engine,
+    bridge: Option<Bridge>,
     shutdown: CancellationToken,
     server: JoinHandle<()>,
     /// Why the HTTP interface ended, once it has.
@@ -111,12 +113,16 @@ impl Node {
             .await
             .map_err(|error| CliError::failed(format!("the engine did not start: {error}"), "report this"))?
             .map_err(open_error)?;
+        // Who serves for one command takes no tasks that it would leave undone.
+        let redis = setup.config.redis.as_ref().filter(|_| !setup.is_passing);
+        let bridge = start_bridge(&engine, redis, address.port())?;
         let config = ServerConfig {
             tokens: setup.token.iter().cloned().collect(),
             allowed_hosts: setup.allow_hosts.clone(),
             instance: instance.clone(),
             fnf: setup.config.fnf.clone(),
             calls: setup.config.calls.clone(),
+            metrics: bridge.iter().map(|bridge| Arc::new(bridge.metrics()) as MetricSource).collect(),
             limits: limits(&setup.node, &setup.limits),
         };
         let shutdown = CancellationToken::new();
@@ -138,7 +144,7 @@ impl Node {
             passing: setup.is_passing,
         }
         .announce(setup.data)?;
-        Ok(Node { url, engine, shutdown, server, ended, announced, shared_token })
+        Ok(Node { url, engine, bridge, shutdown, server, ended, announced, shared_token })
     }
 
     /// Its address.
@@ -172,18 +178,38 @@ impl Node {
 
     /// Takes no new work, answers what is open, writes a checkpoint, lets go of the directory.
     pub async fn stop(self) {
-        let Node { engine, shutdown, server, ended, announced, shared_token, .. } = self;
+        let Node { engine, bridge, shutdown, server, ended, announced, shared_token, .. } = self;
         drop(announced);
         if let Some(path) = shared_token {
             let _ = std::fs::remove_file(path);
         }
         shutdown.cancel();
+        if let Some(bridge) = bridge {
+            bridge.stop().await;
+        }
         let _ = server.await;
         if let Some(Err(error)) = &*ended.borrow() {
             tracing::error!(%error, "the HTTP interface ended with an error");
         }
         engine.shutdown().await;
     }
+}
+
+/// Serves a Redis, where the configuration names one.
+fn start_bridge(
+    engine: &Engine,
+    settings: Option<&riverrun_bridge::Settings>,
+    port: u16,
+) -> Result<Option<Bridge>, CliError> {
+    let Some(settings) = settings else { return Ok(None) };
+    let settings = riverrun_bridge::Settings { port, ..settings.clone() };
+    let bridge = Bridge::start(engine.clone(), settings).map_err(|error| {
+        CliError::usage(
+            format!("[bridge.redis]: {error}"),
+            "mend the configuration; docs/guides/baichuan.md describes it",
+        )
+    })?;
+    Ok(Some(bridge))
 }
 
 /// Opens the embedded store: here and nowhere else a store is picked.

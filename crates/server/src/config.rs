@@ -2,10 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+
+use riverrun_engine::Metric;
 
 /// The header of `/healthz` that tells which server answers.
 pub const INSTANCE_HEADER: &str = "riverrun-instance";
+
+/// Gives counters and gauges whenever `/metrics` is asked for.
+pub type MetricSource = Arc<dyn Fn() -> Vec<Metric> + Send + Sync>;
 
 /// Settings of the HTTP interface.
 #[derive(Clone, Default)]
@@ -22,6 +28,8 @@ pub struct ServerConfig {
     pub fnf: FnfConfig,
     /// Functions that have an address.
     pub calls: CallConfig,
+    /// What `/metrics` tells beside what the engine and the HTTP interface count.
+    pub metrics: Vec<MetricSource>,
     /// Limits.
     pub limits: Limits,
 }
@@ -129,7 +137,7 @@ impl std::fmt::Debug for ServerConfig {
             .field("fnf", &self.fnf)
             .field("calls", &self.calls)
             .field("limits", &self.limits)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

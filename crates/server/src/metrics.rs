@@ -89,7 +89,8 @@ fn head(text: &mut String, name: &str, help: &str, is_counter: bool) {
 /// `GET /metrics`: Prometheus' text format.
 pub(crate) async fn metrics(State(app): State<Shared>) -> Response {
     let mut text = String::new();
-    for (name, help, is_counter, value) in app.engine.metrics() {
+    let others = app.config.metrics.iter().flat_map(|source| source());
+    for (name, help, is_counter, value) in app.engine.metrics().into_iter().chain(others) {
         head(&mut text, name, help, is_counter);
         let _ = writeln!(text, "{name} {value}");
     }

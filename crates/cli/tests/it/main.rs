@@ -19,6 +19,9 @@ mod keys;
 mod operations;
 mod queue;
 mod readme;
+#[path = "../../../bridge/tests/it/redis.rs"]
+mod redis;
+mod redis_bridge;
 mod schedules;
 mod support;
 mod telling;
