@@ -25,7 +25,7 @@ const ENQUEUED_AT: &str = "baichuan.enqueued_at";
 const META: &str = "baichuan.meta";
 /// The longest value that a label may have.
 const MAX_LABEL: usize = 1024;
-/// How long an id is remembered after its run ended: longer than Redis may be away with the id still in the bridge's own list.
+/// How long an id and its outcome are remembered after its run ended: longer than Redis may be away with the id still in the bridge's own list.
 const REMEMBERED: Ttl = Ttl::Ms(30 * 24 * 3600 * 1000);
 /// Lines of a journal that are looked through for who executes the task.
 const JOURNAL: usize = 1000;
@@ -202,7 +202,13 @@ impl Queue {
                 ttl: REMEMBERED,
                 max_generations: u32::MAX,
             }),
-            options: RunOptions { labels, task: Some(task), ..RunOptions::default() },
+            options: RunOptions {
+                labels,
+                result_ttl: Some(REMEMBERED),
+                failure_ttl: Some(REMEMBERED),
+                task: Some(task),
+                ..RunOptions::default()
+            },
         }
     }
 

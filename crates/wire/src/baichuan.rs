@@ -43,8 +43,9 @@ impl Status {
 
     /// The state of a run, but for what the answer of its handler says about it: see [`TaskInfo::of`].
     pub fn of(run: &RunSummary) -> Self {
-        let waits_to_execute =
-            |kind| matches!(kind, WaitKind::Worker | WaitKind::Retry | WaitKind::Predecessor);
+        let waits_to_execute = |kind| {
+            matches!(kind, WaitKind::Worker | WaitKind::Limit | WaitKind::Retry | WaitKind::Predecessor)
+        };
         match run.state {
             State::Queued => Status::Queued,
             State::Running if run.waiting.as_ref().is_some_and(|waiting| waits_to_execute(waiting.kind)) => {
