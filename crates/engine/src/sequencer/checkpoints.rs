@@ -87,6 +87,21 @@ impl<H> Sequencer<H> {
         }
     }
 
+    /// Whether the next slice can be made, or a checkpoint begun.
+    pub(super) fn checkpoint_is_due(&self) -> bool {
+        let checkpoints = &self.checkpoints;
+        if checkpoints.slice || (checkpoints.failed && self.clock.mono < checkpoints.retry_at) {
+            return false;
+        }
+        checkpoints.until.is_some() || checkpoints.wanted || self.log_is_long()
+    }
+
+    fn log_is_long(&self) -> bool {
+        self.kernel.dirty_records() >= self.settings.checkpoint_records
+            || self.checkpoints.bytes >= self.settings.checkpoint_bytes
+            || self.kernel.loaded().0 > self.settings.max_loaded && self.kernel.dirty_records() > 0
+    }
+
     /// Begins a checkpoint when it is time, and makes the next slice of one.
     pub(super) fn advance_checkpoint(&mut self) {
         if self.standing != Standing::Serving || self.checkpoints.slice {
@@ -98,10 +113,7 @@ impl<H> Sequencer<H> {
         self.checkpoints.failed = false;
         self.evict();
         if self.checkpoints.until.is_none() {
-            let due = self.kernel.dirty_records() >= self.settings.checkpoint_records
-                || self.checkpoints.bytes >= self.settings.checkpoint_bytes
-                || self.kernel.loaded().0 > self.settings.max_loaded && self.kernel.dirty_records() > 0;
-            if !due && !self.checkpoints.wanted {
+            if !self.log_is_long() && !self.checkpoints.wanted {
                 return;
             }
             self.checkpoints.until = Some(self.kernel.next_record());

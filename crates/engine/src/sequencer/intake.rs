@@ -9,7 +9,7 @@ use crate::error::EngineError;
 
 use super::recovery::Stage;
 use super::types::{Answer, Ask, Dirty, Io, Output, Query, Request, Standing};
-use super::{ASKS_PER_RUN, Asked, Sequencer, Topic};
+use super::{Asked, Sequencer, Topic};
 
 /// Runs and keys read in one call of the store.
 const LOAD_CHUNK: usize = 256;
@@ -75,9 +75,9 @@ impl Loads {
 }
 
 impl<H> Sequencer<H> {
-    /// Decides what has come in, as much as one run may.
-    pub(super) fn decide(&mut self, drivers: &dyn Drivers) {
-        for _ in 0..ASKS_PER_RUN {
+    /// Decides what has come in, at most so many requests.
+    pub(super) fn decide(&mut self, drivers: &dyn Drivers, limit: usize) {
+        for _ in 0..limit {
             self.queue_tick_if_due();
             if !self.may_decide() {
                 break;
@@ -146,7 +146,7 @@ impl<H> Sequencer<H> {
             Ask::Command(command) => self.apply(asked.to, command, drivers),
             Ask::Query(query) => {
                 let answer = self.read(query);
-                self.forming.answer(asked.to, answer);
+                self.answer_read(asked.to, answer);
             }
         }
     }

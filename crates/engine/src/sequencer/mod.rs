@@ -1,6 +1,6 @@
 //! One partition's loop without threads, clocks or I/O: requests and answers of the store go in, calls of the store and answers come out.
 //!
-//! The engine's thread and the simulation drive the same [`Sequencer`]. It owns a kernel [`Partition`], has requests decided in *turns*,
+//! The engine's threads and the simulation drive the same [`Sequencer`]. It owns a kernel [`Partition`], has requests decided in *turns*,
 //! asks for the turns' records to be appended, and lets the answers and effects of a turn out when its records are durable. While one group of
 //! turns is being written the next is decided; it shares the fate of the one before it. A read takes its place in the same order, so that no
 //! caller ever sees what could still be lost.
@@ -36,6 +36,8 @@ pub use types::{Answer, Ask, Clock, Dirty, Done, Io, Library, Output, Query, Req
 
 /// Requests decided in one call of [`Sequencer::run`], so that answers of the store are not kept waiting.
 const ASKS_PER_RUN: usize = 1024;
+/// The same in one call of [`Sequencer::run_briefly`]: about a millisecond's work.
+const ASKS_PER_BRIEF_RUN: usize = 64;
 /// Runs that one tick fires, so that requests get their turns between ticks.
 const RUNS_PER_TICK: usize = 256;
 /// A turn that has formed for so long is closed, so that its moment stays close to the present.
@@ -170,12 +172,29 @@ impl<H> Sequencer<H> {
             Standing::Fenced | Standing::Broken(_) => self.turn_away(),
             Standing::Serving | Standing::ReadOnly(_) => {
                 self.retry();
-                self.decide(drivers);
+                self.decide(drivers, ASKS_PER_RUN);
                 self.advance_checkpoint();
                 self.flush();
                 self.request_loads();
             }
         }
+    }
+
+    /// The same without what takes longer than deciding: for a caller's own thread. [`Sequencer::leaves_work`] says whether there is more.
+    pub fn run_briefly(&mut self, clock: Clock, drivers: &dyn Drivers) {
+        if !matches!(self.standing, Standing::Serving | Standing::ReadOnly(_)) {
+            return self.run(clock, drivers);
+        }
+        self.set_clock(clock);
+        self.retry();
+        self.decide(drivers, ASKS_PER_BRIEF_RUN);
+        self.flush();
+        self.request_loads();
+    }
+
+    /// Whether [`Sequencer::run`] has something to do that [`Sequencer::run_briefly`] does not, and no answer of the log leads to it anyway.
+    pub fn leaves_work(&self) -> bool {
+        self.in_flight.is_none() && self.standing == Standing::Serving && self.checkpoint_is_due()
     }
 
     /// Ends the partition's service: something is wrong that only a new start can mend. Everybody who waits is answered.

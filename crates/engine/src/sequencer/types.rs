@@ -1,5 +1,7 @@
 //! What goes into a [`super::Sequencer`] and comes out of it.
 
+use std::sync::Arc;
+
 use riverrun_kernel::workflow::Event;
 use riverrun_kernel::{
     AttemptId, Command, Drivers, JournalRow, Key, KeyId, LoadedRows, Message, Offer, PartitionId, QueueDepth,
@@ -96,7 +98,7 @@ pub struct Request {
 #[derive(Debug, Clone)]
 pub enum Io {
     /// [`riverrun_store::Store::append`].
-    Append(Vec<Batch>),
+    Append(Arc<[Batch]>),
     /// [`riverrun_store::Store::has_batch`].
     HasBatch(BatchId),
     /// [`riverrun_store::Store::load`].

@@ -334,13 +334,20 @@ impl World {
     fn turn(&mut self, partition: u16) {
         loop {
             let clock = self.clock();
+            // As by a caller's thread, or as by the partition's own.
+            let brief = self.dice.below(2) == 0;
             let Some((sequencer, _)) = &mut self.partitions[usize::from(partition)] else { return };
-            sequencer.run(clock, &self.library);
+            if brief {
+                sequencer.run_briefly(clock, &self.library);
+            } else {
+                sequencer.run(clock, &self.library);
+            }
             let outputs = sequencer.take_outputs();
             let again = outputs
                 .iter()
                 .any(|output| matches!(output, Output::Request(Request { io: Io::Recover, .. })));
-            let deadline = sequencer.deadline();
+            let left = brief && sequencer.leaves_work();
+            let deadline = if left { Some(0) } else { sequencer.deadline() };
             if let Standing::Broken(_) = sequencer.standing() {
                 self.crash();
                 let delay = 1 + self.dice.below(2_000);
