@@ -25,7 +25,7 @@ pub(super) struct Turn<H> {
     /// When that was on the monotonic clock.
     since: u64,
     /// What is to be written, from the end of the turn until it is handed to the store.
-    batch: Option<Batch>,
+    pub(super) batch: Option<Batch>,
     /// The first of its records and how many there are, if there are any.
     logged: Option<(u64, u64)>,
     outputs: Vec<Output<H>>,
@@ -59,7 +59,7 @@ impl<H> Turn<H> {
 pub(super) struct Flight<H> {
     turns: Vec<Turn<H>>,
     /// The same that the store has, should it be asked to write them again.
-    batches: Arc<[Batch]>,
+    pub(super) batches: Arc<[Batch]>,
     /// Nobody knows whether it was written: ask.
     pub(super) lookup_wanted: bool,
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use riverrun_kernel::{Command, Drivers, KeyId, LoadedRows, Message, Needs, Refusal, RunId};
+use riverrun_kernel::{Command, Drivers, KeyId, LoadedRows, Message, Needs, RunId};
 use riverrun_store::StoreError;
 
 use crate::error::EngineError;
 
 use super::recovery::Stage;
-use super::types::{Answer, Ask, Dirty, Io, Output, Query, Request, Standing};
+use super::types::{Answer, Ask, Io, Output, Request, Standing};
 use super::{Asked, Sequencer, Topic};
 
 /// Runs and keys read in one call of the store.
@@ -80,6 +80,7 @@ impl<H> Sequencer<H> {
         for _ in 0..limit {
             self.queue_tick_if_due();
             if !self.may_decide() {
+                self.read_past(drivers);
                 break;
             }
             let Some(asked) = self.incoming.pop_front() else { break };
@@ -124,7 +125,7 @@ impl<H> Sequencer<H> {
     }
 
     /// Decides a request, or has it wait for what it needs; `fresh` has just been read and is not read again for it.
-    fn take(&mut self, asked: Asked<H>, drivers: &dyn Drivers, fresh: &Needs) {
+    pub(super) fn take(&mut self, asked: Asked<H>, drivers: &dyn Drivers, fresh: &Needs) {
         let needs = match &asked.ask {
             Ask::Command(command) => {
                 let behind = !self.blocked.is_empty()
@@ -145,8 +146,12 @@ impl<H> Sequencer<H> {
         match asked.ask {
             Ask::Command(command) => self.apply(asked.to, command, drivers),
             Ask::Query(query) => {
+                let durable = self.is_durable(&query);
                 let answer = self.read(query);
-                self.answer_read(asked.to, answer);
+                match asked.to {
+                    Some(to) if durable => self.out.push(Output::Answer { to, answer }),
+                    to => self.answer_read(to, answer),
+                }
             }
         }
     }
@@ -188,51 +193,6 @@ impl<H> Sequencer<H> {
                 self.forming.answer(to, Err(EngineError::Refused(refusal)));
             }
         }
-    }
-
-    // ---- reading
-
-    fn query_needs(&self, query: &Query) -> Needs {
-        match query {
-            // What a cancellation would need is what it takes to know the run.
-            Query::Run(run) | Query::Tail(run, _) => self.kernel.needs(&Command::Pause { run: *run }),
-            Query::Key(key) if self.kernel.key(key).is_none() => {
-                Needs { runs: Vec::new(), keys: vec![key.clone()] }
-            }
-            _ => Needs::default(),
-        }
-    }
-
-    fn read(&self, query: Query) -> Result<Answer, EngineError> {
-        let now = self.now();
-        Ok(match query {
-            Query::Run(run) => {
-                Answer::Run(Box::new(self.kernel.run(now, run).ok_or(Refusal::UnknownRun(run))?))
-            }
-            Query::Tail(run, after) => {
-                let view = self.kernel.run(now, run).ok_or(Refusal::UnknownRun(run))?;
-                Answer::Tail {
-                    rows: self.kernel.journal_tail(run, after),
-                    entries: view.entries,
-                    closed: view.summary.state.is_closed(),
-                }
-            }
-            Query::Key(key) => {
-                let live = |key: &riverrun_kernel::Key| !key.is_expired(now.wall);
-                Answer::Key(self.kernel.key(&key).flatten().filter(live))
-            }
-            Query::DirtyRuns(filter) => {
-                let mut dirty = Dirty::default();
-                for (run, summary) in self.kernel.dirty_runs(now) {
-                    dirty.ids.push(run);
-                    dirty.matching.extend(summary.filter(|summary| filter.matches(summary)));
-                }
-                Answer::DirtyRuns(dirty)
-            }
-            Query::DirtyKeys => Answer::DirtyKeys(self.kernel.dirty_keys()),
-            Query::Workers => Answer::Workers(self.kernel.workers()),
-            Query::QueueDepths => Answer::QueueDepths(self.kernel.queue_depths()),
-        })
     }
 
     // ---- loading
@@ -300,7 +260,7 @@ impl<H> Sequencer<H> {
 }
 
 /// What a command is about.
-fn topics(command: &Command) -> Vec<Topic> {
+pub(super) fn topics(command: &Command) -> Vec<Topic> {
     let start = |start: &riverrun_kernel::StartRun| match &start.key {
         Some(key) => vec![Topic::Key(key.id.clone()), Topic::Run(start.run)],
         None => vec![Topic::Run(start.run)],

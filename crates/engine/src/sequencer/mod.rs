@@ -15,6 +15,7 @@
 mod checkpoints;
 mod commits;
 mod intake;
+mod reads;
 mod recovery;
 mod types;
 

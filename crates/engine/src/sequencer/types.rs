@@ -29,7 +29,7 @@ pub enum Ask {
     Query(Query),
 }
 
-/// A read. Its answer leaves once everything that was decided before it is durable.
+/// A read. Its answer leaves once everything that it shows is durable.
 #[derive(Debug, Clone)]
 pub enum Query {
     /// A run.
@@ -40,7 +40,9 @@ pub enum Query {
     Key(KeyId),
     /// The runs that lists must take from memory: those that match, and the ids of all that may have outdated rows.
     DirtyRuns(Box<RunFilter>),
-    /// The same for keys.
+    /// The same without waiting for what is being written: of a run that this is about it is only told that it goes on.
+    DurableRuns(Box<RunFilter>),
+    /// As [`Query::DirtyRuns`], for keys.
     DirtyKeys,
     /// The workers.
     Workers,
@@ -75,7 +77,7 @@ pub enum Answer {
     },
     /// To [`Query::Key`].
     Key(Option<Key>),
-    /// To [`Query::DirtyRuns`].
+    /// To [`Query::DirtyRuns`] and [`Query::DurableRuns`].
     DirtyRuns(Dirty),
     /// To [`Query::DirtyKeys`].
     DirtyKeys(Vec<(KeyId, Option<Key>)>),

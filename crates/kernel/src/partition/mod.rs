@@ -333,6 +333,11 @@ impl Partition {
         decided
     }
 
+    /// The records decided since [`Partition::take_decided`] was called.
+    pub fn decided_records(&self) -> &[Record] {
+        &self.decided.records
+    }
+
     /// The number the next record gets.
     pub fn next_record(&self) -> u64 {
         self.next
