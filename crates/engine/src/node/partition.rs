@@ -88,6 +88,15 @@ enum Visitor {
     Keeper,
 }
 
+/// What a turn leaves.
+#[derive(Debug, Clone, Copy, Default)]
+struct Left {
+    /// The next turn is due at once.
+    more: bool,
+    /// There is something that the partition's own thread must do.
+    for_keeper: bool,
+}
+
 /// A partition that serves.
 pub(super) struct Desk {
     id: PartitionId,
@@ -190,9 +199,13 @@ impl Desk {
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) => return,
             };
-            let more = self.sit(&mut seat, visitor);
+            let left = self.sit(&mut seat, visitor);
             drop(seat);
-            if !more && self.post().is_empty() {
+            if left.for_keeper {
+                // Only now: it would find the seat taken.
+                self.call();
+            }
+            if !left.more && self.post().is_empty() {
                 return;
             }
             if begun.elapsed() > VISIT {
@@ -209,11 +222,11 @@ impl Desk {
         }
     }
 
-    /// Has a turn, and says whether the next is due at once.
-    fn sit(self: &Arc<Self>, place: &mut Option<Seat>, visitor: Visitor) -> bool {
+    /// Has a turn.
+    fn sit(self: &Arc<Self>, place: &mut Option<Seat>, visitor: Visitor) -> Left {
         let Some(seat) = place else {
             self.post().close();
-            return false;
+            return Left::default();
         };
         caught(|| self.serve(seat, visitor)).unwrap_or_else(|panic| {
             tracing::error!(partition = self.id.0, "deciding ended by a panic: {panic}");
@@ -223,12 +236,11 @@ impl Desk {
             self.shared.hub.links.close_all();
             *place = None;
             self.post().close();
-            self.call();
-            false
+            Left { more: false, for_keeper: true }
         })
     }
 
-    fn serve(self: &Arc<Self>, seat: &mut Seat, visitor: Visitor) -> bool {
+    fn serve(self: &Arc<Self>, seat: &mut Seat, visitor: Visitor) -> Left {
         let (hub, clock) = (&self.shared.hub, self.shared.clock.read());
         if clock.mono.saturating_sub(seat.last) > self.pause.as_millis() as u64 {
             // The process stood still, or had no processor: nobody could be heard of.
@@ -250,11 +262,14 @@ impl Desk {
         seat.tell_of_checkpoint();
         let deadline = seat.sequencer.deadline();
         self.post().look_again([deadline, seat.stop].into_iter().flatten().min());
-        let left = visitor == Visitor::Guest && seat.sequencer.leaves_work();
-        if left || (visitor != Visitor::Keeper && seat.stop.is_some()) {
-            self.call();
+        Left {
+            more: deadline == Some(0),
+            for_keeper: match visitor {
+                Visitor::Guest => seat.sequencer.leaves_work() || seat.stop.is_some(),
+                Visitor::Helper => seat.stop.is_some(),
+                Visitor::Keeper => false,
+            },
         }
-        deadline == Some(0)
     }
 
     fn read(&self, seat: &mut Seat, mail: Mail) {

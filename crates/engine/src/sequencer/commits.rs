@@ -81,6 +81,12 @@ impl<H> Sequencer<H> {
             && self.sealed.iter().map(|turn| turn.bytes).sum::<u64>() < AHEAD_BYTES
     }
 
+    /// Whether there is something to write, and nothing is being written.
+    pub(super) fn may_append(&self) -> bool {
+        let decided = || !self.kernel.decided_records().is_empty();
+        self.in_flight.is_none() && (decided() || self.sealed.iter().any(|turn| turn.batch.is_some()))
+    }
+
     /// Closes the forming turn when it is old or large. Checked after every command; the size is known only to the kernel, so
     /// the count of outputs stands for it.
     pub(super) fn seal_if_grown(&mut self) {
@@ -204,7 +210,7 @@ impl<H> Sequencer<H> {
             if let Some((first, records)) = turn.logged {
                 self.tally.batches += 1;
                 self.tally.records += records;
-                self.checkpoints.logged(first, turn.bytes);
+                self.checkpoints.logged(first, records, turn.bytes, self.clock.mono);
             }
             for output in turn.outputs {
                 match &output {

@@ -45,20 +45,26 @@ impl Loads {
         (!self.failed.is_empty()).then_some(self.retry_at)
     }
 
-    /// Takes the next chunk, unless one is being read.
-    pub(super) fn next_chunk(&mut self) -> Option<(Vec<RunId>, Vec<KeyId>)> {
+    /// Takes the next chunk, unless one is being read. What is known by now is left out: it may leave memory again before the answer comes,
+    /// which would then bring back what it was.
+    pub(super) fn next_chunk(&mut self, known: impl Fn(RunId) -> bool) -> Option<(Vec<RunId>, Vec<KeyId>)> {
         if self.reading.is_some() || (self.runs.is_empty() && self.keys.is_empty()) {
             return None;
         }
         let mut runs = BTreeSet::new();
         while runs.len() < LOAD_CHUNK {
             let Some(run) = self.runs.pop_first() else { break };
-            runs.insert(run);
+            if !known(run) {
+                runs.insert(run);
+            }
         }
         let mut keys = BTreeSet::new();
         while keys.len() < LOAD_CHUNK {
             let Some(key) = self.keys.pop_first() else { break };
             keys.insert(key);
+        }
+        if runs.is_empty() && keys.is_empty() {
+            return None;
         }
         let chunk = (runs.iter().copied().collect(), keys.iter().cloned().collect());
         self.reading = Some((runs, keys));
@@ -203,7 +209,9 @@ impl<H> Sequencer<H> {
             let failed = std::mem::take(&mut self.loads.failed);
             self.loads.runs.extend(failed);
         }
-        if let Some((runs, keys)) = self.loads.next_chunk() {
+        let kernel = &self.kernel;
+        let known = |run| kernel.needs(&Command::Pause { run }).is_empty();
+        if let Some((runs, keys)) = self.loads.next_chunk(known) {
             self.out.push(Output::Request(Request { life: self.life, io: Io::Load(runs, keys) }));
         }
     }

@@ -181,7 +181,8 @@ impl<H> Sequencer<H> {
         }
     }
 
-    /// The same without what takes longer than deciding: for a caller's own thread. [`Sequencer::leaves_work`] says whether there is more.
+    /// The same without what takes longer than deciding, for a caller's own thread: [`Sequencer::leaves_work`] says whether somebody else must
+    /// call [`Sequencer::run`]. What is decided until then is written together.
     pub fn run_briefly(&mut self, clock: Clock, drivers: &dyn Drivers) {
         if !matches!(self.standing, Standing::Serving | Standing::ReadOnly(_)) {
             return self.run(clock, drivers);
@@ -189,13 +190,19 @@ impl<H> Sequencer<H> {
         self.set_clock(clock);
         self.retry();
         self.decide(drivers, ASKS_PER_BRIEF_RUN);
-        self.flush();
+        if self.may_append() {
+            self.seal_if_grown();
+        } else {
+            self.flush();
+        }
         self.request_loads();
     }
 
-    /// Whether [`Sequencer::run`] has something to do that [`Sequencer::run_briefly`] does not, and no answer of the log leads to it anyway.
+    /// Whether [`Sequencer::run`] has something to do that [`Sequencer::run_briefly`] does not.
     pub fn leaves_work(&self) -> bool {
-        self.in_flight.is_none() && self.standing == Standing::Serving && self.checkpoint_is_due()
+        // What is in flight leads to a call of `run` by itself.
+        let checkpoint = self.in_flight.is_none() && self.checkpoint_is_due();
+        self.may_append() || (checkpoint && self.standing == Standing::Serving)
     }
 
     /// Ends the partition's service: something is wrong that only a new start can mend. Everybody who waits is answered.
@@ -228,7 +235,7 @@ impl<H> Sequencer<H> {
         let serving = self.standing == Standing::Serving;
         let probe = !serving && !self.checkpoints.has_slice();
         let retry = (lookup || probe).then_some(self.retry_at);
-        let checkpoint = if serving { self.checkpoints.deadline() } else { None };
+        let checkpoint = if serving { self.checkpoint_deadline() } else { None };
         let resend = (!self.outbox.is_empty()).then_some(self.resend_at);
         let tick = if self.may_tick() { self.tick_deadline() } else { None };
         [retry, resend, tick, checkpoint, self.loads.deadline()].into_iter().flatten().min()

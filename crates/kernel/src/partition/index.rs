@@ -13,6 +13,11 @@ use crate::ids::{RunId, StepId};
 use crate::rows::{QueuePlace, Stub};
 use crate::time::{Due, Now, Ticks, Wall};
 
+/// A run of which only a stub is in memory is loaded so long before it is due, so that it is not late.
+const LEAD_MS: u64 = 2_000;
+/// A run that is due sooner stays in memory.
+const NEAR_MS: u64 = 2 * LEAD_MS;
+
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Cause {
@@ -116,7 +121,7 @@ impl Index {
     /// Puts in or takes out a run that is only a stub.
     pub(super) fn stub(&mut self, stub: &Stub, on: bool) {
         for due in [stub.wake_ticks, stub.wake_wall].into_iter().flatten() {
-            self.set(due, stub.run, Cause::Stub, on);
+            self.set(due.earlier(LEAD_MS), stub.run, Cause::Stub, on);
         }
         for place in &stub.queued {
             self.queue(place, stub.run, on);
@@ -189,6 +194,16 @@ fn queue_place(run: &RunState, id: StepId, now: Now) -> Option<QueuePlace> {
         priority: call.priority,
         order: step.order,
     })
+}
+
+/// Whether nothing of a run is wanted in memory for a while but its stub.
+pub(super) fn is_at_rest(stub: &Stub, now: Now) -> bool {
+    !stub.active && stub.queued.is_empty() && !is_near(stub, now)
+}
+
+/// Whether time alone will soon concern it.
+pub(super) fn is_near(stub: &Stub, now: Now) -> bool {
+    [stub.wake_ticks, stub.wake_wall].into_iter().flatten().any(|due| due.earlier(NEAR_MS).reached(now))
 }
 
 /// What stays in memory of a run when the rest does not; `None` for one that is over.

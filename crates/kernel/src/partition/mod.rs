@@ -117,7 +117,7 @@ pub struct Partition {
     stubs: HashMap<RunId, Stub>,
     /// Runs that were looked for and have no row.
     absent: HashSet<RunId>,
-    /// Removed runs whose rows may still be there, with the number of the record that removed them.
+    /// Removed runs whose rows may still be there, with the number of the first record that their rows lack.
     deleted: BTreeMap<RunId, u64>,
     keys: HashMap<KeyId, KeySlot>,
     /// The runs in memory of each key.

@@ -227,6 +227,16 @@ impl RunState {
         self.phase.is_closed() && self.draining.is_empty()
     }
 
+    /// Whether nothing of it executes, is ready to, or stands in a queue.
+    pub(crate) fn only_waits(&self) -> bool {
+        let waits = |step: &Step| matches!(step.status, StepStatus::Waiting | StepStatus::Parked);
+        !self.steps.is_empty()
+            && self.wakes.is_empty()
+            && self.draining.is_empty()
+            && self.ending.is_none()
+            && self.steps.values().all(waits)
+    }
+
     /// Whether it is a task run that no attempt has been started for, or a run that has not begun.
     pub(crate) fn is_queued(&self) -> bool {
         self.phase == Phase::Queued
