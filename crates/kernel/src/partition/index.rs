@@ -213,7 +213,7 @@ pub(super) fn stub(run: &RunState, now: Now, graces: Graces) -> Option<Stub> {
     }
     let mut dues: Vec<Due> = run_dues(run, graces).into_iter().map(|(due, _)| due).collect();
     dues.extend(run.steps.keys().filter_map(|id| step_due(run, *id, graces)));
-    let active = run.steps.values().any(super::state::Step::is_running)
+    let active = run.steps.values().any(|step| step.is_running())
         || !run.draining.is_empty()
         || run.ending.is_some()
         || (run.is_queued() && run.created.predecessor.is_some())

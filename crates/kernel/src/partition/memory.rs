@@ -117,6 +117,10 @@ impl Partition {
             self.index.whole(&slot.state, now, graces, true);
         }
         slot.last = number;
+        if slot.tail.len() == slot.tail.capacity() {
+            // Most journals are short, and there are many.
+            slot.tail.reserve_exact(2.max(slot.tail.len() / 2));
+        }
         slot.tail.push(JournalRow { run, seq: slot.state.entries, at: now.wall, entry: entry.clone() });
         if slot.dirty_since.is_none() {
             slot.dirty_since = Some(number);
@@ -249,10 +253,10 @@ impl Partition {
         if let Some(created) = &slot.state.created.key {
             self.key_runs.entry(created.key.id.clone()).or_default().insert(run);
         }
-        self.runs.insert(run, slot);
+        self.runs.insert(run, Box::new(slot));
     }
 
-    fn drop_run(&mut self, run: RunId) -> Option<Slot> {
+    fn drop_run(&mut self, run: RunId) -> Option<Box<Slot>> {
         let slot = self.runs.remove(&run)?;
         if let Some(created) = &slot.state.created.key
             && let Some(runs) = self.key_runs.get_mut(&created.key.id)

@@ -113,7 +113,8 @@ pub struct Partition {
     next: u64,
     decided: Decided,
 
-    runs: HashMap<RunId, Slot>,
+    /// In boxes: the map keeps room for up to twice as many.
+    runs: HashMap<RunId, Box<Slot>>,
     stubs: HashMap<RunId, Stub>,
     /// Runs that were looked for and have no row.
     absent: HashSet<RunId>,
@@ -370,7 +371,7 @@ impl Partition {
     }
 
     fn slot(&self, run: RunId) -> Result<&Slot, Refusal> {
-        self.runs.get(&run).ok_or(Refusal::UnknownRun(run))
+        self.runs.get(&run).map(|slot| &**slot).ok_or(Refusal::UnknownRun(run))
     }
 
     fn state(&self, run: RunId) -> Option<&RunState> {
