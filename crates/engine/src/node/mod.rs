@@ -187,7 +187,7 @@ impl Node {
     pub(crate) fn tell_all(&self, command: impl Fn() -> Command) {
         for desk in &self.desks {
             desk.leave(Mail::Ask(None, Ask::Command(command())));
-            desk.visit();
+            desk.visit(false);
         }
     }
 
@@ -210,9 +210,10 @@ impl Node {
         permit: Option<Permit>,
     ) -> impl Future<Output = Result<Answer, EngineError>> + Send + use<> {
         let (sender, receiver) = oneshot::channel();
+        let reads = matches!(ask, Ask::Query(_));
         let kick = self.desks.get(usize::from(partition.0)).map(|desk| {
             desk.leave(Mail::Ask(Some(Handle::Caller(sender, permit)), ask));
-            Kick(desk.clone())
+            Kick { desk: desk.clone(), reads }
         });
         let hub = self.hub.clone();
         async move {

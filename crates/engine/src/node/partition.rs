@@ -4,6 +4,7 @@
 //! leaves. So a step changes threads only for the disk. What takes long is the partition's own thread's: appends, outside the lock, so
 //! that requests are decided and reads answered while a disk is slow; slices of checkpoints; recovery; and what is due at a time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -23,6 +24,9 @@ use crate::worker_link::ToWorker;
 
 /// Letters taken in before the sequencer has its turn.
 const LETTERS_PER_TURN: usize = 1_024;
+/// While the log is being written so many requests are left to who writes it: they are decided together, on one processor, and could not be
+/// answered before anyway.
+const LEFT_TO_KEEPER: usize = 32;
 /// After so long a thread that came along leaves what there still is to others.
 const VISIT: Duration = Duration::from_millis(2);
 /// Whatever the lease, a shorter time between two turns is not taken for a pause.
@@ -95,6 +99,8 @@ struct Left {
     more: bool,
     /// There is something that the partition's own thread must do.
     for_keeper: bool,
+    /// Nothing more will be decided.
+    over: bool,
 }
 
 /// A partition that serves.
@@ -104,6 +110,8 @@ pub(super) struct Desk {
     shared: Shared,
     seat: Mutex<Option<Seat>>,
     checkpointer: Mutex<Option<Lane>>,
+    /// Whether the partition's own thread writes the log, and looks at what was left after that.
+    writing: AtomicBool,
     /// Between two turns a longer time than this was not spent waiting.
     pause: Duration,
 }
@@ -120,11 +128,15 @@ struct Seat {
 }
 
 /// Has what was left for a partition decided when it is dropped: by then everything that belongs together was left.
-pub(super) struct Kick(pub(super) Arc<Desk>);
+pub(super) struct Kick {
+    pub(super) desk: Arc<Desk>,
+    /// It may be answered while the log is being written.
+    pub(super) reads: bool,
+}
 
 impl Drop for Kick {
     fn drop(&mut self) {
-        self.0.visit();
+        self.desk.visit(self.reads);
     }
 }
 
@@ -139,6 +151,7 @@ pub(super) fn spawn(opened: Opened, shared: Shared) -> std::io::Result<(Arc<Desk
         shared,
         seat: Mutex::new(Some(seat)),
         checkpointer: Mutex::new(Some(Lane::new(&format!("riverrun-ckpt-{}", id.0), 1)?)),
+        writing: AtomicBool::new(false),
         pause: (opened.lease / 3).max(SHORTEST_PAUSE),
     });
     let own = desk.clone();
@@ -152,9 +165,11 @@ impl Desk {
         self.post().leave(mail);
     }
 
-    /// Has what was left decided: here, or by who is at it.
-    pub(super) fn visit(self: &Arc<Self>) {
-        self.decide(Visitor::Guest);
+    /// Has what was left decided: here, or by who is at it, or, unless there is something to read, by who will have written the log.
+    pub(super) fn visit(self: &Arc<Self>, reads: bool) {
+        if reads || !self.writing.load(Ordering::SeqCst) || self.post().len() > LEFT_TO_KEEPER {
+            self.decide(Visitor::Guest);
+        }
     }
 
     /// Has the partition's own thread look at what was left.
@@ -174,8 +189,8 @@ impl Desk {
 
     /// The life of the partition's own thread.
     fn keep(self: Arc<Self>) {
-        self.decide(Visitor::Keeper);
-        while !self.is_over() {
+        let mut over = self.decide(Visitor::Keeper);
+        while !over {
             match self.post().wait(self.shared.clock, self.pause / 2) {
                 Some(Work::Append(life, batches)) => self.append(life, &batches),
                 Some(Work::LookUp(life, batch)) => {
@@ -184,20 +199,20 @@ impl Desk {
                 Some(Work::Recover) => self.recover(),
                 None => {}
             }
-            self.decide(Visitor::Keeper);
+            over = self.decide(Visitor::Keeper);
         }
         self.end();
     }
 
-    /// Takes the seat, unless somebody has it, until nothing is left to decide. Who finds it taken may go: who has it looks again after
-    /// leaving it.
-    fn decide(self: &Arc<Self>, visitor: Visitor) {
+    /// Takes the seat, unless somebody has it, until nothing is left to decide; says whether the partition is at its end. Who finds the seat
+    /// taken may go: who has it looks again after leaving it. So it must not be taken in any other way.
+    fn decide(self: &Arc<Self>, visitor: Visitor) -> bool {
         let begun = Instant::now();
         loop {
             let mut seat = match self.seat.try_lock() {
                 Ok(seat) => seat,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => return,
+                Err(TryLockError::WouldBlock) => return false,
             };
             let left = self.sit(&mut seat, visitor);
             drop(seat);
@@ -205,8 +220,8 @@ impl Desk {
                 // Only now: it would find the seat taken.
                 self.call();
             }
-            if !left.more && self.post().is_empty() {
-                return;
+            if left.over || (!left.more && self.post().is_empty()) {
+                return left.over;
             }
             if begun.elapsed() > VISIT {
                 break;
@@ -217,16 +232,19 @@ impl Desk {
             // The partition's own thread may be waiting for the disk.
             Visitor::Guest | Visitor::Helper => {
                 let desk = self.clone();
-                self.shared.readers.run(move || desk.decide(Visitor::Helper));
+                self.shared.readers.run(move || {
+                    desk.decide(Visitor::Helper);
+                });
             }
         }
+        false
     }
 
     /// Has a turn.
     fn sit(self: &Arc<Self>, place: &mut Option<Seat>, visitor: Visitor) -> Left {
         let Some(seat) = place else {
             self.post().close();
-            return Left::default();
+            return Left { over: true, ..Left::default() };
         };
         caught(|| self.serve(seat, visitor)).unwrap_or_else(|panic| {
             tracing::error!(partition = self.id.0, "deciding ended by a panic: {panic}");
@@ -236,7 +254,7 @@ impl Desk {
             self.shared.hub.links.close_all();
             *place = None;
             self.post().close();
-            Left { more: false, for_keeper: true }
+            Left { for_keeper: true, over: true, ..Left::default() }
         })
     }
 
@@ -269,6 +287,7 @@ impl Desk {
                 Visitor::Helper => seat.stop.is_some(),
                 Visitor::Keeper => false,
             },
+            over: visitor == Visitor::Keeper && seat.may_end(clock.mono),
         }
     }
 
@@ -296,17 +315,6 @@ impl Desk {
 
     // ---- the partition's own thread
 
-    /// Whether the thread may end.
-    fn is_over(&self) -> bool {
-        let seat = lock(&self.seat);
-        let Some(seat) = &*seat else { return true };
-        seat.stop.is_some_and(|limit| {
-            let sequencer = &seat.sequencer;
-            let done = sequencer.is_idle() || *sequencer.standing() != Standing::Serving;
-            done || self.shared.clock.mono() >= limit
-        })
-    }
-
     fn end(&self) {
         // What is being written is finished before somebody else may own the partition.
         drop(lock(&self.checkpointer).take());
@@ -319,6 +327,7 @@ impl Desk {
     }
 
     fn append(&self, life: u64, batches: &[Batch]) {
+        self.writing.store(true, Ordering::SeqCst);
         let counters = &self.shared.hub.counters;
         self.answer(life, |store| {
             let start = Instant::now();
@@ -327,6 +336,8 @@ impl Desk {
             Counters::add(&counters.append_micros, start.elapsed().as_micros() as u64);
             Done::Appended(result)
         });
+        // Whoever has seen it set has left a letter before, which is read right after this.
+        self.writing.store(false, Ordering::SeqCst);
     }
 
     /// Makes a call of the store and leaves a letter about how it went.
@@ -433,6 +444,13 @@ impl Desk {
 }
 
 impl Seat {
+    /// Whether it was told to stop, and has done what it could.
+    fn may_end(&self, now: u64) -> bool {
+        self.stop.is_some_and(|limit| {
+            self.sequencer.is_idle() || *self.sequencer.standing() != Standing::Serving || now >= limit
+        })
+    }
+
     /// Tells who waits for a checkpoint that it is written, or, by letting go of them, that none can be.
     fn tell_of_checkpoint(&mut self) {
         if *self.sequencer.standing() != Standing::Serving {

@@ -73,7 +73,11 @@ impl Post {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        lock(&self.letters).waiting.is_empty()
+        self.len() == 0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        lock(&self.letters).waiting.len()
     }
 
     /// Takes at most so many letters, in order.
