@@ -106,13 +106,12 @@ impl Engine {
         let mut all = Dirty::default();
         let ask = || Ask::Query(Query::DirtyRuns(Box::new(filter.clone())));
         for (answer, partition) in self.node.ask_all_freely(&ask).into_iter().zip(0..) {
-            let answer = match timeout(PATIENCE, answer).await {
-                Ok(answer) => answer,
+            let answer = if let Ok(answer) = timeout(PATIENCE, answer).await {
+                answer
+            } else {
                 // The disk is slow or stuck: what is durable is known all the same.
-                Err(_) => {
-                    let ask = Ask::Query(Query::DurableRuns(Box::new(filter.clone())));
-                    self.node.ask_freely(PartitionId(partition), ask).await
-                }
+                let ask = Ask::Query(Query::DurableRuns(Box::new(filter.clone())));
+                self.node.ask_freely(PartitionId(partition), ask).await
             };
             match answer? {
                 Answer::DirtyRuns(dirty) => {
