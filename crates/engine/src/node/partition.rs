@@ -316,9 +316,11 @@ impl Desk {
     // ---- the partition's own thread
 
     fn end(&self) {
-        // What is being written is finished before somebody else may own the partition.
-        drop(lock(&self.checkpointer).take());
-        drop(lock(&self.seat).take());
+        // What is being written is finished before somebody else may own the partition. No lock is held meanwhile: a last slice asks for it.
+        let checkpointer = lock(&self.checkpointer).take();
+        drop(checkpointer);
+        let seat = lock(&self.seat).take();
+        drop(seat);
         self.post().close();
         match self.shared.store.release(self.id, self.epoch) {
             Ok(()) | Err(StoreError::Fenced) => {}

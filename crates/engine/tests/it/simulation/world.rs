@@ -529,7 +529,7 @@ impl World {
                 for run in &dirty.matching {
                     let told = &self.ledger.runs[&run.id];
                     assert!(
-                        told.closed || !run.state.is_closed(),
+                        told.has_closed() || !run.state.is_closed(),
                         "a list shows {} as {} before that is durable",
                         run.id,
                         run.state
