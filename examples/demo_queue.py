@@ -78,7 +78,7 @@ class View:
         done = {task: self.shop.count(task, "succeeded") for task in TASKS}
         if demo.COLOURS:
             self.redraw(done)
-        elif time.monotonic() - self.last > 1.0:
+        elif time.monotonic() - self.last > 2.0:
             self.last = time.monotonic()
             tell(", ".join(f"{task} {count} of {TASKS[task]}" for task, count in done.items()))
         return sum(done.values())
@@ -138,18 +138,20 @@ def send_the_work(shop: Shop) -> None:
     with ThreadPoolExecutor(10) as senders:
         answers = list(senders.map(lambda _: shop.post("/v1/runs", letter), range(50)))
     expect("runs of a newsletter that was sent fifty times", len({answer["run_id"] for answer in answers}), 1)
-    tell(f"The newsletter was sent 50 times and is one run; {sum(a['duplicate'] for a in answers)} were told that it exists.")
+    told = sum(bool(answer.get("duplicate")) for answer in answers)
+    tell(f"The newsletter was sent 50 times and is one run; {told} senders were told that it exists.")
 
 
 def work(shop: Shop) -> None:
     chapter("3. A worker is killed in the middle")
     view = View(shop)
-    until("the first third of the work", lambda: view.draw() >= 330)
+    until("the first part of the work", lambda: view.draw() >= 400)
     anna = shop.workers["anna"]
     anna.send_signal(signal.SIGKILL)
     anna.wait()
     view.drawn = 0
-    tell(f"kill -9 {anna.pid}: anna is gone, with whatever she had in her hands.", "31")
+    tell(f"kill -9 {anna.pid}: anna is gone, with whatever she had in her hands. Carla takes her place.", "31")
+    shop.hire("carla")
     until("the end of the work", lambda: view.draw() >= THUMBNAILS + MAILS)
 
 
@@ -163,13 +165,13 @@ def count_the_work(shop: Shop) -> None:
     expect("tasks that were never done", [name for name in names if not notes[f"{name} done"]], [])
     twice = [name for name in names if notes[name] > 1]
     if len(twice) > 2 * SLOTS:
-        fail(f"{len(twice)} tasks were begun twice, and anna had at most {SLOTS} in her hands: {twice}")
+        fail(f"{len(twice)} tasks were begun twice, and anna can have left {2 * SLOTS} without a record: {twice}")
     for task, wanted in TASKS.items():
         expect(f"runs of {task} that succeeded", shop.count(task, "succeeded"), wanted)
         expect(f"runs of {task}", shop.count(task), wanted)
     expect("newsletters", notes["newsletter November"], 1)
     tell(f"{THUMBNAILS} thumbnails and {MAILS} mails: each is finished once in the record.", "32")
-    tell(f"{len(twice)} of them were begun again, because the kill, or the picture beside them, cut them off.", "32")
+    tell(f"{len(twice)} of them were begun again: anna had them in her hands, and there was no record of their end.", "32")
     tell(f"The broken picture took down {notes['broken 13']} processes; then it was put to the dead letters:", "32")
     print(f"        {dead[0]['run_id']}  {dead[0]['definition']}  {dead[0]['error_type']}")
     tell("The newsletter went out once.", "32")

@@ -64,7 +64,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             self.end_headers()
             self.wfile.write(text)
 
-        do_GET = do_POST = do_DELETE = answer  # noqa: N815 - the base class's names
+        do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815 - the base class's names
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

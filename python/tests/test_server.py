@@ -57,14 +57,14 @@ def wait(folder):
 class House:
     """A server on a data folder and a worker on a folder of functions, both to be killed and started at will."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tasks: str = TASKS) -> None:
         self.folder = folder
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{probe.getsockname()[1]}"
         functions = folder / "functions"
         functions.mkdir()
-        (functions / "tasks.py").write_text(TASKS)
+        (functions / "tasks.py").write_text(tasks)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.start_server()
         self.start("worker", str(functions), "--server", self.url)
@@ -204,3 +204,43 @@ def test_the_pipeline_calls(house: House) -> None:
         await aio.default_client().close()
 
     asyncio.run(story())
+
+
+QUEUED = """
+import riverrun
+
+@riverrun.task
+def slow(n):
+    for at in range(n):
+        riverrun.progress(at + 1, n, f"page {at + 1}")
+    return n
+
+@riverrun.task(retries={"max": 3, "interval": 60})
+def busy(times):
+    if riverrun.current_context().attempt < times:
+        raise riverrun.Retry("busy", after=0.01)
+    return riverrun.current_context().attempt
+
+@riverrun.task
+def total(numbers):
+    return sum(numbers)
+"""
+
+
+def test_groups_chains_progress_and_retries(tmp_path: Path) -> None:
+    named: dict[str, Any] = {}
+    exec(QUEUED, named)
+    slow, busy, total = named["slow"], named["busy"], named["total"]
+    house = House(tmp_path, QUEUED)
+    try:
+        riverrun.connect(house.url)
+        handle = slow.submit(3)
+        assert handle.result(timeout=60) == 3
+        assert handle.progress in ({"done": 1, "total": 3, "note": "page 1"}, {"done": 3, "total": 3, "note": "page 3"})
+        assert busy.submit(3).result(timeout=60) == 3
+        assert riverrun.group([slow.s(n) for n in range(5)], then=total.s()).submit().result(timeout=60) == 10
+        assert riverrun.chain(slow.s(4), slow.s(), slow.s()).submit().result(timeout=60) == 4
+        ids = slow.submit_many({"n": n} for n in range(50))
+        assert [riverrun.get(run).result(timeout=60) for run in ids] == list(range(50))
+    finally:
+        house.close()

@@ -520,9 +520,25 @@ def test_wrong_keys_are_refused(service: Service) -> None:
         refused("InvalidAccessKeyID", 403, call, "ListFlows")
 
 
-def test_schedules_are_not_supported_yet(service: Service) -> None:
-    call = Old(service.address)
-    refused("ActionNotSupported", 400, call, "ListSchedules", FlowName="x")
+def test_schedules_are_created_changed_listed_and_deleted(call: Call) -> None:
+    create(call, "timed", PASS)
+    one = {"FlowName": "timed", "ScheduleName": "nightly"}
+    payload = '{"serviceName":"a"}'
+    created = call("CreateSchedule", **one, CronExpression="0 0 3 * * *", Payload=payload, Description="d", Enable=True)
+    assert (created["ScheduleName"], created["Payload"], created["Enable"]) == ("nightly", payload, True)
+    refused("ScheduleAlreadyExists", 409, call, "CreateSchedule", **one, CronExpression="@every 1m", Enable=True)
+    changed = call("UpdateSchedule", **one, CronExpression="@every 1m", Enable=False)
+    assert (changed["CronExpression"], changed["Enable"], changed["Payload"]) == ("@every 1m", False, payload)
+    shown = call("DescribeSchedule", **one)
+    assert (shown["ScheduleId"], shown["Description"]) == (created["ScheduleId"], "d")
+    call("CreateSchedule", FlowName="timed", ScheduleName="other", CronExpression="@every 1h", Enable=True)
+    first = call("ListSchedules", FlowName="timed", Limit=1)
+    rest = call("ListSchedules", FlowName="timed", Limit=1, NextToken=first["NextToken"])
+    assert [page["Schedules"][0]["ScheduleName"] for page in (first, rest)] == ["nightly", "other"]
+    assert "NextToken" not in rest
+    call("DeleteSchedule", **one)
+    refused("ScheduleNotExists", 404, call, "DescribeSchedule", **one)
+    refused("InvalidArgument", 400, call, "CreateSchedule", **one, CronExpression="0 0 0 30 2 ?", Enable=True)
 
 
 def texts(names: str) -> dict[str, type]:
@@ -530,6 +546,7 @@ def texts(names: str) -> dict[str, type]:
 
 
 FLOW = texts("Id Name Definition Description Type RoleArn ResourceGroupId CreatedTime LastModifiedTime")
+SCHEDULE = texts("ScheduleId ScheduleName CronExpression Description Payload CreatedTime LastModifiedTime")
 EXECUTION = texts("Name FlowName FlowDefinition Input Output Status StartedTime StoppedTime")
 SYNC = texts("Name FlowName Status Output ErrorCode ErrorMessage StartedTime StoppedTime")
 EVENT: dict[str, type] = {"EventId": int, "ScheduleEventId": int, "Type": str, "StepName": str, "Time": str, "EventDetail": str}
@@ -548,6 +565,8 @@ def matches(body: dict[str, Any], table: dict[str, type], **more: type) -> None:
 def test_answers_have_the_vendors_fields_and_types(service: Service) -> None:
     call = Old(service.address)
     made = create(call, "pass", PASS, ExecutionMode="Express")
+    timed = call("CreateSchedule", FlowName="pass", ScheduleName="s", CronExpression="@every 1h", Enable=False)
+    matches(timed, SCHEDULE, Enable=bool, RequestId=str)
     matches(made, FLOW, ExecutionMode=str, RequestId=str)
     matches(call("DescribeFlow", Name="pass"), FLOW, ExecutionMode=str, RequestId=str)
     matches(call("UpdateFlow", Name="pass", Description="x"), FLOW, ExternalStorageLocation=str, RequestId=str)

@@ -1,11 +1,15 @@
 //! The command line, as clap reads it. Nothing is done here.
 
+mod schedule;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
+use crate::queue_args::{Queue, TaskArgs};
 use crate::values::{Retention, duration, label, retention};
+pub use schedule::*;
 
 /// Runs your work to the end, whatever happens in between.
 #[derive(Debug, Parser)]
@@ -146,6 +150,9 @@ pub struct Limits {
     /// Signals that a run may have which no step of it has taken yet
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), default_value_t = 10_000)]
     pub max_signals: u32,
+    /// Schedules that there may be, in each partition
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), default_value_t = 1_000_000)]
+    pub max_schedules: u32,
     /// How long a worker whose connection broke may take to come back before its attempts go to others
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "3s")]
     pub reconnect_grace: Duration,
@@ -160,6 +167,7 @@ impl Limits {
             max_connections: 10_000,
             max_workers: 1_000,
             max_signals: 10_000,
+            max_schedules: 1_000_000,
             reconnect_grace: Duration::from_secs(3),
         }
     }
@@ -205,6 +213,12 @@ pub enum Command {
     /// List, show and forget continue_ids
     #[command(subcommand)]
     Keys(Keys),
+    /// Start runs by the clock: cron lines, intervals, dates
+    #[command(subcommand, alias = "schedules")]
+    Schedule(Schedule),
+    /// List, steer and watch queues, and see to dead letters
+    #[command(subcommand)]
+    Queue(Queue),
     /// List the workers that are connected
     Workers(Workers),
     /// Examine a data directory
@@ -245,6 +259,9 @@ pub struct Run {
     /// How to use a continue_id.
     #[command(flatten)]
     pub key: KeyArgs,
+    /// How it stands in its queue, and the like.
+    #[command(flatten)]
+    pub task: TaskArgs,
     /// User code.
     #[command(flatten)]
     pub code: Code,
@@ -543,7 +560,7 @@ pub struct RunsList {
     /// Only runs in this state; may be given more than once
     #[arg(long = "state", value_name = "STATE")]
     pub states: Vec<String>,
-    /// Only runs that wait for this: timer, signal, callback, child, retry, worker, predecessor, pause, repair
+    /// Only runs that wait for this: timer, signal, callback, child, retry, worker, limit, predecessor, pause, repair
     #[arg(long, value_name = "KIND")]
     pub waiting: Option<String>,
     /// Only runs with this label
@@ -760,7 +777,7 @@ pub struct Sql {
     pub token_file: Option<PathBuf>,
 }
 
-const VIEWS: &str = "Views: runs, steps, journal, keys, definitions, labels; `SELECT * FROM runs LIMIT 1` shows the columns. \
+const VIEWS: &str = "Views: runs, steps, journal, keys, schedules, definitions, labels; `SELECT * FROM runs LIMIT 1` shows the columns. \
 Times are UTC; inputs, outputs, labels and details are JSON, as in `input ->> 'order'`. See docs/guides/operations.md.";
 
 /// `riverrun store verify`.

@@ -9,8 +9,9 @@ use riverrun_kernel::{Json, RunId};
 use riverrun_server::INSTANCE_HEADER;
 use riverrun_store::Manifest;
 use riverrun_wire::http::{
-    CancelBody, Deploy, Deployed, GraphQuery, HistoryQuery, HistoryView, KeyView, Keys, Logs, Problem, Run,
-    Runs, SignalBody, Start, StateAnswer, Workers,
+    CancelBody, Changed, DeadQuery, Deploy, Deployed, GraphQuery, HistoryQuery, HistoryView, KeyView, Keys,
+    LimitBody, Logs, OneSchedule, PauseSchedule, Problem, PutSchedule, QueueBody, QueueItem, Queues, Run,
+    Runs, ScheduleView, Schedules, SignalBody, Start, StateAnswer, TriggerSchedule, Workers,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -180,6 +181,38 @@ impl Client {
         self.done(self.request(Method::DELETE, &format!("/v1/runs/{run}"))).await
     }
 
+    /// The queues of the namespace, or one of them.
+    pub async fn queues(&self, queue: Option<&str>) -> Result<Queues, CliError> {
+        let mut query = vec![("namespace", self.namespace.clone())];
+        query.extend(queue.map(|queue| ("queue", queue.to_owned())));
+        self.json(self.query(Method::GET, "/v1/queues", &query)).await
+    }
+
+    /// Pauses, resumes or drains a queue.
+    pub async fn steer_queue(&self, what: &str, body: &QueueBody) -> Result<QueueItem, CliError> {
+        self.json(self.body(Method::POST, &format!("/v1/queues/{what}"), body)?).await
+    }
+
+    /// Cancels what waits in a queue.
+    pub async fn empty_queue(&self, body: &QueueBody) -> Result<Changed, CliError> {
+        self.json(self.body(Method::POST, "/v1/queues/empty", body)?).await
+    }
+
+    /// Sets limits.
+    pub async fn limit(&self, body: &LimitBody) -> Result<Changed, CliError> {
+        self.json(self.body(Method::POST, "/v1/queues/limit", body)?).await
+    }
+
+    /// A page of dead letters.
+    pub async fn dead(&self, query: &DeadQuery) -> Result<Runs, CliError> {
+        self.json(self.request(Method::GET, "/v1/dead").query(query)).await
+    }
+
+    /// Retries or deletes dead letters.
+    pub async fn change_dead(&self, what: &str, query: &DeadQuery) -> Result<Changed, CliError> {
+        self.json(self.body(Method::POST, &format!("/v1/dead/{what}"), query)?).await
+    }
+
     /// Keeps a flow.
     pub async fn deploy(&self, name: &str, source: &str) -> Result<Deployed, CliError> {
         let body = Deploy {
@@ -210,6 +243,47 @@ impl Client {
         let mut query = self.key_query(definition, continue_id).to_vec();
         query.push(("cancel", cancel.to_string()));
         self.done(self.query(Method::DELETE, "/v1/keys", &query)).await
+    }
+
+    /// Writes a schedule.
+    pub async fn put_schedule(&self, put: &PutSchedule) -> Result<ScheduleView, CliError> {
+        self.json(self.body(Method::PUT, "/v1/schedules", put)?).await
+    }
+
+    /// Schedules.
+    pub async fn schedules(&self, query: &[(&str, String)]) -> Result<Schedules, CliError> {
+        self.json(self.query(Method::GET, "/v1/schedules", query)).await
+    }
+
+    /// A schedule.
+    pub async fn schedule(&self, name: &str) -> Result<ScheduleView, CliError> {
+        self.json(self.query(Method::GET, "/v1/schedules", &self.schedule_query(name))).await
+    }
+
+    /// Lets nothing of a schedule fire.
+    pub async fn pause_schedule(&self, name: &str, reason: Option<String>) -> Result<ScheduleView, CliError> {
+        let body = PauseSchedule { namespace: Some(self.namespace.clone()), name: name.to_owned(), reason };
+        self.json(self.body(Method::POST, "/v1/schedules/pause", &body)?).await
+    }
+
+    /// Lets a schedule fire again.
+    pub async fn resume_schedule(&self, name: &str) -> Result<ScheduleView, CliError> {
+        let body = OneSchedule { namespace: Some(self.namespace.clone()), name: name.to_owned() };
+        self.json(self.body(Method::POST, "/v1/schedules/resume", &body)?).await
+    }
+
+    /// Starts a run of a schedule.
+    pub async fn trigger_schedule(&self, trigger: &TriggerSchedule) -> Result<Run, CliError> {
+        self.json(self.body(Method::POST, "/v1/schedules/trigger", trigger)?).await
+    }
+
+    /// Forgets a schedule.
+    pub async fn delete_schedule(&self, name: &str) -> Result<(), CliError> {
+        self.done(self.query(Method::DELETE, "/v1/schedules", &self.schedule_query(name))).await
+    }
+
+    fn schedule_query(&self, name: &str) -> [(&'static str, String); 2] {
+        [("namespace", self.namespace.clone()), ("name", name.to_owned())]
     }
 
     /// Has the store's rows brought up to date.

@@ -20,6 +20,7 @@ mod input;
 mod node;
 mod printer;
 mod python;
+mod queue_args;
 mod show;
 mod signals;
 mod story;
@@ -84,6 +85,8 @@ async fn dispatch(printer: &Printer, command: Command) -> Result<Exit, CliError>
         Command::Graph(args) => commands::graph::graph(printer, &args),
         Command::Runs(command) => commands::runs::runs(printer, command).await,
         Command::Keys(command) => commands::keys::keys(printer, command).await,
+        Command::Schedule(command) => commands::schedule::schedule(printer, command).await,
+        Command::Queue(command) => commands::queue::queue(printer, command).await,
         Command::Workers(args) => commands::workers::workers(printer, args).await,
         Command::Store(command) => commands::store::store(printer, command),
         Command::Backup(args) => commands::backup::backup(printer, args).await,

@@ -95,6 +95,22 @@ impl Printer {
         let _ = out.flush();
     }
 
+    /// Whether a person looks at stdout: it may be drawn anew.
+    pub fn is_screen(&self) -> bool {
+        !self.json && std::io::stdout().is_terminal()
+    }
+
+    /// A screen that the next one replaces. Only where [`Printer::is_screen`].
+    pub fn screen(&self, text: &str) {
+        let plain = matches!(self.choice(true), ColorChoice::Never);
+        let text = if plain { anstream::adapter::strip_str(text).to_string() } else { text.to_owned() };
+        // From the top, each line to its end, and nothing below: what stands there is overwritten and does not flicker.
+        let text = text.trim_end_matches('\n').replace('\n', "\x1b[K\n");
+        let mut out = std::io::stdout().lock();
+        let _ = write!(out, "\x1b[H{text}\x1b[K\n\x1b[J");
+        let _ = out.flush();
+    }
+
     /// Takes the live line away, if there can be one.
     pub fn end_live(&self) {
         if !self.is_live() {

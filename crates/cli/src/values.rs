@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use riverrun_kernel::DefinitionKind;
 use riverrun_wire::http::{Duration as WireDuration, InvalidDuration};
 
 /// How long something is kept.
@@ -31,5 +32,15 @@ pub fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(format!("`{text}` is not a label: write NAME=VALUE")),
+    }
+}
+
+/// Reads the kind of a definition.
+pub fn kind(text: &str) -> Result<DefinitionKind, String> {
+    match text {
+        "flow" => Ok(DefinitionKind::Flow),
+        "task" => Ok(DefinitionKind::Task),
+        "workflow" => Ok(DefinitionKind::Workflow),
+        _ => Err(format!("`{text}` is no kind: write flow, task or workflow")),
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use riverrun_kernel::driver::ANY_ADDRESS;
 use riverrun_kernel::{
     AttemptId, AwaitedStep, CallbackToken, Claims, Command, Definition, DefinitionKind, DefinitionRef,
-    Failure, JournalRow, Json, Key, KeyId, Labels, QueueDepth, Refusal, Reply, RunId, RunView, Slot,
-    StartKind, StartRun, State, StepId, Token, Wall, WorkerSpec, WorkerView,
+    Failure, JournalRow, Json, Key, KeyId, Labels, Next, PartitionId, QueueDepth, Refusal, Reply, RunId,
+    RunView, Slot, StartKind, StartRun, State, StepId, Token, Wall, WorkerSpec, WorkerView,
 };
 use riverrun_plan::{Diagnostic, Flow};
 use riverrun_store::{Snapshot, Store};
@@ -21,7 +21,7 @@ use crate::node::{Node, Sweep, mismatch, reply, stopping, wall};
 use crate::sequencer::{Answer, Ask, Library, Query};
 use crate::settings::Settings;
 use crate::short_id::ShortId;
-use crate::start::{Start, Started, check_labels, check_name, prepare};
+use crate::start::{Start, StartNext, Started, check_labels, check_name, prepare, prepare_next};
 use crate::watch::Watch;
 use crate::worker_link::WorkerLink;
 
@@ -213,7 +213,72 @@ impl Engine {
         definitions.admit(&definition, start.input.get(), self.node.settings.accept_unknown_tasks)?;
         let timeout_ms = definitions.timeout_ms(&definition);
         let bytes = start.input.get().len();
-        Ok((prepare(start, definition, timeout_ms, wall(), entropy()?)?, bytes))
+        let request = prepare(start, definition, timeout_ms, wall(), entropy()?)?;
+        if let Some(limiter) = request.options.limiter(&request.definition)
+            && self.node.partition_of(limiter.slot()) != self.node.partition_of_run(request.run)
+        {
+            return Err(EngineError::Invalid(format!(
+                "a run with the concurrency key `{}` lives where that is counted, and this one's {} lies elsewhere: leave that out",
+                limiter.name,
+                if request.key.is_some() { "continue_id or unique" } else { "run_id" }
+            )));
+        }
+        Ok((request, bytes))
+    }
+
+    /// What is to start when a run has succeeded, with its definition looked up.
+    pub fn next(&self, namespace: &str, next: StartNext) -> Result<Next, EngineError> {
+        let definitions = &self.node.hub.definitions;
+        let definition =
+            definitions.resolve(namespace, &next.definition, next.kind, next.version.as_deref())?;
+        // What else its input gets is only known when the run before has ended.
+        if let (Some(input), None) = (&next.input, &next.into) {
+            definitions.admit(&definition, input.get(), self.node.settings.accept_unknown_tasks)?;
+        }
+        let timeout_ms = definitions.timeout_ms(&definition);
+        prepare_next(next, definition, timeout_ms)
+    }
+
+    /// Starts many runs: one commit for those of a partition. One that is malformed refuses them all; what each finds or is refused for
+    /// by its key or id is its own answer, in their order.
+    pub async fn start_many(
+        &self,
+        starts: Vec<Start>,
+    ) -> Result<Vec<Result<Started, EngineError>>, EngineError> {
+        let mut shares: BTreeMap<PartitionId, (Vec<usize>, Vec<StartRun>, usize)> = BTreeMap::new();
+        let count = starts.len();
+        for (at, start) in starts.into_iter().enumerate() {
+            let (request, bytes) = self.request(start).map_err(|error| error.of_item(at))?;
+            let share = shares.entry(self.node.partition_of_run(request.run)).or_default();
+            share.0.push(at);
+            share.1.push(request);
+            share.2 += bytes;
+        }
+        let mut asked = Vec::new();
+        for (partition, (places, requests, bytes)) in shares {
+            let ask = Ask::Command(Command::StartMany(requests));
+            asked.push((places, self.node.ask(partition, ask, bytes)));
+        }
+        let mut answers: Vec<Option<Result<Started, EngineError>>> = (0..count).map(|_| None).collect();
+        for (places, answer) in asked {
+            let found = match answer.await.and_then(reply) {
+                Ok(Reply::StartedMany(found)) => found,
+                Ok(other) => return Err(mismatch(&Answer::Reply(other))),
+                Err(error) if count == places.len() => return Err(error),
+                Err(error) => {
+                    for place in places {
+                        answers[place] = Some(Err(error.clone()));
+                    }
+                    continue;
+                }
+            };
+            for (place, found) in places.into_iter().zip(found) {
+                let started = found.map(|(run, kind, generation)| Started { run, kind, generation });
+                answers[place] = Some(started.map_err(EngineError::Refused));
+            }
+        }
+        let lost = || Err(EngineError::Unavailable("a partition left a start unanswered".to_owned()));
+        Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(lost)).collect())
     }
 
     async fn hand_in(&self, request: StartRun, bytes: usize) -> Result<Started, EngineError> {
@@ -432,7 +497,7 @@ impl Engine {
             Arc::new(WorkerSpec { slots: spec.slots.div_ceil(u32::from(partitions)).max(1), ..spec });
         let mut answers = Vec::new();
         for id in 0..partitions {
-            let partition = riverrun_kernel::PartitionId(id);
+            let partition = PartitionId(id);
             let own =
                 |(attempt, _): &&(AttemptId, Token)| self.node.partition_of_run(attempt.run) == partition;
             let claims = claims.iter().filter(own).copied().collect();

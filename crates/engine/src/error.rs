@@ -56,6 +56,20 @@ fn told(misfits: &[Misfit]) -> String {
     texts.join("; ")
 }
 
+impl EngineError {
+    /// The same about one of several, counted from 0.
+    pub(crate) fn of_item(self, at: usize) -> Self {
+        match self {
+            EngineError::Invalid(text) => EngineError::Invalid(format!("runs[{at}]: {text}")),
+            EngineError::UnknownDefinition(text) => {
+                EngineError::UnknownDefinition(format!("runs[{at}]: {text}"))
+            }
+            EngineError::UnknownTask(text) => EngineError::UnknownTask(format!("runs[{at}]: {text}")),
+            other => other,
+        }
+    }
+}
+
 /// Why a definition was not deployed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DeployError {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use riverrun_kernel::compose;
 use riverrun_kernel::task::TaskDriver;
 use riverrun_kernel::workflow::{WorkflowDriver, workflow_of};
 use riverrun_kernel::{
@@ -53,6 +54,7 @@ impl Drivers for Definitions {
         match definition.kind {
             DefinitionKind::Task => self.task.clone(),
             DefinitionKind::Workflow => self.workflow.clone(),
+            DefinitionKind::Builtin => compose::driver(&definition.name),
             DefinitionKind::Flow => self.read().drivers.get(definition).cloned(),
         }
     }
@@ -223,7 +225,8 @@ impl Definitions {
         kind: Option<DefinitionKind>,
         version: Option<&str>,
     ) -> Result<DefinitionRef, EngineError> {
-        if let Some(kind @ (DefinitionKind::Task | DefinitionKind::Workflow)) = kind {
+        if let Some(kind @ (DefinitionKind::Task | DefinitionKind::Workflow | DefinitionKind::Builtin)) = kind
+        {
             return Ok(reference(&((namespace.into(), name.into()), kind)));
         }
         let deleted = |found: &DefinitionRef| {

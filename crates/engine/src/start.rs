@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use riverrun_kernel::{
-    DefinitionKind, DefinitionRef, Fingerprint, Json, KeyId, KeyOptions, OnFailure, OnInput, OnRunning,
+    DefinitionKind, DefinitionRef, Fingerprint, Json, KeyId, KeyOptions, Next, OnFailure, OnInput, OnRunning,
     OnSuccess, RunId, RunOptions, Slot, StartKind, StartRun, Ttl, Wall,
 };
 use serde_json::value::RawValue;
@@ -67,6 +67,23 @@ pub struct StartKey {
     pub max_generations: u32,
 }
 
+/// What is to start when a run has succeeded.
+#[derive(Debug, Clone)]
+pub struct StartNext {
+    /// Definition name, in the namespace of the first run.
+    pub definition: String,
+    /// Which kind; see [`Start::kind`].
+    pub kind: Option<DefinitionKind>,
+    /// Which version; the newest by default.
+    pub version: Option<String>,
+    /// Its input; the output of the first run where there is neither this nor `into`.
+    pub input: Option<Json>,
+    /// The field of its input that gets the output.
+    pub into: Option<String>,
+    /// The rest.
+    pub options: RunOptions,
+}
+
 /// A start's answer.
 #[derive(Debug, Clone)]
 pub struct Started {
@@ -91,7 +108,7 @@ pub(crate) fn prepare(
     let key = key.map(|key| key_options(key, &start.input, &definition)).transpose()?;
     let (high, low) = entropy.split_at(8);
     let number = |half: &[u8]| half.iter().fold(0, |number: u64, byte| (number << 8) | u64::from(*byte));
-    let slot = key.as_ref().map_or(Slot(number(high) as u16), |key| key.id.slot());
+    let slot = place(key.as_ref(), &start.options, &definition).unwrap_or(Slot(number(high) as u16));
     let mut options = start.options;
     options.timeout_ms = options.timeout_ms.or(timeout_ms);
     Ok(StartRun {
@@ -105,7 +122,35 @@ pub(crate) fn prepare(
     })
 }
 
-fn check(start: &Start, definition: &DefinitionRef) -> Result<(), EngineError> {
+/// Where a run lives that must live with others: with its key, or with what shares its concurrency key.
+fn place(key: Option<&KeyOptions>, options: &RunOptions, definition: &DefinitionRef) -> Option<Slot> {
+    key.map(|key| key.id.slot()).or_else(|| options.limiter(definition).map(|limiter| limiter.slot()))
+}
+
+/// What is to start when another run has succeeded, checked.
+pub(crate) fn prepare_next(
+    next: StartNext,
+    definition: DefinitionRef,
+    timeout_ms: Option<u64>,
+) -> Result<Next, EngineError> {
+    check_name("definition of `then`", &definition.name)?;
+    check_labels(&next.options.labels)?;
+    let is_object = |input: &Json| input.get().starts_with('{');
+    if let Some(field) = &next.into {
+        check_name("field `into` of `then`", field)?;
+    }
+    if next.into.is_some() && !next.input.as_ref().is_none_or(is_object) {
+        return Err(EngineError::Invalid(
+            "the input of `then` must be a JSON object where `into` puts the output into a field of it"
+                .to_owned(),
+        ));
+    }
+    let mut options = next.options;
+    options.timeout_ms = options.timeout_ms.or(timeout_ms);
+    Ok(Next { definition, input: next.input, into: next.into, options })
+}
+
+pub(crate) fn check(start: &Start, definition: &DefinitionRef) -> Result<(), EngineError> {
     check_name("namespace", &start.namespace)?;
     check_name("definition", &start.definition)?;
     check_labels(&start.options.labels)?;

@@ -10,10 +10,12 @@ use crate::driver::{ANY_ADDRESS, RetryPolicy, is_address};
 use crate::entry::Lost;
 use crate::ids::{AttemptId, PartitionId, RunId, StepId, Token, WorkerId};
 use crate::json::{Fingerprint, Json};
-use crate::keys::{KeyId, KeyOptions};
+use crate::keys::{KeyId, KeyOptions, Ttl};
+use crate::limits::{CallLimit, LimiterChange, LimiterId, LimiterKind};
 use crate::message::Message;
 use crate::rows::LoadedRows;
 use crate::run::{Failure, Labels, Parent, State};
+use crate::schedule::{Origin, ScheduleCommand, ScheduleId};
 use crate::time::Wall;
 use crate::workflow::Act;
 
@@ -36,12 +38,33 @@ pub struct RunOptions {
     /// `expired` unless started within so long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_ttl_ms: Option<u64>,
+    /// How long an output is kept; as closed runs are unless given, but for a task [`Ttl::TASK_MS`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result_ttl: Option<Ttl>,
+    /// How long any other outcome is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_ttl: Option<Ttl>,
+    /// What starts when it has succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub then: Option<Box<Next>>,
     /// For a task: its one step's options.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskOptions>,
     /// A step of another run that its outcome completes, when it ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report_to: Option<AwaitedStep>,
+    /// The schedule that it comes from, and for which planned time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+impl RunOptions {
+    /// The concurrency key of a run of `definition`: such runs live together, so that one partition counts them.
+    pub fn limiter(&self, definition: &DefinitionRef) -> Option<LimiterId> {
+        let limit = self.task.as_ref()?.limit.as_ref()?;
+        let namespace = definition.namespace.clone();
+        Some(LimiterId { namespace, kind: LimiterKind::Key, name: limit.key.clone() })
+    }
 }
 
 /// Options of a task's one step.
@@ -60,6 +83,25 @@ pub struct TaskOptions {
     pub at_most_once: bool,
     /// Worker deaths after which it is given up; the default when `None`.
     pub max_crashes: Option<u32>,
+    /// Its concurrency key, and how much of that may execute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Arc<CallLimit>>,
+}
+
+/// What starts when another run has succeeded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Next {
+    /// What to run; its version is settled.
+    pub definition: DefinitionRef,
+    /// Its input, an object if `into` is given; the output of the other run where both are missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Json>,
+    /// The field of the input that gets the output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub into: Option<String>,
+    /// How.
+    #[serde(default)]
+    pub options: RunOptions,
 }
 
 /// A request to start a run.
@@ -137,6 +179,15 @@ pub enum Report {
 pub enum Command {
     /// Start a run. Reply: [`Reply::Started`].
     Start(Box<StartRun>),
+    /// Start many runs in one commit. What one of them finds or is refused for concerns no other. Reply: [`Reply::StartedMany`].
+    StartMany(Vec<StartRun>),
+    /// Change what is set for a queue or a concurrency key. Reply: [`Reply::Done`].
+    ChangeLimit {
+        /// Which.
+        limiter: LimiterId,
+        /// What.
+        change: LimiterChange,
+    },
     /// Send a message to a run. Reply: [`Reply::Done`].
     Signal {
         /// The run.
@@ -205,6 +256,8 @@ pub enum Command {
     },
     /// Keep a definition version. Reply: [`Reply::Done`].
     Deploy(Definition),
+    /// Do something with a schedule. Reply: as [`ScheduleCommand`] says.
+    Schedule(ScheduleId, ScheduleCommand),
     /// A worker connected; attempts it still executes are claimed with their tokens. Reply: [`Reply::Claims`].
     ConnectWorker {
         /// This connection.
@@ -355,6 +408,8 @@ pub enum Reply {
         /// The key's generation; 1 without a key.
         generation: u32,
     },
+    /// Of each start, in order: its run, how it was found or made, and the generation of its key; or why it was refused.
+    StartedMany(Vec<Result<(RunId, StartKind, u32), Refusal>>),
     /// The run's state after the command.
     State(State),
     /// The same report was recorded before.
@@ -363,6 +418,13 @@ pub enum Reply {
     Superseded,
     /// What became of the claims.
     Claims(Claims),
+    /// The schedule is kept.
+    Scheduled {
+        /// Whether there was none of the name before.
+        created: bool,
+        /// Whether anything is different from before.
+        changed: bool,
+    },
     /// Messages of that partition have taken effect up to here.
     Received {
         /// Up to which number.
@@ -471,6 +533,23 @@ pub enum Refusal {
     /// The callback token is wrong, used, or its step is over.
     #[error("this callback token is not valid, or was used before")]
     InvalidCallback,
+    /// No such schedule.
+    #[error("there is no schedule `{}` in namespace `{}`", .0.name, .0.namespace)]
+    UnknownSchedule(ScheduleId),
+    /// It was to be created, and is there.
+    #[error("there is a schedule `{}` in namespace `{}` already", .0.name, .0.namespace)]
+    ScheduleExists(ScheduleId),
+    /// There are as many as there may be.
+    #[error(
+        "there are {limit} schedules, the limit max_schedules: delete one that is not needed, or raise it"
+    )]
+    TooManySchedules {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// It says no time at which it could fire, or nothing that it could start.
+    #[error("{0}")]
+    InvalidSchedule(String),
     /// An earlier message of that partition, or an earlier act of that attempt, is missing; it will be delivered again.
     #[error("number {got} came before {expected}")]
     OutOfOrder {
@@ -479,4 +558,15 @@ pub enum Refusal {
         /// What was expected.
         expected: u64,
     },
+}
+
+impl Next {
+    /// Its input, given what the other run's output is.
+    pub(crate) fn input_with(&self, output: &Json) -> Json {
+        match (&self.input, &self.into) {
+            (input, Some(field)) => output.put_into(input.as_ref(), field),
+            (Some(input), None) => input.clone(),
+            (None, None) => output.clone(),
+        }
+    }
 }

@@ -18,6 +18,8 @@ pub enum DefinitionKind {
     Task,
     /// Code that records steps of its own, and is replayed.
     Workflow,
+    /// Part of Riverrun: a group or a chain of other runs.
+    Builtin,
 }
 
 impl fmt::Display for DefinitionKind {
@@ -26,6 +28,7 @@ impl fmt::Display for DefinitionKind {
             DefinitionKind::Flow => "flow",
             DefinitionKind::Task => "task",
             DefinitionKind::Workflow => "workflow",
+            DefinitionKind::Builtin => "builtin",
         })
     }
 }

@@ -13,6 +13,7 @@ use crate::command::RunOptions;
 use crate::definition::DefinitionRef;
 use crate::ids::RunId;
 use crate::json::Json;
+use crate::limits::CallLimit;
 use crate::run::Failure;
 use crate::time::{Due, Now};
 
@@ -183,6 +184,9 @@ pub struct Call {
     /// JSON pointers into the input: the kernel puts the step's callback token there for the worker, and for nobody else.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub callback_paths: Vec<String>,
+    /// Its concurrency key, and how much of that may execute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Arc<CallLimit>>,
 }
 
 /// The function of workers that call addresses: whatever is called at `http:` or `https:` is for them.
@@ -213,10 +217,13 @@ pub enum Sleep {
 }
 
 /// When to try a failed step again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RetryPolicy {
     /// Error names ([`Failure::error`]) this policy is for; empty means every error.
     pub errors: Vec<String>,
+    /// Error names that it is not for, whatever `errors` says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub never: Vec<String>,
     /// Tries after the first.
     pub max_retries: u32,
     /// Wait before the first retry.
@@ -225,6 +232,9 @@ pub struct RetryPolicy {
     pub multiplier: f64,
     /// The longest wait.
     pub max_interval_ms: u64,
+    /// Full jitter: the wait is drawn between nothing and what it would be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub jitter: bool,
 }
 
 /// Another run, started by this one.

@@ -7,6 +7,7 @@ use crate::entry::Record;
 use crate::ids::{AttemptId, PartitionId, RunId, StepId, Token, WorkerId};
 use crate::keys::KeyId;
 use crate::message::Message;
+use crate::schedule::ScheduleId;
 use crate::time::Now;
 use crate::workflow::Event;
 
@@ -59,6 +60,11 @@ pub enum Effect {
     Load {
         /// The run.
         run: RunId,
+    },
+    /// Read this schedule's row; the answer comes as [`crate::Command::Loaded`], also when it is in memory.
+    LoadSchedule {
+        /// The schedule.
+        id: ScheduleId,
     },
     /// Issue [`crate::Command::Continue`] for the run, behind the commands that wait.
     Continue {
@@ -116,12 +122,14 @@ pub struct Needs {
     pub runs: Vec<RunId>,
     /// Keys whose rows are not in memory.
     pub keys: Vec<KeyId>,
+    /// Schedules whose rows are not in memory.
+    pub schedules: Vec<ScheduleId>,
 }
 
 impl Needs {
     /// Whether the command can be applied at once.
     pub fn is_empty(&self) -> bool {
-        self.runs.is_empty() && self.keys.is_empty()
+        self.runs.is_empty() && self.keys.is_empty() && self.schedules.is_empty()
     }
 }
 

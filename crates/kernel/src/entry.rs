@@ -13,8 +13,10 @@ use crate::driver::{Note, Tag, Work};
 use crate::ids::{PartitionId, RunId, StepId};
 use crate::json::{Fingerprint, Json};
 use crate::keys::{KeyId, KeyUse, Ttl};
+use crate::limits::{LimiterId, LimiterSettings};
 use crate::message::Message;
 use crate::run::{Failure, Labels, Parent};
+use crate::schedule::{ScheduleEntry, ScheduleId};
 use crate::time::Ticks;
 
 /// One durable fact.
@@ -28,6 +30,15 @@ pub enum Record {
     KeyDeleted(KeyId),
     /// A definition version was deployed here.
     DefinitionDeployed(Definition),
+    /// A schedule was written, or came further.
+    Schedule(ScheduleId, Box<ScheduleEntry>),
+    /// Something was set for a queue or a concurrency key.
+    LimitSet {
+        /// Which.
+        limiter: LimiterId,
+        /// All that is set now.
+        settings: LimiterSettings,
+    },
     /// A message to another partition; delivered until acknowledged.
     MessageSent {
         /// To whom.

@@ -5,6 +5,7 @@
 
 mod canonical;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -39,6 +40,17 @@ impl Json {
     /// Takes over a text that this process wrote itself.
     pub fn trusted(text: impl Into<Arc<str>>) -> Self {
         Json(text.into())
+    }
+
+    /// An object with this value in a field, in place of what it had there. Its other fields stay as they are, text and all.
+    pub fn put_into(&self, object: Option<&Json>, field: &str) -> Json {
+        let fields: BTreeMap<String, &RawValue> =
+            object.and_then(|object| serde_json::from_str(object.get()).ok()).unwrap_or_default();
+        let one = |name: &str, text: &str| format!("{}:{text}", serde_json::Value::from(name));
+        let others = fields.iter().filter(|(name, _)| *name != field);
+        let mut parts: Vec<String> = others.map(|(name, value)| one(name, value.get())).collect();
+        parts.push(one(field, self.get()));
+        Json(format!("{{{}}}", parts.join(",")).into())
     }
 
     /// The value's text.

@@ -57,6 +57,8 @@ pub enum Ttl {
 impl Ttl {
     /// 24 hours.
     pub const DEFAULT: Ttl = Ttl::Ms(24 * 3600 * 1000);
+    /// How long the outcome of a task is kept unless it says so, in milliseconds: 7 days.
+    pub const TASK_MS: u64 = 7 * 24 * 3600 * 1000;
 }
 
 /// What to do when the key's run succeeded.

@@ -7,6 +7,7 @@
 //! It does not know any definition language: what a run does next is a [`Driver`]'s decision.
 
 mod command;
+pub mod compose;
 mod definition;
 pub mod driver;
 mod effect;
@@ -14,17 +15,19 @@ mod entry;
 mod ids;
 pub mod json;
 mod keys;
+mod limits;
 mod message;
 mod partition;
 mod rows;
 mod run;
+pub mod schedule;
 pub mod task;
 mod time;
 pub mod workflow;
 
 pub use command::{
-    AwaitedStep, CallbackToken, Claims, Command, Refusal, Reply, Report, RunOptions, StartKind, StartRun,
-    TaskOptions, WorkerSpec,
+    AwaitedStep, CallbackToken, Claims, Command, Next, Refusal, Reply, Report, RunOptions, StartKind,
+    StartRun, TaskOptions, WorkerSpec,
 };
 pub use definition::{Definition, DefinitionKind, DefinitionRef};
 pub use driver::{Driver, Drivers, Resolved};
@@ -33,6 +36,10 @@ pub use entry::{Created, CreatedKey, Entry, Lost, Record};
 pub use ids::{AttemptId, InvalidId, PartitionId, RunId, Slot, StepId, Token, WorkerId};
 pub use json::{Fingerprint, Json};
 pub use keys::{Key, KeyId, KeyOptions, KeyStatus, KeyUse, OnFailure, OnInput, OnRunning, OnSuccess, Ttl};
+pub use limits::{
+    Bucket, CallLimit, InvalidRate, LimiterChange, LimiterId, LimiterKind, LimiterRow, LimiterSettings,
+    QueueView, Rate,
+};
 pub use message::Message;
 pub use partition::{Config, Partition, RunState, WorkerView, life};
 pub use rows::{JournalRow, KeyRow, LoadedRows, PartitionRow, QueuePlace, Rows, RunRow, Stub};

@@ -6,9 +6,11 @@ use crate::definition::Definition;
 use crate::entry::Entry;
 use crate::ids::{PartitionId, RunId, StepId};
 use crate::keys::{Key, KeyId};
+use crate::limits::{CallLimit, LimiterRow};
 use crate::message::Message;
 use crate::partition::RunState;
 use crate::run::RunSummary;
+use crate::schedule::{ScheduleId, ScheduleRow};
 use crate::time::{Due, Wall};
 
 /// A run's row.
@@ -80,6 +82,9 @@ pub struct QueuePlace {
     pub priority: u8,
     /// First in, first out within one priority.
     pub order: u64,
+    /// Its own limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<std::sync::Arc<CallLimit>>,
 }
 
 /// Facts of the partition that belong to no run.
@@ -93,6 +98,9 @@ pub struct PartitionRow {
     pub outbox: Vec<(PartitionId, u64, Message)>,
     /// The last number that took effect of each line.
     pub received: Vec<(PartitionId, u64)>,
+    /// Queues and concurrency keys of which something is set, or whose buckets are not full.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limiters: Vec<LimiterRow>,
 }
 
 /// What one checkpoint slice writes; rows and trim point move together.
@@ -108,6 +116,10 @@ pub struct Rows {
     pub keys: Vec<KeyRow>,
     /// Keys to remove.
     pub deleted_keys: Vec<KeyId>,
+    /// Schedules to insert or replace.
+    pub schedules: Vec<ScheduleRow>,
+    /// Schedules to remove.
+    pub deleted_schedules: Vec<ScheduleId>,
     /// Definitions to add.
     pub definitions: Vec<Definition>,
     /// The partition's own facts.
@@ -124,6 +136,8 @@ pub struct LoadedRows {
     pub runs: Vec<(RunId, Option<RunRow>)>,
     /// Keys.
     pub keys: Vec<(KeyId, Option<KeyRow>)>,
+    /// Schedules.
+    pub schedules: Vec<(ScheduleId, Option<ScheduleRow>)>,
 }
 
 impl LoadedRows {

@@ -10,6 +10,7 @@ use crate::definition::DefinitionRef;
 use crate::ids::{RunId, StepId};
 use crate::json::Json;
 use crate::keys::KeyUse;
+use crate::schedule::Origin;
 use crate::time::Wall;
 
 /// The state of a run, as shown everywhere.
@@ -93,6 +94,8 @@ pub enum WaitKind {
     Retry,
     /// A free worker that serves the function.
     Worker,
+    /// A limit of its queue or its concurrency key.
+    Limit,
     /// An earlier generation of its key, whose attempts have not all ended.
     Predecessor,
     /// Somebody paused it.
@@ -129,6 +132,9 @@ pub struct Failure {
     /// Whether retry policies may apply; `false` ends the retries at once.
     #[serde(default = "retryable", skip_serializing_if = "is_true")]
     pub retryable: bool,
+    /// When a retry makes sense, in milliseconds from the failure: goes before a policy's own wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 fn retryable() -> bool {
@@ -158,7 +164,13 @@ impl Failure {
 
     /// A failure with a name and a message.
     pub fn new(error: impl Into<String>, message: impl Into<String>) -> Self {
-        Failure { error: error.into(), message: message.into(), details: None, retryable: true }
+        Failure {
+            error: error.into(),
+            message: message.into(),
+            details: None,
+            retryable: true,
+            retry_after_ms: None,
+        }
     }
 
     /// The least wait before another try, where whoever failed asked for one: `retry_after_ms` in the details, up to a day.
@@ -225,6 +237,18 @@ pub struct RunSummary {
     pub parent: Option<Parent>,
     /// The name of the error it ended with.
     pub error: Option<String>,
+    /// The schedule that it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// The queue of a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Arc<str>>,
+    /// When it may be removed, where its own options say so; one that is kept for ever has the end of time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Wall>,
+    /// It goes when its outcome has been read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_once: bool,
 }
 
 /// A run in full, without its journal.

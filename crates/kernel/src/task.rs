@@ -32,6 +32,7 @@ fn begin(run: RunContext<'_>) -> Turn {
         max_crashes: options.max_crashes.unwrap_or_else(default_max_crashes),
         callback: false,
         callback_paths: Vec::new(),
+        limit: options.limit,
     };
     let path = run.definition.name.to_string();
     let begin = Action::Begin { tag: 0, path, work: Work::Call(call) };

@@ -204,5 +204,6 @@ fn body(run: RunContext<'_>) -> Call {
         max_crashes: options.max_crashes.unwrap_or_else(default_max_crashes),
         callback: false,
         callback_paths: Vec::new(),
+        limit: options.limit,
     }
 }

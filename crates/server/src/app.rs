@@ -69,6 +69,17 @@ impl App {
         }
     }
 
+    /// The outcome of a run is on its way to who asked for it: one that is kept only until then goes.
+    pub fn seen(&self, view: &RunView) {
+        if view.summary.read_once && view.summary.state.is_closed() {
+            let (engine, run) = (self.engine.clone(), view.summary.id);
+            self.tasks.spawn(async move {
+                // What cannot be removed now is removed by a sweep.
+                let _ = engine.delete(run).await;
+            });
+        }
+    }
+
     /// Checks a client's `wait` against the limit.
     pub fn wait_limit(
         &self,

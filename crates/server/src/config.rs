@@ -160,6 +160,8 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// How long open requests may take to end when the server stops.
     pub shutdown_grace: Duration,
+    /// Starts in one batch.
+    pub max_batch: usize,
     /// Bytes of output kept of one run.
     pub max_run_log: usize,
     /// Bytes of output kept of all runs.
@@ -181,6 +183,7 @@ impl Default for Limits {
             write_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(15),
             shutdown_grace: Duration::from_secs(5),
+            max_batch: 10_000,
             max_run_log: 256 << 10,
             max_log_memory: 32 << 20,
         }

@@ -66,3 +66,13 @@ pub(crate) fn parse_key_cursor(text: &str) -> Result<KeyId, Refused> {
     };
     parse().ok_or_else(bad_cursor)
 }
+
+/// A place in a list of schedules, as text.
+pub(crate) fn name_cursor(name: &str) -> String {
+    format!("s{name}")
+}
+
+/// The reverse.
+pub(crate) fn parse_name_cursor(text: &str) -> Result<String, Refused> {
+    text.strip_prefix('s').map(str::to_owned).ok_or_else(bad_cursor)
+}

@@ -29,6 +29,12 @@ impl Refused {
         Refused(Box::new(self.0.with(name, value)))
     }
 
+    /// The same about one of several, counted from 0.
+    pub fn of_item(mut self, what: &str, at: usize) -> Self {
+        self.0.detail = format!("{what}[{at}]: {}", self.0.detail);
+        self
+    }
+
     /// Its body.
     pub fn problem(&self) -> &Problem {
         &self.0
@@ -105,6 +111,10 @@ pub(crate) fn refusal_code(refusal: &Refusal) -> Code {
         Refusal::RunClosed(_) => Code::RunClosed,
         Refusal::TooManySignals { .. } => Code::TooManySignals,
         Refusal::InvalidCallback => Code::InvalidCallback,
+        Refusal::UnknownSchedule(_) => Code::UnknownSchedule,
+        Refusal::ScheduleExists(_) => Code::ScheduleExists,
+        Refusal::TooManySchedules { .. } => Code::TooManySchedules,
+        Refusal::InvalidSchedule(_) => Code::InvalidSchedule,
         // Partitions settle this among themselves; a client never sees it.
         Refusal::OutOfOrder { .. } => Code::Internal,
     }
@@ -130,6 +140,7 @@ fn from_refusal(refusal: &Refusal, text: String) -> Refused {
         Refusal::TooManySignals { run, .. } => {
             refused.with("run_id", run.to_string()).with("limit", "max_signals")
         }
+        Refusal::TooManySchedules { .. } => refused.with("limit", "max_schedules"),
         Refusal::KeyPurged { run, .. } | Refusal::KeyInFlight { run, .. } => {
             refused.with("run_id", run.to_string())
         }

@@ -15,7 +15,7 @@ use crate::problem::Refused;
 use crate::store;
 use crate::{
     baichuan, callbacks, definitions, events, fnf, graph, guard, history, journal, keys, metrics, openapi,
-    pages, runs, socket, start, workers,
+    pages, queues, runs, schedules, socket, start, workers,
 };
 
 /// Makes a type's schema.
@@ -131,8 +131,53 @@ impl Route {
 pub(crate) fn routes() -> Vec<Route> {
     let mut routes = run_routes();
     routes.extend(steering_routes());
+    routes.extend(schedule_routes());
+    routes.extend(queue_routes());
     routes.extend(other_routes());
     routes
+}
+
+fn schedule_routes() -> Vec<Route> {
+    use Code::{InvalidSchedule, OverLimit, TooManySchedules, UnknownDefinition, UnknownSchedule};
+    vec![
+        Route::put(
+            "/v1/schedules",
+            "Write a schedule: create it, or replace the one of this name",
+            schedules::put,
+        )
+        .body::<wire::PutSchedule>()
+        .answers::<wire::ScheduleView>(200, "It was there before")
+        .answers::<wire::ScheduleView>(201, "A new schedule")
+        .errors(&[InvalidSchedule, TooManySchedules, UnknownDefinition]),
+        Route::get("/v1/schedules", "List schedules, or show one by `name`", schedules::read)
+            .query::<wire::ScheduleQuery>()
+            .answers::<Either<wire::Schedules, wire::ScheduleView>>(
+                200,
+                "The list, or with `name` the schedule",
+            )
+            .errors(&[UnknownSchedule, OverLimit]),
+        Route::delete("/v1/schedules", "Forget a schedule; its runs go on", schedules::delete)
+            .query::<wire::OneSchedule>()
+            .done()
+            .errors(&[UnknownSchedule]),
+        Route::get("/v1/schedules/next", "When a line would fire", schedules::next)
+            .query::<wire::NextQuery>()
+            .answers::<wire::NextTimes>(200, "The planned times")
+            .errors(&[InvalidSchedule, OverLimit]),
+        Route::post("/v1/schedules/pause", "Let nothing of a schedule fire", schedules::pause)
+            .body::<wire::PauseSchedule>()
+            .answers::<wire::ScheduleView>(200, "The schedule")
+            .errors(&[UnknownSchedule]),
+        Route::post("/v1/schedules/resume", "Let a schedule fire again", schedules::resume)
+            .body::<wire::OneSchedule>()
+            .answers::<wire::ScheduleView>(200, "The schedule")
+            .errors(&[UnknownSchedule]),
+        Route::post("/v1/schedules/trigger", "Start a run of a schedule now", schedules::trigger)
+            .body::<wire::TriggerSchedule>()
+            .answers::<wire::Run>(201, "A new run")
+            .answers::<wire::Run>(202, "The run that the same `request_id` started before")
+            .errors(&[UnknownSchedule, InvalidSchedule]),
+    ]
 }
 
 fn run_routes() -> Vec<Route> {
@@ -164,6 +209,20 @@ fn run_routes() -> Vec<Route> {
                 KeyMismatch,
                 OverLimit,
             ]),
+        Route::post("/v1/runs/batch", "Start many runs in one commit", start::batch)
+            .body::<wire::Batch>()
+            .answers::<wire::Batched>(200, "One answer for each start, in their order")
+            .errors(&[UnknownDefinition, OverLimit]),
+        Route::post("/v1/groups", "Run many side by side, as one run with all their results", start::group)
+            .body::<wire::Compose>()
+            .answers::<wire::Run>(200, "The result, waited for with `wait`")
+            .answers::<wire::Run>(201, "A new run")
+            .errors(&[UnknownDefinition, RunIdTaken, OverLimit]),
+        Route::post("/v1/chains", "Run one after another, each with the output of the one before", start::chain)
+            .body::<wire::Compose>()
+            .answers::<wire::Run>(200, "The result, waited for with `wait`")
+            .answers::<wire::Run>(201, "A new run")
+            .errors(&[UnknownDefinition, RunIdTaken, OverLimit]),
         Route::get("/v1/runs", "List runs, newest first", runs::list)
             .query::<wire::ListQuery>()
             .answers::<wire::Runs>(200, "A page")
@@ -255,6 +314,49 @@ fn steering_routes() -> Vec<Route> {
     ]
 }
 
+fn queue_routes() -> Vec<Route> {
+    use Code::OverLimit;
+    vec![
+        Route::get(
+            "/v1/queues",
+            "List queues: what waits, what executes, what no worker takes",
+            queues::list,
+        )
+        .query::<wire::QueueQuery>()
+        .answers::<wire::Queues>(200, "The queues"),
+        Route::post("/v1/queues/pause", "Let nothing of a queue begin", queues::pause)
+            .body::<wire::QueueBody>()
+            .answers::<wire::QueueItem>(200, "The queue now"),
+        Route::post("/v1/queues/resume", "Let a paused queue go on", queues::resume)
+            .body::<wire::QueueBody>()
+            .answers::<wire::QueueItem>(200, "The queue now"),
+        Route::post(
+            "/v1/queues/drain",
+            "Pause a queue; with `wait`, until nothing of it executes",
+            queues::drain,
+        )
+        .body::<wire::QueueBody>()
+        .answers::<wire::QueueItem>(200, "The queue now: drained where `running` is 0")
+        .errors(&[OverLimit]),
+        Route::post("/v1/queues/empty", "Cancel everything that waits in a queue", queues::empty)
+            .body::<wire::QueueBody>()
+            .answers::<wire::Changed>(200, "How many were cancelled"),
+        Route::post("/v1/queues/limit", "Set or lift limits of a queue or a concurrency key", queues::limit)
+            .body::<wire::LimitBody>()
+            .answers::<wire::Changed>(200, "It took effect"),
+        Route::get("/v1/dead", "List dead letters: tasks that failed for good, newest first", queues::dead)
+            .query::<wire::DeadQuery>()
+            .answers::<wire::Runs>(200, "A page")
+            .errors(&[OverLimit]),
+        Route::post("/v1/dead/retry", "Try dead letters again, with all their retries", queues::retry_dead)
+            .body::<wire::DeadQuery>()
+            .answers::<wire::Changed>(200, "How many go on"),
+        Route::post("/v1/dead/delete", "Remove dead letters", queues::delete_dead)
+            .body::<wire::DeadQuery>()
+            .answers::<wire::Changed>(200, "How many were removed"),
+    ]
+}
+
 fn other_routes() -> Vec<Route> {
     use Code::{
         InvalidDefinition, KeyInFlight, NotFound, OverLimit, Stopping, Unavailable, UnknownDefinition,
@@ -292,8 +394,6 @@ fn other_routes() -> Vec<Route> {
             .errors(&[UnknownKey, KeyInFlight]),
         Route::get("/v1/workers", "List connected workers", workers::workers)
             .answers::<wire::Workers>(200, "The workers"),
-        Route::get("/v1/queues", "List what waits for workers, and what no worker takes", workers::queues)
-            .answers::<wire::Queues>(200, "The queues"),
         Route::get(
             "/v1/worker",
             "Connect a worker: `Upgrade: riverrun-worker/1`, see docs/worker-protocol.md",

@@ -30,6 +30,7 @@ pub(crate) async fn show(
         Some(limit) => app.wait(run, limit).await?,
         None => app.engine.run(run).await?,
     };
+    app.seen(&view);
     Ok(Answer(view.into()))
 }
 
@@ -143,6 +144,7 @@ fn filter(query: ListQuery) -> Result<RunFilter, Refused> {
         created_from: date("created_from", query.created_from)?,
         created_before: date("created_before", query.created_before)?,
         ended_before: None,
+        expires_before: None,
     })
 }
 

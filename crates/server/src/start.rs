@@ -8,15 +8,17 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use riverrun_engine::{EngineError, Shown, Start, StartKey, Started};
+use riverrun_kernel::compose::{self, ChainInput, GroupInput};
 use riverrun_kernel::{
-    DefinitionKind, DefinitionRef, Json, OnFailure, RunOptions, RunSummary, RunView, StartKind, State,
-    TaskOptions, Ttl, Wall,
+    DefinitionKind, DefinitionRef, Fingerprint, Json, Next, OnFailure, OnInput, OnRunning, OnSuccess,
+    RunOptions, RunSummary, RunView, StartKind, State, TaskOptions, Ttl, Wall,
 };
 use riverrun_plan::nearest;
 use riverrun_wire::http::{self as wire, Code, Run};
 
 use crate::app::{App, Shared, namespace};
 use crate::extract::Payload;
+use crate::options::{kind_of, read_next, read_options};
 use crate::problem::Refused;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -31,6 +33,110 @@ pub(crate) async fn start(
     let wait = app.wait_limit(body.wait)?;
     let start = read_start(&app, &headers, body)?;
     Ok(show(begin(&app, start, wait).await?, wait.is_some()))
+}
+
+/// `POST /v1/runs/batch`
+pub(crate) async fn batch(
+    extract::State(app): extract::State<Shared>,
+    Payload(body): Payload<wire::Batch>,
+) -> Result<Answer<wire::Batched>, Refused> {
+    check_batch(&app, body.runs.len())?;
+    let mut starts = Vec::with_capacity(body.runs.len());
+    let none = HeaderMap::new();
+    for (at, mut start) in body.runs.into_iter().enumerate() {
+        if start.wait.is_some() {
+            return Err(Refused::invalid(format!(
+                "runs[{at}]: wait has no meaning in a batch: ask for the runs"
+            )));
+        }
+        start.namespace = start.namespace.or_else(|| body.namespace.clone());
+        starts.push(read_start(&app, &none, start).map_err(|refused| refused.of_item("runs", at))?);
+    }
+    let answers = app.engine.start_many(starts).await?;
+    Ok(Answer(wire::Batched { items: answers.into_iter().map(batch_item).collect() }))
+}
+
+fn check_batch(app: &App, count: usize) -> Result<(), Refused> {
+    let limit = app.config.limits.max_batch;
+    if count <= limit {
+        return Ok(());
+    }
+    let text =
+        format!("{count} runs at once, and the limit max_batch is {limit}: send them in several requests");
+    Err(Refused::new(Code::OverLimit, text).with("limit", "max_batch"))
+}
+
+/// `POST /v1/groups`
+pub(crate) async fn group(
+    extract::State(app): extract::State<Shared>,
+    Payload(mut body): Payload<wire::Compose>,
+) -> Result<Response, Refused> {
+    let namespace = namespace(body.namespace.take());
+    let parts = read_parts(&app, &namespace, &body.runs)?;
+    let then = body.then.as_deref().map(|then| read_next(&app, &namespace, then)).transpose()?;
+    let input = GroupInput { parts, then, allow_failures: body.allow_failures };
+    compose(&app, namespace, compose::GROUP, encode(&input)?, body).await
+}
+
+/// `POST /v1/chains`
+pub(crate) async fn chain(
+    extract::State(app): extract::State<Shared>,
+    Payload(mut body): Payload<wire::Compose>,
+) -> Result<Response, Refused> {
+    if body.then.is_some() || body.allow_failures {
+        return Err(Refused::invalid("then and allow_failures are options of groups: in a chain, add a run"));
+    }
+    let namespace = namespace(body.namespace.take());
+    let input = ChainInput { parts: read_parts(&app, &namespace, &body.runs)? };
+    compose(&app, namespace, compose::CHAIN, encode(&input)?, body).await
+}
+
+fn read_parts(app: &App, namespace: &str, runs: &[wire::Start]) -> Result<Vec<Next>, Refused> {
+    check_batch(app, runs.len())?;
+    let part = |(at, start)| read_next(app, namespace, start).map_err(|refused| refused.of_item("runs", at));
+    runs.iter().enumerate().map(part).collect()
+}
+
+fn encode(input: &impl serde::Serialize) -> Result<Json, Refused> {
+    serde_json::to_string(input)
+        .map(Json::trusted)
+        .map_err(|error| Refused::invalid(format!("an input is not JSON: {error}")))
+}
+
+async fn compose(
+    app: &App,
+    namespace: String,
+    what: &str,
+    input: Json,
+    body: wire::Compose,
+) -> Result<Response, Refused> {
+    let wait = app.wait_limit(body.wait)?;
+    let start = Start {
+        namespace,
+        definition: what.to_owned(),
+        kind: Some(DefinitionKind::Builtin),
+        version: None,
+        input,
+        run: body.run_id,
+        key: None,
+        options: RunOptions { labels: body.labels, ..RunOptions::default() },
+    };
+    Ok(show(begin(app, start, wait).await?, wait.is_some()))
+}
+
+fn batch_item(answer: Result<Started, EngineError>) -> wire::BatchItem {
+    match answer {
+        Ok(Started { run, kind, .. }) => {
+            wire::BatchItem { run_id: Some(run), existing: kind != StartKind::Created, error: None }
+        }
+        Err(error) => {
+            let refused = Refused::from(error);
+            let problem = refused.problem();
+            let error =
+                wire::BatchError { code: problem.code.as_str().to_owned(), message: problem.detail.clone() };
+            wire::BatchItem { error: Some(error), ..wire::BatchItem::default() }
+        }
+    }
 }
 
 /// `POST /v1/calls`
@@ -62,6 +168,8 @@ pub(crate) struct Begun {
     pub view: RunView,
     /// It was started and cannot be looked at now.
     unseen: bool,
+    /// The start asked to join what is in flight.
+    unique: bool,
 }
 
 /// Starts a run and looks at it, for all who start runs. Once the start is durable its answer is no refusal any more, whatever becomes
@@ -74,19 +182,22 @@ pub(crate) async fn begin(app: &App, start: Start, wait: Option<Duration>) -> Re
         (view, _) => view,
     };
     match view {
-        Ok(view) => Ok(Begun { started, view, unseen: false }),
+        Ok(view) => {
+            app.seen(&view);
+            Ok(Begun { started, view, unseen: false, unique: asked.key.as_ref().is_some_and(is_unique) })
+        }
         // What was there before is found again by the same start.
         Err(error) if matches!(started.kind, StartKind::Reused | StartKind::Attached) => Err(error),
         Err(error) => {
             tracing::warn!(run = %started.run, %error, "a run was started and cannot be shown now");
             let view = unseen(&started, asked);
-            Ok(Begun { started, view, unseen: true })
+            Ok(Begun { started, view, unseen: true, unique: false })
         }
     }
 }
 
 fn show(begun: Begun, waited: bool) -> Response {
-    let mut response = answer(&begun.started, begun.view, waited && !begun.unseen);
+    let mut response = answer(&begun.started, begun.view, begun.unique, waited && !begun.unseen);
     if begun.unseen {
         *response.status_mut() = StatusCode::ACCEPTED;
     }
@@ -113,6 +224,10 @@ fn unseen(started: &Started, asked: Start) -> RunView {
         key: None,
         parent: None,
         error: None,
+        origin: None,
+        queue: None,
+        expires: None,
+        read_once: false,
     };
     RunView { summary, input: asked.input, outcome: None, status: None, steps: Vec::new(), entries: 0 }
 }
@@ -138,7 +253,7 @@ async fn require_task(app: &App, namespace: &str, task: &str) -> Result<(), Refu
 }
 
 /// `200` carries a result, `201` a new run, `202` a run that was there and has not ended.
-fn answer(started: &Started, view: RunView, waited: bool) -> Response {
+pub(crate) fn answer(started: &Started, view: RunView, unique: bool, waited: bool) -> Response {
     let closed = view.summary.state.is_closed();
     let status = match started.kind {
         StartKind::Reused => StatusCode::OK,
@@ -149,6 +264,7 @@ fn answer(started: &Started, view: RunView, waited: bool) -> Response {
     let mut run = Run::from(view);
     run.reused = started.kind == StartKind::Reused;
     run.attached = started.kind == StartKind::Attached;
+    run.duplicate = unique && run.attached;
     run.item.generation = started.generation;
     let mut response = (status, Answer(run)).into_response();
     let headers = response.headers_mut();
@@ -162,24 +278,39 @@ fn answer(started: &Started, view: RunView, waited: bool) -> Response {
 }
 
 /// Checks a start and brings it into the engine's form.
-fn read_start(app: &App, headers: &HeaderMap, body: wire::Start) -> Result<Start, Refused> {
+pub(crate) fn read_start(app: &App, headers: &HeaderMap, body: wire::Start) -> Result<Start, Refused> {
     if body.definition.is_empty() {
         return Err(Refused::invalid(
             "definition is missing: name what to run (GET /v1/definitions lists it)",
         ));
     }
     let namespace = namespace(body.namespace.clone());
-    let key = read_key(headers, &body)?;
+    let key = match read_unique(&body)? {
+        Some(unique) if body.continue_id.as_deref().is_none_or(str::is_empty) => Some(unique),
+        Some(_) => {
+            return Err(Refused::invalid(
+                "unique and continue_id exclude each other: both say which starts are the same",
+            ));
+        }
+        None => read_key(headers, &body)?,
+    };
     if key.is_some() && body.run_id.is_some() {
         return Err(Refused::invalid(
             "run_id and continue_id exclude each other: both say which run this is",
         ));
     }
-    let kind = body.kind.unwrap_or_else(|| {
-        let found = app.engine.definition(&namespace, &body.definition, body.version.as_deref());
-        found.map_or(DefinitionKind::Task, |definition| definition.reference.kind)
-    });
-    let options = read_options(&body, kind)?;
+    let kind = kind_of(app, &namespace, &body);
+    if kind == DefinitionKind::Builtin {
+        return Err(Refused::invalid(
+            "groups and chains are started with POST /v1/groups and POST /v1/chains",
+        ));
+    }
+    if body.into.is_some() {
+        return Err(Refused::invalid(
+            "into has a meaning only in `then` and in a chain: here no run comes before",
+        ));
+    }
+    let options = read_options(app, &namespace, &body, kind)?;
     Ok(Start {
         namespace,
         definition: body.definition,
@@ -190,6 +321,48 @@ fn read_start(app: &App, headers: &HeaderMap, body: wire::Start) -> Result<Start
         key,
         options,
     })
+}
+
+/// What the keys of `unique` starts begin with, so that they are no `continue_id` of anybody.
+const UNIQUE: &str = "unique/";
+
+fn is_unique(key: &StartKey) -> bool {
+    key.continue_id.starts_with(UNIQUE)
+}
+
+/// The key of a start that is unique: it holds while a run is in flight, and joins it.
+fn read_unique(body: &wire::Start) -> Result<Option<StartKey>, Refused> {
+    let given = body.unique_key.as_deref().filter(|key| !key.is_empty());
+    let name = match given {
+        Some(key) if key.len() > 240 => {
+            return Err(Refused::invalid(format!(
+                "unique_key has {} bytes; it may have 1 to 240",
+                key.len()
+            )));
+        }
+        Some(key) => format!("{UNIQUE}{key}"),
+        None if body.unique => {
+            let input = body.input.as_ref().map_or("{}", Json::get);
+            let fingerprint = Fingerprint::of(input)
+                .map_err(|error| Refused::invalid(format!("the input has no canonical form: {error}")))?;
+            format!("{UNIQUE}#{fingerprint}")
+        }
+        None => return Ok(None),
+    };
+    Ok(Some(StartKey {
+        continue_id: name,
+        scope_version: false,
+        fingerprint_paths: None,
+        on_success: OnSuccess::Rerun,
+        on_failure: Some(OnFailure::Rerun),
+        on_running: OnRunning::Attach,
+        on_input: OnInput::Ignore,
+        allow_new_input: true,
+        rerun_purged: true,
+        force: false,
+        ttl: Ttl::Ms(0),
+        max_generations: u32::MAX,
+    }))
 }
 
 fn read_key(headers: &HeaderMap, body: &wire::Start) -> Result<Option<StartKey>, Refused> {
@@ -246,61 +419,6 @@ fn header_key(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
         .trim();
     let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     Ok(Some(text).filter(|text| !text.is_empty()))
-}
-
-fn read_options(body: &wire::Start, kind: DefinitionKind) -> Result<RunOptions, Refused> {
-    if body.delay.is_some() && body.run_at.is_some() {
-        return Err(Refused::invalid("delay and run_at exclude each other: both say when the run begins"));
-    }
-    let ms = |duration: Option<wire::Duration>| duration.map(|duration| duration.ms);
-    let mut options = RunOptions {
-        labels: body.labels.clone(),
-        timeout_ms: None,
-        report_to: None,
-        run_at: body.run_at.as_deref().map(|text| read_date("run_at", text)).transpose()?,
-        delay_ms: ms(body.delay),
-        queue_ttl_ms: ms(body.queue_ttl),
-        task: None,
-    };
-    if kind == DefinitionKind::Task {
-        options.task = Some(read_task(body)?);
-        return Ok(options);
-    }
-    // The time limit of a task is that of each attempt, of anything else that of the whole run.
-    options.timeout_ms = ms(body.timeout);
-    let inner = [("retries", body.retries.is_some()), ("at_most_once", body.at_most_once)];
-    let outer = [
-        ("queue", body.queue.is_some()),
-        ("priority", body.priority.is_some()),
-        ("max_crashes", body.max_crashes.is_some()),
-    ];
-    // The code of a workflow stands in a queue as a task does; the steps of a flow say where they stand.
-    let outside = if kind == DefinitionKind::Flow { &outer[..] } else { &[] };
-    if let Some((name, _)) = inner.iter().chain(outside).find(|(_, given)| *given) {
-        return Err(Refused::invalid(format!(
-            "{name} is an option of tasks, and `{}` is a {kind}: its steps say such things themselves",
-            body.definition
-        )));
-    }
-    if kind == DefinitionKind::Workflow {
-        options.task = Some(read_task(body)?);
-    }
-    Ok(options)
-}
-
-fn read_task(body: &wire::Start) -> Result<TaskOptions, Refused> {
-    let priority = body.priority.unwrap_or(0);
-    if priority > 9 {
-        return Err(Refused::invalid(format!("priority is {priority}: it goes from 0 to 9, higher first")));
-    }
-    Ok(TaskOptions {
-        queue: body.queue.clone().unwrap_or_default(),
-        priority,
-        timeout_ms: body.timeout.map(|timeout| timeout.ms),
-        retry: body.retries.iter().map(wire::Retries::to_policy).collect(),
-        at_most_once: body.at_most_once,
-        max_crashes: body.max_crashes,
-    })
 }
 
 /// Reads a date.

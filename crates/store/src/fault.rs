@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use riverrun_kernel::{JournalRow, Json, Key, KeyId, LoadedRows, PartitionId, RunId, RunSummary};
+use riverrun_kernel::{JournalRow, Json, Key, KeyId, LoadedRows, Needs, PartitionId, RunId, RunSummary};
 
 use crate::{
     AppendError, Batch, BatchId, Checkpoint, Count, Cursor, Epoch, KeyFilter, Page, Recovered, RunFilter,
@@ -44,8 +44,8 @@ pub trait Faults: Send {
     }
 
     /// Asked before each load of rows.
-    fn load(&mut self, partition: PartitionId, runs: &[RunId], keys: &[KeyId]) -> Option<StoreError> {
-        let _ = (partition, runs, keys);
+    fn load(&mut self, partition: PartitionId, needs: &Needs) -> Option<StoreError> {
+        let _ = (partition, needs);
         None
     }
 
@@ -174,10 +174,10 @@ impl<S: Store> Store for FaultStore<S> {
         self.inner.recover(partition, each)
     }
 
-    fn load(&self, partition: PartitionId, runs: &[RunId], keys: &[KeyId]) -> Result<LoadedRows, StoreError> {
-        let fault = self.faults().load(partition, runs, keys);
+    fn load(&self, partition: PartitionId, needs: &Needs) -> Result<LoadedRows, StoreError> {
+        let fault = self.faults().load(partition, needs);
         fault.map_or(Ok(()), Err)?;
-        self.inner.load(partition, runs, keys)
+        self.inner.load(partition, needs)
     }
 
     fn journal(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<JournalRow>, StoreError> {

@@ -18,7 +18,7 @@ pub use types::{
     Batch, BatchId, Checkpoint, Count, Cursor, Epoch, KeyFilter, Page, Recovered, RunFilter, Verified,
 };
 
-use riverrun_kernel::{JournalRow, Json, Key, KeyId, LoadedRows, PartitionId, RunId, RunSummary};
+use riverrun_kernel::{JournalRow, Json, Key, KeyId, LoadedRows, Needs, PartitionId, RunId, RunSummary};
 
 /// One durable home of partitions.
 ///
@@ -56,7 +56,7 @@ pub trait Store: Send + Sync {
         checkpoint: &Checkpoint,
     ) -> Result<(), StoreError>;
 
-    /// Streams what a new owner needs: first every definition, the partition's row and the stubs of open runs, then the log's tail in order.
+    /// Streams what a new owner needs: first every definition, the partition's row, the stubs of open runs and of schedules, then the log's tail in order.
     /// A gap, a wrong checksum or a tail shorter than what was acknowledged is `Corrupt`.
     fn recover(
         &self,
@@ -64,9 +64,9 @@ pub trait Store: Send + Sync {
         each: &mut dyn FnMut(Recovered) -> Result<(), StoreError>,
     ) -> Result<(), StoreError>;
 
-    /// Reads the rows of runs and keys, large values included. What has no row is answered with `None`. A run comes with its
+    /// Reads the rows of runs, keys and schedules, large values included. What has no row is answered with `None`. A run comes with its
     /// key, asked for or not.
-    fn load(&self, partition: PartitionId, runs: &[RunId], keys: &[KeyId]) -> Result<LoadedRows, StoreError>;
+    fn load(&self, partition: PartitionId, needs: &Needs) -> Result<LoadedRows, StoreError>;
 
     /// Reads at most `limit` lines of a run's journal with `seq > after`, in order, large values included.
     fn journal(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<JournalRow>, StoreError>;

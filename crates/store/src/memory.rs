@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use riverrun_kernel::schedule::{ScheduleId, ScheduleRow};
 use riverrun_kernel::{
-    Definition, DefinitionRef, JournalRow, Json, Key, KeyId, KeyRow, LoadedRows, Now, PartitionId,
+    Definition, DefinitionRef, JournalRow, Json, Key, KeyId, KeyRow, LoadedRows, Needs, Now, PartitionId,
     PartitionRow, Record, RunId, RunRow, RunSummary,
 };
 
@@ -33,6 +34,7 @@ struct Kept {
     runs: BTreeMap<RunId, (PartitionId, RunRow)>,
     journal: BTreeMap<(RunId, u64), JournalRow>,
     keys: BTreeMap<KeyId, (PartitionId, KeyRow)>,
+    schedules: BTreeMap<ScheduleId, (PartitionId, ScheduleRow)>,
     blobs: BTreeMap<(RunId, [u8; 32]), Json>,
 }
 
@@ -221,6 +223,12 @@ impl Store for MemoryStore {
         for row in &rows.keys {
             kept.keys.insert(row.key.id.clone(), (partition, row.clone()));
         }
+        for id in &rows.deleted_schedules {
+            kept.schedules.remove(id);
+        }
+        for row in &rows.schedules {
+            kept.schedules.insert(row.schedule.id.clone(), (partition, row.clone()));
+        }
         for definition in &rows.definitions {
             kept.definitions.insert(definition.reference.clone(), definition.clone());
         }
@@ -250,24 +258,34 @@ impl Store for MemoryStore {
                 .values()
                 .filter(|(home, _)| *home == partition)
                 .filter_map(|(_, row)| row.stub.clone());
+            let schedules = kept
+                .schedules
+                .values()
+                .filter(|(home, _)| *home == partition)
+                .map(|(_, row)| row.stub.clone());
             let definitions = kept.definitions.values().cloned();
             definitions
                 .map(Recovered::Definition)
                 .chain([Recovered::Partition(row, now)])
                 .chain(stubs.map(Recovered::Stub))
+                .chain(schedules.map(Recovered::Schedule))
                 .chain(batches.into_iter().map(Recovered::Batch))
                 .collect()
         };
         pieces.into_iter().try_for_each(each)
     }
 
-    fn load(&self, partition: PartitionId, runs: &[RunId], keys: &[KeyId]) -> Result<LoadedRows, StoreError> {
+    fn load(&self, partition: PartitionId, needs: &Needs) -> Result<LoadedRows, StoreError> {
         self.check(partition)?;
         let kept = self.kept();
         let run = |id: &RunId| (*id, kept.runs.get(id).map(|(_, row)| row.clone()));
         let key = |id: &KeyId| (id.clone(), kept.keys.get(id).map(|(_, row)| row.clone()));
-        let mut rows =
-            LoadedRows { runs: runs.iter().map(run).collect(), keys: keys.iter().map(key).collect() };
+        let schedule = |id: &ScheduleId| (id.clone(), kept.schedules.get(id).map(|(_, row)| row.clone()));
+        let mut rows = LoadedRows {
+            runs: needs.runs.iter().map(run).collect(),
+            keys: needs.keys.iter().map(key).collect(),
+            schedules: needs.schedules.iter().map(schedule).collect(),
+        };
         let more: Vec<_> = rows.keys_of_runs().iter().map(key).collect();
         rows.keys.extend(more);
         Ok(rows)
@@ -344,6 +362,7 @@ impl Store for MemoryStore {
             runs: kept.runs.len() as u64,
             journal: kept.journal.len() as u64,
             keys: kept.keys.len() as u64,
+            schedules: kept.schedules.len() as u64,
             blobs: kept.blobs.len() as u64,
         })
     }

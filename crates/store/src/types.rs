@@ -1,5 +1,6 @@
 //! What goes into a store and comes out of it.
 
+use riverrun_kernel::schedule::ScheduleStub;
 use riverrun_kernel::{
     Definition, DefinitionKind, Now, PartitionId, PartitionRow, Record, Rows, RunId, State, Stub, WaitKind,
     Wall,
@@ -53,6 +54,8 @@ pub enum Recovered {
     Partition(Option<PartitionRow>, Now),
     /// An open run.
     Stub(Stub),
+    /// A schedule.
+    Schedule(ScheduleStub),
     /// A batch of the log.
     Batch(Batch),
 }
@@ -91,6 +94,8 @@ pub struct RunFilter {
     pub created_before: Option<Wall>,
     /// Ended before: what a retention sweep asks for.
     pub ended_before: Option<Wall>,
+    /// To be removed before, by what its own options say.
+    pub expires_before: Option<Wall>,
 }
 
 /// Which keys.
@@ -131,6 +136,8 @@ pub struct Verified {
     pub journal: u64,
     /// Keys.
     pub keys: u64,
+    /// Schedules.
+    pub schedules: u64,
     /// Blobs.
     pub blobs: u64,
 }
@@ -156,6 +163,7 @@ impl RunFilter {
             && self.created_from.is_none_or(|from| run.created >= from)
             && self.created_before.is_none_or(|before| run.created < before)
             && self.ended_before.is_none_or(|before| run.ended.is_some_and(|ended| ended < before))
+            && self.expires_before.is_none_or(|before| run.expires.is_some_and(|expires| expires < before))
     }
 }
 

@@ -95,6 +95,13 @@ pub enum FromChild {
         /// Which.
         attempt: AttemptId,
     },
+    /// How far the attempt has come: its run's live status.
+    Status {
+        /// Which.
+        attempt: AttemptId,
+        /// The status.
+        status: Json,
+    },
     /// A piece of what the attempt printed or logged.
     Log {
         /// Which.

@@ -8,7 +8,9 @@ mod duration;
 mod json;
 mod key;
 mod problem;
+mod queue;
 mod run;
+mod schedule;
 mod start;
 mod worker;
 
@@ -20,10 +22,15 @@ pub use duration::{Duration, InvalidDuration, KeyTtl};
 pub use json::{MAX_DEPTH, check};
 pub use key::{DeleteKeyQuery, KeyQuery, KeyView, Keys};
 pub use problem::{Code, Problem};
+pub use queue::{Changed, DeadQuery, LimitBody, QueueBody, QueueItem, QueueQuery, QueuedFunction, Queues};
 pub use run::{
     CancelBody, CountAnswer, CountQuery, DeleteQuery, ErrorView, GraphFormat, GraphQuery, HistoryEvent,
     HistoryQuery, HistoryView, JournalEntry, JournalQuery, JournalView, LabelsBody, ListQuery, LogLine, Logs,
     LogsQuery, Run, RunItem, RunQuery, Runs, SignalBody, StateAnswer, Step, WaitingView, time,
 };
-pub use start::{Backoff, Call, Retries, Start};
-pub use worker::{CallbackBody, CallbackError, QueueView, Queues, WorkerItem, Workers};
+pub use schedule::{
+    FiredView, LateView, MissedWord, NextQuery, NextTimes, OneSchedule, OriginView, PauseSchedule,
+    PlannedTime, PutSchedule, ScheduleQuery, ScheduleView, Schedules, TriggerSchedule, planned_time,
+};
+pub use start::{Backoff, Batch, BatchError, BatchItem, Batched, Call, Compose, Retries, Start};
+pub use worker::{CallbackBody, CallbackError, WorkerItem, Workers};

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 use std::time::Duration;
 
-use riverrun_kernel::{AttemptId, Failure, Lost};
+use riverrun_kernel::{AttemptId, Failure, Json, Lost};
 use riverrun_wire::child::{Call, ToChild};
 use riverrun_wire::worker::Offer;
 use tokio::time::Instant;
@@ -38,6 +38,33 @@ pub(crate) struct Busy {
     pub limit: Option<(Instant, Duration)>,
     pub ending: Option<Ending>,
     pub kill_at: Option<Instant>,
+    pub status: Status,
+}
+
+/// How far an attempt says it has come, and when the server was told last.
+#[derive(Default)]
+pub(crate) struct Status {
+    /// What the server has not been told.
+    pub untold: Option<Json>,
+    told: Option<Instant>,
+}
+
+/// The server hears of an attempt's status so often at most: each time is a record.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Status {
+    /// When it may be told that was held back.
+    pub fn due(&self) -> Option<Instant> {
+        self.untold.as_ref().and(self.told).map(|told| told + STATUS_INTERVAL)
+    }
+
+    /// What is to be told now.
+    pub fn take_due(&mut self, now: Instant) -> Option<Json> {
+        let due = self.told.is_none_or(|told| told + STATUS_INTERVAL <= now);
+        let told = self.untold.take_if(|_| due)?;
+        self.told = Some(now);
+        Some(told)
+    }
 }
 
 /// An attempt that waits for a child, or in one.
@@ -112,6 +139,7 @@ impl Member {
             limit: limit.and_then(|limit| Some((now.checked_add(limit)?, limit))),
             ending: end.map(|(why, _)| why),
             kill_at: end.map(|(_, moment)| moment),
+            status: Status::default(),
         });
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use riverrun_kernel::{AttemptId, Failure, Lost};
 use riverrun_wire::child::{FromChild, ToChild};
 use riverrun_wire::worker::{FromWorker, Function, Offer};
+use riverrun_wire::workflow::Act;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -177,7 +178,11 @@ impl Executor for Pool {
     fn next_deadline(&self) -> Option<Instant> {
         let of_children = self.children.values().filter_map(|member| member.deadline(&self.config));
         let start = self.start_not_before.filter(|_| !self.waiting.is_empty());
-        of_children.chain(start).chain(self.patience_ends()).min()
+        let status = self.children.values().filter_map(|member| match &member.phase {
+            Phase::Busy(busy) => busy.status.due(),
+            _ => None,
+        });
+        of_children.chain(start).chain(self.patience_ends()).chain(status).min()
     }
 
     /// Enforces what is due.
@@ -190,6 +195,7 @@ impl Executor for Pool {
         if self.start_not_before.is_some_and(|moment| moment <= now) {
             self.start_not_before = None;
         }
+        self.tell_status(now);
         if self.patience_ends().is_some_and(|moment| moment <= now) {
             self.pace.slow();
             self.give_back(self.ahead());
@@ -346,9 +352,17 @@ impl Pool {
                 }
             }
             FromChild::Log { attempt, stream, text } => self.log(id, attempt, &stream, text),
+            FromChild::Status { attempt, status } => {
+                if let Phase::Busy(busy) = &mut member.phase
+                    && busy.attempt == attempt
+                {
+                    busy.status.untold = Some(status);
+                    self.tell_status(now);
+                }
+            }
             FromChild::Done { attempt, output } => self.answered(id, attempt, Outcome::Done(output), now),
             FromChild::Failed { attempt, failure } => {
-                self.answered(id, attempt, Outcome::Failed(failure), now)
+                self.answered(id, attempt, Outcome::Failed(failure), now);
             }
             FromChild::Stopped { attempt } => match member.take_back(attempt) {
                 Some(waiting) => self.wait_again(waiting),
@@ -385,7 +399,9 @@ impl Pool {
         let Some(mut member) = self.children.remove(&id) else {
             return Ok(());
         };
-        std::mem::take(&mut member.next).into_iter().for_each(|waiting| self.wait_again(waiting));
+        for waiting in std::mem::take(&mut member.next) {
+            self.wait_again(waiting);
+        }
         match member.phase {
             Phase::Idle => tracing::info!(pid = member.handle.pid, "an idle child {how}"),
             Phase::Starting { loading, said, .. } => {
@@ -429,6 +445,17 @@ impl Pool {
             // Between two attempts it is the rest of what the last one wrote.
             Some(output) => emit(&self.config, &mut self.desk.asides, output, stream, text),
             None => show(&self.config, "", "", stream, &text),
+        }
+    }
+
+    /// Tells the server how far attempts have come, each not too often.
+    fn tell_status(&mut self, now: Instant) {
+        for member in self.children.values_mut() {
+            if let Phase::Busy(busy) = &mut member.phase
+                && let Some(status) = busy.status.take_due(now)
+            {
+                self.desk.ledger.progress(busy.attempt, vec![Act::Status { status }]);
+            }
         }
     }
 

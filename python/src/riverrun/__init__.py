@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from . import aio, canonical, pipeline
 from ._client import Client, Handle, connect, get, run, start
-from ._context import Context, current_context
+from ._compose import Group, Signature, chain, group
+from ._context import Context, current_context, progress
 from ._errors import (
     ApiError,
     Cancelled,
     InvalidJson,
     ResultTimeout,
+    Retry,
     RiverrunError,
     RunCancelled,
     RunError,
@@ -27,25 +29,31 @@ __all__ = [
     "Cancelled",
     "Client",
     "Context",
+    "Group",
     "Handle",
     "InvalidJson",
     "ResultTimeout",
+    "Retry",
     "RiverrunError",
     "RunCancelled",
     "RunError",
     "RunExpired",
     "RunFailed",
     "RunTimedOut",
+    "Signature",
     "Task",
     "Unreachable",
     "__version__",
     "aio",
     "canonical",
+    "chain",
     "connect",
     "current_context",
     "get",
+    "group",
     "new_run_id",
     "pipeline",
+    "progress",
     "run",
     "start",
     "task",

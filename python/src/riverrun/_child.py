@@ -102,7 +102,8 @@ class Child:
 
     def _execute(self, call: dict[str, Any]) -> str:
         callee = self._catalogue.find(call["function"])
-        context = Context.of(call)
+        attempt = call["attempt"]
+        context = Context.of(call, lambda status: self._channel.send({"status": {"attempt": attempt, "status": status}}))
         try:
             self._interruptible = True
             self._after_send()

@@ -7,11 +7,16 @@ import queue
 import ssl
 import threading
 import time
-from collections.abc import Generator, Iterator
-from typing import Any
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from . import _requests as requests
+from . import _schedules as schedules
+from ._errors import ApiError
 from ._requests import Address, Answer, Request, Retry, SeenRun
+
+if TYPE_CHECKING:
+    from ._task import Task
 
 __all__ = ["Client", "Handle", "connect", "default_client", "get", "run", "start"]
 
@@ -69,6 +74,35 @@ class Client:
         started = self._call(requests.start_run(name, input, kind, run_id, requests.next_wait(end), options))
         return Handle(self, started)._result(end, timeout)
 
+    def submit_many(self, task: Task[..., Any], calls: Iterable[Mapping[str, Any]], **options: Any) -> list[str]:
+        """Queues many calls of a task and returns the ids of their runs, in order; see :meth:`Task.submit_many`."""
+        merged = {**task.options, **options}
+        inputs = [task.input_for(**call) for call in calls]
+        return self.start_many([requests.spec_of(task.name, value, "task", merged) for value in inputs])
+
+    def start_many(self, starts: Sequence[dict[str, Any]], *, namespace: str | None = None) -> list[str]:
+        """Starts many runs, one commit for each thousand of them, and returns their ids, in order.
+
+        Args:
+            starts: what :meth:`start` takes, as the HTTP API has it: ``{"definition": …, "kind": …, "input": …, …}``.
+
+        Raises:
+            ApiError: the server refuses one: the others of its thousand are started all the same.
+        """
+        ids: list[str] = []
+        for first in range(0, len(starts), _BATCH):
+            part = [_repeatable(start) for start in starts[first : first + _BATCH]]
+            answer = self._call(requests.start_many(part, namespace))
+            for at, item in enumerate(answer["items"], first):
+                if "error" in item:
+                    raise ApiError(409, item["error"]["code"], f"runs[{at}]: {item['error']['message']}", item["error"])
+                ids.append(item["run_id"])
+        return ids
+
+    def compose(self, what: str, body: dict[str, Any]) -> Handle:
+        """Starts a group or a chain; see :func:`riverrun.group` and :func:`riverrun.chain`."""
+        return Handle(self, self._call(requests.start_composed(what, body)))
+
     def get(self, run_id: str) -> Handle:
         """A handle on a run.
 
@@ -90,6 +124,65 @@ class Client:
             cursor = page.get("next_cursor")
             if not cursor:
                 return
+
+    def create_schedule(self, name: str, when: str, definition: str, input: Any = None, **options: Any) -> dict[str, Any]:
+        """Writes a schedule: creates it, or replaces the one of this name; what it has settled stays settled.
+
+        Args:
+            name: what to call it.
+            when: a cron line of five fields, or six with the seconds first; ``@daily`` and the like; ``@every 90s``; or one date.
+            definition: what each firing starts.
+            input: its input.
+            options: ``zone`` (IANA), ``overlap`` (``skip``, ``queue``, ``cancel_other``, ``allow``), ``missed`` (``skip``,
+                ``one``, ``all``), ``missed_max``, ``missed_after``, ``jitter``, ``from_``, ``until``, ``planned_as``,
+                ``description``, ``paused``, and those of :meth:`start` that say how the run is to be run: ``labels``,
+                ``timeout``, ``queue``, ``retries``, ….
+
+        Returns:
+            The schedule, with its next times in ``next``.
+
+        Raises:
+            ApiError: ``invalid_schedule`` says what is wrong with ``when`` and where; ``unknown_definition``; ….
+        """
+        return dict(self._call(schedules.put(name, when, definition, input, options)))
+
+    def schedule(self, name: str, *, namespace: str | None = None) -> dict[str, Any]:
+        """A schedule: its next times, its last runs, what was skipped and missed.
+
+        Raises:
+            ApiError: there is no such schedule.
+        """
+        return dict(self._call(schedules.show(name, namespace)))
+
+    def schedules(self, **filters: Any) -> Iterator[dict[str, Any]]:
+        """Schedules, in the order of their names; pages are fetched as they are needed.
+
+        Args:
+            filters: ``prefix=``, ``namespace=``.
+        """
+        cursor: str | None = filters.pop("cursor", None)
+        while True:
+            page = self._call(schedules.listing({**filters, "cursor": cursor}))
+            yield from page["items"]
+            cursor = page.get("next_cursor")
+            if not cursor:
+                return
+
+    def pause_schedule(self, name: str, reason: str | None = None, *, namespace: str | None = None) -> dict[str, Any]:
+        """Lets nothing of a schedule fire."""
+        return dict(self._call(schedules.steer("pause", name, namespace, {"reason": reason})))
+
+    def resume_schedule(self, name: str, *, namespace: str | None = None) -> dict[str, Any]:
+        """Lets a schedule fire again; what was planned meanwhile is left out."""
+        return dict(self._call(schedules.steer("resume", name, namespace)))
+
+    def trigger_schedule(self, name: str, *, namespace: str | None = None) -> Handle:
+        """Starts a run of a schedule now, whatever else runs, and returns a handle on it."""
+        return Handle(self, self._call(schedules.trigger(name, namespace)))
+
+    def delete_schedule(self, name: str, *, namespace: str | None = None) -> None:
+        """Forgets a schedule. Its runs go on."""
+        self._call(schedules.delete(name, namespace))
 
     def close(self) -> None:
         """Closes idle connections. The client can be used again."""
@@ -156,6 +249,15 @@ class Client:
             context = ssl.create_default_context()
             return http.client.HTTPSConnection(address.host, address.port, timeout=request.patience, context=context), False
         return http.client.HTTPConnection(address.host, address.port, timeout=request.patience), False
+
+
+_BATCH = 1_000
+
+
+def _repeatable(start: dict[str, Any]) -> dict[str, Any]:
+    if any(start.get(key) for key in ("run_id", "continue_id", "unique", "unique_key")):
+        return start
+    return {**start, "run_id": requests.new_run_id()}
 
 
 class Handle(SeenRun):

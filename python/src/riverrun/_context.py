@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextvars
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Context", "FunctionInfo", "ServiceInfo", "current_context"]
+__all__ = ["Context", "FunctionInfo", "ServiceInfo", "current_context", "progress"]
+
+_PROGRESS_INTERVAL = 0.05
 
 _current: contextvars.ContextVar[Context | None] = contextvars.ContextVar("riverrun_context", default=None)
 
@@ -58,6 +61,8 @@ class Context:
     function: FunctionInfo
     service: ServiceInfo
     logger: logging.Logger = field(repr=False)
+    _publish: Callable[[dict[str, Any]], None] | None = field(default=None, repr=False, compare=False)
+    _published: list[float] = field(default_factory=lambda: [float("-inf")], repr=False, compare=False)
 
     @property
     def function_name(self) -> str:
@@ -74,6 +79,22 @@ class Context:
         """The same as ``request_id``."""
         return self.request_id
 
+    def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
+        """Says how far the call has come; see :func:`riverrun.progress`."""
+        if self._publish is None:
+            return
+        now = time.monotonic()
+        # A loop may call this a million times: what is between two that are sent is not worth a message.
+        if now - self._published[0] < _PROGRESS_INTERVAL and (total is None or done < total):
+            return
+        self._published[0] = now
+        status: dict[str, Any] = {"done": done}
+        if total is not None:
+            status["total"] = total
+        if note is not None:
+            status["note"] = str(note)
+        self._publish(status)
+
     def remaining(self) -> float | None:
         """Seconds until the time limit, not below 0; None without a limit."""
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
@@ -84,7 +105,7 @@ class Context:
         return None if remaining is None else int(remaining * 1000)
 
     @classmethod
-    def of(cls, call: dict[str, Any]) -> Context:
+    def of(cls, call: dict[str, Any], publish: Callable[[dict[str, Any]], None] | None = None) -> Context:
         """The context of a call as the supervisor hands it over."""
         service, _, function = call["function"].rpartition("/")
         run_id, _, number = call["attempt"].split(".")
@@ -102,6 +123,7 @@ class Context:
             function=FunctionInfo(name=function, timeout=seconds),
             service=ServiceInfo(name=service),
             logger=logging.getLogger(call["function"]),
+            _publish=publish,
         )
 
 
@@ -115,6 +137,22 @@ def current_context() -> Context:
     if context is None:
         raise RuntimeError("there is no context here: this code was not called by a Riverrun worker")
     return context
+
+
+def progress(done: float, total: float | None = None, note: str | None = None) -> None:
+    """Says how far the call that is executing has come; lists, the API and the terminal show it.
+
+    It may be called as often as one likes: at most one a second is recorded, and the last of each second is. Outside of a call
+    by a worker it does nothing, so that a task can also be called plainly.
+
+    Args:
+        done: how much is done.
+        total: how much there is to do.
+        note: what is being done, for people.
+    """
+    context = _current.get()
+    if context is not None:
+        context.progress(done, total, note)
 
 
 def enter(context: Context) -> None:

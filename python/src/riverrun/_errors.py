@@ -9,6 +9,7 @@ __all__ = [
     "Cancelled",
     "InvalidJson",
     "ResultTimeout",
+    "Retry",
     "RiverrunError",
     "RunCancelled",
     "RunError",
@@ -33,6 +34,25 @@ class Cancelled(BaseException):
     """
 
     code = "cancelled"
+
+
+class Retry(RiverrunError):
+    """Raised by a task: this try failed, and the next one makes sense after so long.
+
+    The delay goes before that of the task's own back-off. Any other exception may say the same by an attribute
+    ``retry_after`` in seconds. How often a task is tried is still up to its ``retries``.
+
+    Args:
+        message: what a person reads.
+        after: how long to wait, in seconds.
+    """
+
+    code = "retry"
+
+    def __init__(self, message: str = "try again later", *, after: float) -> None:
+        super().__init__(message)
+        self.retry_after = after
+        """How long to wait, in seconds."""
 
 
 class InvalidJson(RiverrunError, ValueError):

@@ -7,23 +7,33 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 __all__ = ["Failure", "encode_result", "failure_of"]
 
 _MAX_MESSAGE = 16_384
 _MAX_TRACEBACK = 65_536
+_MAX_RETRY_AFTER = 366 * 24 * 3600
 
 
 class Failure(Exception):
     """A failure of an attempt as it is recorded."""
 
-    def __init__(self, error: str, message: str, traceback_text: str | None = None, retryable: bool = True) -> None:
+    def __init__(
+        self,
+        error: str,
+        message: str,
+        traceback_text: str | None = None,
+        retryable: bool = True,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(error, message)
         self.error = error
         self.message = message
         self.traceback_text = traceback_text
         self.retryable = retryable
+        self.retry_after = retry_after
 
     def to_wire(self) -> dict[str, Any]:
         """The failure as the protocol has it."""
@@ -32,6 +42,8 @@ class Failure(Exception):
             wire["details"] = {"traceback": _cut_middle(_clean(self.traceback_text), _MAX_TRACEBACK)}
         if not self.retryable:
             wire["retryable"] = False
+        if self.retry_after is not None:
+            wire["retry_after_ms"] = round(self.retry_after * 1000)
         return wire
 
 
@@ -48,7 +60,18 @@ def failure_of(error: BaseException) -> Failure:
         message,
         _traceback(error),
         retryable=getattr(error, "retryable", True) is not False,
+        retry_after=_retry_after(error),
     )
+
+
+def _retry_after(error: BaseException) -> float | None:
+    """The seconds that an exception says a retry should wait; None for anything that is no such number."""
+    after = getattr(error, "retry_after", None)
+    if isinstance(after, timedelta):
+        after = after.total_seconds()
+    if isinstance(after, bool) or not isinstance(after, (int, float)) or not 0 <= after <= _MAX_RETRY_AFTER:
+        return None
+    return float(after)
 
 
 def encode_result(value: Any, parses_text: bool, max_bytes: int) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -42,6 +42,10 @@ __all__ = [
     "not_ended",
     "read_journal",
     "result_of",
+    "spec_of",
+    "start_body",
+    "start_composed",
+    "start_many",
     "start_run",
 ]
 
@@ -62,7 +66,8 @@ CLOSED = frozenset({"succeeded", *_ENDED})
 
 _OPTIONS = {
     *("version", "namespace", "queue", "priority", "labels", "timeout", "delay", "run_at", "queue_ttl"),
-    *("retries", "max_crashes", "at_most_once"),
+    *("retries", "max_crashes", "at_most_once", "unique", "unique_key", "result_ttl", "failure_ttl"),
+    *("concurrency_key", "max_running", "rate", "then", "callback_url"),
     *("continue_id", "scope_version", "fingerprint_paths", "on_success", "on_failure", "on_running", "on_input"),
     *("allow_new_input", "rerun_purged", "force", "ttl", "max_generations"),
 }
@@ -203,11 +208,13 @@ def start_run(
     name: str, value: Any, kind: str | None, run_id: str | None, wait: float | None, options: Mapping[str, Any]
 ) -> Request:
     """The start of a run."""
-    unknown = sorted(set(options) - _OPTIONS)
-    if unknown:
-        raise TypeError(f"unknown option {unknown[0]!r}: expected one of {', '.join(sorted(_OPTIONS))}")
-    body = {key: _option(key, option) for key, option in options.items() if option is not None}
-    if not body.get("continue_id"):
+    body = start_body(options, checked=True)
+    if body.get("unique") or body.get("unique_key"):
+        # The key alone makes it repeatable, as long as the run has not ended.
+        if body.get("continue_id") or run_id is not None:
+            raise TypeError("unique excludes continue_id and run_id: each says which starts are the same")
+        body.pop("continue_id", None)
+    elif not body.get("continue_id"):
         # Null and empty mean "no key"; then the id is what makes the start repeatable.
         body.pop("continue_id", None)
         body["run_id"] = run_id or new_run_id()
@@ -222,6 +229,14 @@ def start_run(
     # A second `force` would begin a second generation: what may have arrived is not sent again.
     repeatable = not body.get("force") and body.get("on_running") != "restart" and body.get("on_success") != "rerun"
     return Request("POST", "/v1/runs", encode(body), SOCKET_TIMEOUT + (wait or 0.0), repeatable)
+
+
+def start_body(options: Mapping[str, Any], checked: bool = False) -> dict[str, Any]:
+    """Options as a body has them; ``checked``: those of a start and no others."""
+    unknown = sorted(set(options) - _OPTIONS - {"kind"}) if checked else []
+    if unknown:
+        raise TypeError(f"unknown option {unknown[0]!r}: expected one of {', '.join(sorted(_OPTIONS))}")
+    return {key: _option(key, option) for key, option in options.items() if option is not None}
 
 
 def get_run(run_id: str, wait: float = 0.0) -> Request:
@@ -267,6 +282,16 @@ class SeenRun:
         return bool(self._run.get("reused"))
 
     @property
+    def duplicate(self) -> bool:
+        """Whether a ``unique`` start found the same task queued or running, and started nothing."""
+        return bool(self._run.get("duplicate"))
+
+    @property
+    def progress(self) -> Any:
+        """How far it said it had come when it was last seen: ``{"done": 3, "total": 10, "note": …}``, or None."""
+        return self._run.get("status")
+
+    @property
     def attached(self) -> bool:
         """Whether the start found a run in flight under the same key."""
         return bool(self._run.get("attached"))
@@ -307,7 +332,38 @@ def encode(value: Any) -> bytes:
         raise InvalidJson("syntax", f"the input is not JSON: {error}") from None
 
 
+def start_many(starts: Sequence[dict[str, Any]], namespace: str | None) -> Request:
+    """Many starts in one commit. Each carries an id or a key, so that all may be sent again."""
+    body: dict[str, Any] = {"runs": list(starts)}
+    if namespace is not None:
+        body["namespace"] = namespace
+    return Request("POST", "/v1/runs/batch", encode(body), SOCKET_TIMEOUT)
+
+
+def start_composed(what: str, body: dict[str, Any]) -> Request:
+    """A group or a chain, under an id of its own."""
+    return Request("POST", f"/v1/{what}", encode({"run_id": new_run_id(), **body}), SOCKET_TIMEOUT)
+
+
+def spec_of(name: str, value: Any, kind: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """A start as part of another: of a group, a chain, ``then``."""
+    unknown = sorted(set(options) - _OPTIONS)
+    if unknown:
+        raise TypeError(f"unknown option {unknown[0]!r}: expected one of {', '.join(sorted(_OPTIONS))}")
+    spec: dict[str, Any] = {"definition": name}
+    if value is not None:
+        spec["input"] = value
+    if kind is not None:
+        spec["kind"] = kind
+    spec.update({key: _option(key, option) for key, option in options.items() if option is not None})
+    return spec
+
+
 def _option(key: str, value: Any) -> Any:
+    if key == "then" and hasattr(value, "to_spec"):
+        return value.to_spec(following=True)
+    if key == "retries" and isinstance(value, Mapping):
+        return {name: _policy(name, part) for name, part in value.items()}
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, datetime):
@@ -315,6 +371,13 @@ def _option(key: str, value: Any) -> Any:
             raise ValueError(f"{key} needs a time zone: {value.isoformat()} could be any of 24 moments")
         return value.isoformat()
     return value
+
+
+def _policy(name: str, value: Any) -> Any:
+    """A part of a retry policy; classes of exceptions stand for their names."""
+    if name in ("errors", "never"):
+        return [item.__name__ if isinstance(item, type) else str(item) for item in value]
+    return _option(name, value)
 
 
 def _seconds(seconds: float) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 if TYPE_CHECKING:
     from ._client import Client, Handle
+    from ._compose import Signature
 
 __all__ = ["Task", "task"]
 
@@ -65,6 +66,29 @@ class Task(Generic[P, R]):
         """The same as :meth:`submit`, on a client of one's own."""
         return client.start(self.name, self.input_for(*args, **kwargs), kind="task", **self.options)
 
+    def s(self, *args: Any, **kwargs: Any) -> Signature:
+        """The call as a value, for :func:`riverrun.group`, :func:`riverrun.chain` and ``then``: it is not made yet.
+
+        A call that comes after another may leave out one parameter without a default: it gets the other's result.
+        """
+        from ._compose import Signature
+
+        return Signature(self, args, kwargs)
+
+    def submit_many(self, calls: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Queues many calls in one commit for each thousand or so and returns the ids of their runs, in order.
+
+        Args:
+            calls: the arguments of each call, by name.
+
+        Raises:
+            TypeError: the arguments of one do not fit the function.
+            ApiError: the server refuses one.
+        """
+        from ._client import default_client
+
+        return default_client().submit_many(self, calls)
+
     def input_for(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
         """The input of a run that calls the function with these arguments: an object with a key per parameter.
 
@@ -93,8 +117,9 @@ def task(function: Callable[P, R] | None = None, /, *, name: str | None = None, 
 
     Args:
         name: what workers serve it as; the function's own name unless given.
-        options: ``queue``, ``retries``, ``timeout``, ``priority``, ``delay``, ``labels``: the options of
-            :func:`riverrun.start`, for each run that :meth:`Task.submit` starts.
+        options: ``queue``, ``priority``, ``retries``, ``timeout``, ``delay``, ``queue_ttl``, ``max_crashes``, ``at_most_once``,
+            ``unique``, ``unique_key``, ``concurrency_key``, ``max_running``, ``rate``, ``result_ttl``, ``failure_ttl``, ``then``,
+            ``labels``: the options of :func:`riverrun.start`, for each run that :meth:`Task.submit` starts.
     """
 
     def decorate(wrapped: Callable[P, R]) -> Task[P, R]:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Generator
 from typing import Any
 
 from . import _requests as requests
+from . import _schedules as schedules
 from ._requests import Address, Answer, Request, Retry, SeenRun
 
 __all__ = ["AsyncClient", "AsyncHandle", "connect", "get", "run", "start"]
@@ -61,6 +62,41 @@ class AsyncClient:
             cursor = page.get("next_cursor")
             if not cursor:
                 return
+
+    async def create_schedule(self, name: str, when: str, definition: str, input: Any = None, **options: Any) -> dict[str, Any]:
+        """:meth:`riverrun.Client.create_schedule`."""
+        return dict(await self._call(schedules.put(name, when, definition, input, options)))
+
+    async def schedule(self, name: str, *, namespace: str | None = None) -> dict[str, Any]:
+        """:meth:`riverrun.Client.schedule`."""
+        return dict(await self._call(schedules.show(name, namespace)))
+
+    async def schedules(self, **filters: Any) -> AsyncIterator[dict[str, Any]]:
+        """:meth:`riverrun.Client.schedules`."""
+        cursor: str | None = filters.pop("cursor", None)
+        while True:
+            page = await self._call(schedules.listing({**filters, "cursor": cursor}))
+            for schedule in page["items"]:
+                yield schedule
+            cursor = page.get("next_cursor")
+            if not cursor:
+                return
+
+    async def pause_schedule(self, name: str, reason: str | None = None, *, namespace: str | None = None) -> dict[str, Any]:
+        """:meth:`riverrun.Client.pause_schedule`."""
+        return dict(await self._call(schedules.steer("pause", name, namespace, {"reason": reason})))
+
+    async def resume_schedule(self, name: str, *, namespace: str | None = None) -> dict[str, Any]:
+        """:meth:`riverrun.Client.resume_schedule`."""
+        return dict(await self._call(schedules.steer("resume", name, namespace)))
+
+    async def trigger_schedule(self, name: str, *, namespace: str | None = None) -> AsyncHandle:
+        """:meth:`riverrun.Client.trigger_schedule`."""
+        return AsyncHandle(self, await self._call(schedules.trigger(name, namespace)))
+
+    async def delete_schedule(self, name: str, *, namespace: str | None = None) -> None:
+        """:meth:`riverrun.Client.delete_schedule`."""
+        await self._call(schedules.delete(name, namespace))
 
     async def close(self) -> None:
         """Closes idle connections. The client can be used again."""

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use riverrun_kernel::driver::is_address;
 use riverrun_kernel::{DefinitionKind, Json, KeyStatus, RunId, Slot};
 use riverrun_plan::nearest;
-use riverrun_wire::http::{Duration as WireDuration, KeyTtl, Run as RunAnswer, Start};
+use riverrun_wire::http::{Duration as WireDuration, KeyTtl, Retries, Run as RunAnswer, Start};
 
 use crate::args::{self, KeyArgs, Run};
 use crate::data_dir::Folders;
@@ -263,7 +263,7 @@ async fn check_functions(
                 "add {place}/SERVICE/FUNCTION.py with handler(event, context), or mend the name in the flow"
             ),
         ),
-        DefinitionKind::Task | DefinitionKind::Workflow => (
+        DefinitionKind::Task | DefinitionKind::Workflow | DefinitionKind::Builtin => (
             format!("there is no task {missing}; {place} {served}"),
             format!("put @riverrun.task on the function in {place}, or mend the name"),
         ),
@@ -348,11 +348,13 @@ fn start(args: &Run, plan: &Plan) -> Result<Start, CliError> {
     let ms = |duration: std::time::Duration| {
         WireDuration::from_ms(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
     };
-    // Without a key the run gets an id of ours, so that a start whose answer was lost can be repeated.
-    let run_id = match continue_id {
-        Some(_) => None,
-        None => Some(make_run_id()?),
+    let kept = |ttl: Retention| match ttl {
+        Retention::For(duration) => KeyTtl::For(ms(duration)),
+        Retention::Forever => KeyTtl::Forever,
     };
+    // Without a key the run gets an id of ours, so that a start whose answer was lost can be repeated.
+    let is_unique = args.task.unique || args.task.unique_key.is_some();
+    let run_id = if continue_id.is_some() || is_unique { None } else { Some(make_run_id()?) };
     Ok(Start {
         definition: plan.definition.clone(),
         kind: Some(plan.kind),
@@ -367,12 +369,24 @@ fn start(args: &Run, plan: &Plan) -> Result<Start, CliError> {
         allow_new_input: key.allow_new_input,
         rerun_purged: key.on_success == Some(args::OnSuccess::Rerun),
         force: key.force,
-        ttl: key.ttl.map(|ttl| match ttl {
-            Retention::For(duration) => KeyTtl::For(ms(duration)),
-            Retention::Forever => KeyTtl::Forever,
-        }),
+        ttl: key.ttl.map(kept),
         labels: args.labels.iter().cloned().collect(),
         timeout: args.timeout.map(ms),
+        queue: args.task.queue.clone(),
+        priority: args.task.priority,
+        delay: args.task.delay.map(ms),
+        run_at: args.task.run_at.clone(),
+        queue_ttl: args.task.queue_ttl.map(ms),
+        retries: args.task.retries.map(Retries::Max),
+        max_crashes: args.task.max_crashes,
+        at_most_once: args.task.at_most_once,
+        unique: args.task.unique,
+        unique_key: args.task.unique_key.clone(),
+        concurrency_key: args.task.concurrency_key.clone(),
+        max_running: args.task.max_running,
+        rate: args.task.rate.map(|rate| rate.to_string()),
+        result_ttl: args.task.result_ttl.map(kept),
+        failure_ttl: args.task.failure_ttl.map(kept),
         ..Start::default()
     })
 }

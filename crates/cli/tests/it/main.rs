@@ -17,6 +17,8 @@ mod hammer;
 mod http_calls;
 mod keys;
 mod operations;
+mod queue;
 mod readme;
+mod schedules;
 mod support;
 mod telling;

@@ -213,7 +213,10 @@ fn sql_sees_everything_that_was_acknowledged_and_changes_nothing() {
     let first = ask("SELECT entry FROM journal ORDER BY seq LIMIT 1");
     assert_eq!(first, [json!({"entry": "RunCreated"})]);
     assert_eq!(ask("SELECT state, generations FROM keys"), [json!({"state": "succeeded", "generations": 1})]);
-    assert_eq!(ask("SELECT kind, name FROM definitions"), [json!({"kind": "flow", "name": "work"})]);
+    assert_eq!(
+        ask("SELECT kind, name FROM definitions ORDER BY kind"),
+        [json!({"kind": "flow", "name": "work"}), json!({"kind": "task", "name": "shop/work"})]
+    );
     assert_eq!(ask("SELECT name, value FROM labels"), [json!({"name": "who", "value": "me"})]);
     let table = house.run(&["sql", "SELECT state, count(*) AS runs FROM runs GROUP BY state"]).expect(0);
     assert!(table.stdout.contains("succeeded  1"), "{}", table.stdout);

@@ -90,8 +90,13 @@ fn a_time_limit_is_told_by_the_name_that_a_catch_sees() {
 #[test]
 fn another_try_is_offered_only_where_it_can_help() {
     let house = House::new();
-    house.write("jobs.py", "import riverrun\n\n\n@riverrun.task\ndef double(n):\n    return 2 * n\n");
+    house.write(
+        "jobs.py",
+        "import riverrun\n\n\nclass InvalidInput(Exception):\n    pass\n\n\n@riverrun.task\ndef double(n: int):\n    raise InvalidInput('odd')\n",
+    );
     let said = house.run(&["run", "jobs.py:double", "--input", r#"{"m": 1}"#]).expect(1).stderr;
+    assert!(said.contains("there is no parameter `m`; did you mean `n`?; `n` is missing"), "{said}");
+    let said = house.run(&["run", "jobs.py:double", "--input", r#"{"n": 1}"#]).expect(1).stderr;
     assert!(said.contains("InvalidInput") && said.contains("with an input that fits"), "{said}");
     assert!(!said.contains("runs resume"), "{said}");
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use riverrun_kernel::{Command, KeyId, PartitionId, RunSummary, State, Wall};
+use riverrun_kernel::{Command, DefinitionKind, KeyId, PartitionId, RunSummary, State, Ttl, Wall};
 use riverrun_store::{Cursor, KeyFilter, RunFilter, StoreError};
 
 use super::{Node, wall};
@@ -90,11 +90,10 @@ pub(crate) struct Sweep {
 /// The part of the runs that a sweep has not seen.
 #[derive(Debug)]
 struct RunsLeft {
-    /// Those that ended before are removed. The same for the whole sweep, so that it comes to an end.
-    before: Wall,
-    /// Namespaces whose runs are not all seen; the last is being read.
-    namespaces: Vec<String>,
-    /// The last run seen of it.
+    /// Which runs are removed, namespace by namespace; the last is being read. The moments in them are the same for the whole sweep, so
+    /// that it comes to an end.
+    filters: Vec<RunFilter>,
+    /// The last run seen of the last.
     after: Option<Cursor>,
 }
 
@@ -138,36 +137,46 @@ impl Node {
 
     /// Where a sweep of the runs begins.
     fn runs_to_sweep(&self, now: Wall) -> Result<RunsLeft, StoreError> {
-        Ok(match self.settings.retention {
-            None => RunsLeft { before: now, namespaces: Vec::new(), after: None },
-            Some(retention) => RunsLeft {
-                before: Wall(now.0.saturating_sub(retention.as_millis() as i64)),
-                namespaces: self.store.namespaces()?,
-                after: None,
-            },
-        })
+        let mut filters = Vec::new();
+        let retention =
+            self.settings.retention.map(|kept| u64::try_from(kept.as_millis()).unwrap_or(u64::MAX));
+        for namespace in self.store.namespaces()? {
+            let closed = RunFilter {
+                namespace,
+                states: State::ALL.into_iter().filter(|state| state.is_closed()).collect(),
+                ..RunFilter::default()
+            };
+            filters.push(RunFilter { expires_before: Some(now), ..closed.clone() });
+            let Some(retention) = retention else { continue };
+            let kept_for = |ms: u64, kind: Option<DefinitionKind>| {
+                let before = Some(Wall(now.0.saturating_sub_unsigned(ms)));
+                // A run ends after it was created, and what is newer need not be looked at.
+                RunFilter { kind, created_before: before, ended_before: before, ..closed.clone() }
+            };
+            if Ttl::TASK_MS < retention {
+                filters.push(kept_for(Ttl::TASK_MS, Some(DefinitionKind::Task)));
+            }
+            filters.push(kept_for(retention, None));
+        }
+        Ok(RunsLeft { filters, after: None })
     }
 
-    /// Removes at most a slice of closed runs that ended longer ago than the retention, and says how many; `None` when all were seen.
+    /// Removes at most a slice of closed runs that were kept long enough, and says how many; `None` when all were seen.
     fn sweep_runs(&self, left: &mut RunsLeft) -> Result<Option<usize>, StoreError> {
-        let Some(namespace) = left.namespaces.last() else { return Ok(None) };
-        let filter = RunFilter {
-            namespace: namespace.clone(),
-            states: State::ALL.into_iter().filter(|state| state.is_closed()).collect(),
-            // A run ends after it was created, and what is newer need not be looked at.
-            created_before: Some(left.before),
-            ended_before: Some(left.before),
-            ..RunFilter::default()
-        };
-        let page = self.store.list(&filter, left.after, SLICE, &HashSet::new())?;
+        let Some(filter) = left.filters.last() else { return Ok(None) };
+        let page = self.store.list(filter, left.after, SLICE, &HashSet::new())?;
+        // What has an expiry of its own goes by that alone.
+        let by_expiry = filter.expires_before.is_some();
         left.after = page.next;
         if page.next.is_none() {
-            left.namespaces.pop();
+            left.filters.pop();
         }
-        let swept = page.items.len();
+        let swept: Vec<RunSummary> =
+            page.items.into_iter().filter(|run| by_expiry || run.expires.is_none()).collect();
+        let count = swept.len();
         let remove = |run: RunSummary| (self.partition_of_run(run.id), Command::Delete { run: run.id });
-        self.command_all(page.items.into_iter().map(remove));
-        Ok(Some(swept))
+        self.command_all(swept.into_iter().map(remove));
+        Ok(Some(count))
     }
 
     /// Where a sweep of the keys begins: with those in memory, which may have no row yet.

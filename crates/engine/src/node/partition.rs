@@ -69,8 +69,8 @@ pub(super) fn open(
             let Output::Request(request) = output else { continue };
             match request.io {
                 Io::Recover => sequencer.recover(&hub.definitions, |each| store.recover(id, each))?,
-                Io::Load(runs, keys) => {
-                    let rows = store.load(id, &runs, &keys)?;
+                Io::Load(needs) => {
+                    let rows = store.load(id, &needs)?;
                     sequencer.done(clock.read(), request.life, Done::Loaded(Ok(rows)), &hub.definitions);
                 }
                 Io::Append(_) | Io::HasBatch(_) | Io::Checkpoint(_) => {}
@@ -421,10 +421,10 @@ impl Desk {
             Io::Append(batches) => self.post().give(Work::Append(life, batches)),
             Io::HasBatch(batch) => self.post().give(Work::LookUp(life, batch)),
             Io::Recover => self.post().give(Work::Recover),
-            Io::Load(runs, keys) => {
+            Io::Load(needs) => {
                 let desk = self.clone();
                 self.shared.readers.run(move || {
-                    desk.answer(life, |store| Done::Loaded(store.load(desk.id, &runs, &keys)));
+                    desk.answer(life, |store| Done::Loaded(store.load(desk.id, &needs)));
                     desk.decide(Visitor::Helper);
                 });
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use riverrun_kernel::driver::Work;
+use riverrun_kernel::schedule::ScheduleEntry;
 use riverrun_kernel::{Effect, Entry, Now, Record, WorkerId};
 use riverrun_store::{AppendError, Batch, BatchId, StoreError};
 
@@ -153,9 +154,12 @@ impl<H> Sequencer<H> {
             Effect::Evict { worker } => turn.push(Output::Evict(worker)),
             Effect::Send { to, seq, message } => turn.push(Output::Send { to, seq, message }),
             Effect::Changed { run, closed } => turn.push(Output::Changed { run, closed }),
-            // These two stay inside: what they lead to comes after this turn anyway.
+            // These three stay inside: what they lead to comes after this turn anyway.
             Effect::Load { run } => {
-                self.loads.want(riverrun_kernel::Needs { runs: vec![run], keys: Vec::new() });
+                self.loads.want(riverrun_kernel::Needs { runs: vec![run], ..Default::default() });
+            }
+            Effect::LoadSchedule { id } => {
+                self.loads.want(riverrun_kernel::Needs { schedules: vec![id], ..Default::default() });
             }
             Effect::Continue { run } => {
                 let ask = Ask::Command(riverrun_kernel::Command::Continue { run });
@@ -358,6 +362,10 @@ fn weight(record: &Record) -> u64 {
             _ => 0,
         },
         Record::DefinitionDeployed(definition) => definition.source.len(),
+        Record::Schedule(_, entry) => match &**entry {
+            ScheduleEntry::Set { spec, .. } => spec.target.input.get().len(),
+            _ => 0,
+        },
         _ => 0,
     };
     64 + text as u64

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use riverrun_kernel::schedule::{ScheduleCommand, ScheduleId};
 use riverrun_kernel::{Command, Drivers, KeyId, LoadedRows, Message, Needs, RunId};
 use riverrun_store::StoreError;
 
@@ -18,27 +19,57 @@ const LOAD_RETRY_MS: u64 = 1_000;
 /// A tick that changed nothing is not repeated at once.
 const IDLE_TICK_MS: u64 = 10;
 
+/// Rows that are wanted, or are being read.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    runs: BTreeSet<RunId>,
+    keys: BTreeSet<KeyId>,
+    schedules: BTreeSet<ScheduleId>,
+}
+
+impl Wanted {
+    fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.keys.is_empty() && self.schedules.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.runs.len() + self.keys.len() + self.schedules.len()
+    }
+
+    /// Whether any of these is wanted here.
+    fn has_any(&self, needs: &Needs) -> bool {
+        needs.runs.iter().any(|run| self.runs.contains(run))
+            || needs.keys.iter().any(|key| self.keys.contains(key))
+            || needs.schedules.iter().any(|id| self.schedules.contains(id))
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            runs: self.runs.iter().copied().collect(),
+            keys: self.keys.iter().cloned().collect(),
+            schedules: self.schedules.iter().cloned().collect(),
+        }
+    }
+}
+
 /// Rows that are wanted, and those that are being read. One call at a time, so that no answer is older than what is in memory.
 #[derive(Debug, Default)]
 pub(super) struct Loads {
-    runs: BTreeSet<RunId>,
-    keys: BTreeSet<KeyId>,
-    reading: Option<(BTreeSet<RunId>, BTreeSet<KeyId>)>,
-    /// Runs whose read failed and that no request asks for.
-    failed: BTreeSet<RunId>,
+    wanted: Wanted,
+    reading: Option<Wanted>,
+    /// Runs and schedules whose read failed and that no request asks for.
+    failed: Wanted,
     retry_at: u64,
 }
 
 impl Loads {
     pub(super) fn want(&mut self, needs: Needs) {
-        let (runs, keys) = match &self.reading {
-            Some((runs, keys)) => (Some(runs), Some(keys)),
-            None => (None, None),
-        };
-        let runs = needs.runs.into_iter().filter(|run| !runs.is_some_and(|set| set.contains(run)));
-        let keys = needs.keys.into_iter().filter(|key| !keys.is_some_and(|set| set.contains(key)));
-        self.runs.extend(runs);
-        self.keys.extend(keys);
+        let nothing = Wanted::default();
+        let reading = self.reading.as_ref().unwrap_or(&nothing);
+        self.wanted.runs.extend(needs.runs.into_iter().filter(|run| !reading.runs.contains(run)));
+        self.wanted.keys.extend(needs.keys.into_iter().filter(|key| !reading.keys.contains(key)));
+        let schedules = needs.schedules.into_iter();
+        self.wanted.schedules.extend(schedules.filter(|id| !reading.schedules.contains(id)));
     }
 
     pub(super) fn deadline(&self) -> Option<u64> {
@@ -47,37 +78,37 @@ impl Loads {
 
     /// Takes the next chunk, unless one is being read. What is known by now is left out: it may leave memory again before the answer comes,
     /// which would then bring back what it was.
-    pub(super) fn next_chunk(&mut self, known: impl Fn(RunId) -> bool) -> Option<(Vec<RunId>, Vec<KeyId>)> {
-        if self.reading.is_some() || (self.runs.is_empty() && self.keys.is_empty()) {
+    pub(super) fn next_chunk(&mut self, unknown: impl Fn(Needs) -> bool) -> Option<Needs> {
+        if self.reading.is_some() {
             return None;
         }
-        let mut runs = BTreeSet::new();
-        while runs.len() < LOAD_CHUNK {
-            let Some(run) = self.runs.pop_first() else { break };
-            if !known(run) {
-                runs.insert(run);
-            }
-        }
-        let mut keys = BTreeSet::new();
-        while keys.len() < LOAD_CHUNK {
-            let Some(key) = self.keys.pop_first() else { break };
-            keys.insert(key);
-        }
-        if runs.is_empty() && keys.is_empty() {
+        let run = |run: &RunId| unknown(Needs { runs: vec![*run], ..Needs::default() });
+        let schedule = |id: &ScheduleId| unknown(Needs { schedules: vec![id.clone()], ..Needs::default() });
+        let chunk = Wanted {
+            runs: take(&mut self.wanted.runs, run),
+            keys: take(&mut self.wanted.keys, |_| true),
+            schedules: take(&mut self.wanted.schedules, schedule),
+        };
+        if chunk.is_empty() {
             return None;
         }
-        let chunk = (runs.iter().copied().collect(), keys.iter().cloned().collect());
-        self.reading = Some((runs, keys));
-        Some(chunk)
+        let needs = chunk.needs();
+        self.reading = Some(chunk);
+        Some(needs)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.runs.is_empty() && self.keys.is_empty() && self.reading.is_none()
+        self.wanted.is_empty() && self.reading.is_none()
     }
 
-    pub(super) fn finish(&mut self) -> (BTreeSet<RunId>, BTreeSet<KeyId>) {
+    pub(super) fn finish(&mut self) -> Wanted {
         self.reading.take().unwrap_or_default()
     }
+}
+
+/// The first of a set that are still to be read, at most a chunk of them.
+fn take<T: Ord>(wanted: &mut BTreeSet<T>, unknown: impl Fn(&T) -> bool) -> BTreeSet<T> {
+    std::iter::from_fn(|| wanted.pop_first()).filter(unknown).take(LOAD_CHUNK).collect()
 }
 
 impl<H> Sequencer<H> {
@@ -108,6 +139,7 @@ impl<H> Sequencer<H> {
                 | Command::Stop { .. }
                 | Command::Delete { .. }
                 | Command::DeleteKey { .. }
+                | Command::Schedule(_, ScheduleCommand::Pause { .. } | ScheduleCommand::Delete)
                 | Command::Loaded(_)
         );
         if matches!(self.standing, Standing::ReadOnly(_)) && !stops {
@@ -122,7 +154,14 @@ impl<H> Sequencer<H> {
             self.answer(asked.to, error);
             return None;
         }
-        let grows = matches!(command, Command::Start(_) | Command::Signal { .. } | Command::Deploy(_));
+        let grows = matches!(
+            command,
+            Command::Start(_)
+                | Command::StartMany(_)
+                | Command::Signal { .. }
+                | Command::Deploy(_)
+                | Command::Schedule(_, ScheduleCommand::Put { .. } | ScheduleCommand::Trigger { .. })
+        );
         if grows && let Some(limit) = self.overfull() {
             self.answer(asked.to, EngineError::Busy { limit });
             return None;
@@ -144,7 +183,8 @@ impl<H> Sequencer<H> {
             Ask::Query(query) => self.query_needs(query),
         };
         let missing = needs.runs.iter().any(|run| !fresh.runs.contains(run))
-            || needs.keys.iter().any(|key| !fresh.keys.contains(key));
+            || needs.keys.iter().any(|key| !fresh.keys.contains(key))
+            || needs.schedules.iter().any(|id| !fresh.schedules.contains(id));
         if missing {
             self.loads.want(needs);
             return self.park(asked);
@@ -207,39 +247,44 @@ impl<H> Sequencer<H> {
     pub(super) fn request_loads(&mut self) {
         if self.clock.mono >= self.loads.retry_at {
             let failed = std::mem::take(&mut self.loads.failed);
-            self.loads.runs.extend(failed);
+            self.loads.wanted.runs.extend(failed.runs);
+            self.loads.wanted.schedules.extend(failed.schedules);
         }
         let kernel = &self.kernel;
-        let known = |run| kernel.needs(&Command::Pause { run }).is_empty();
-        if let Some((runs, keys)) = self.loads.next_chunk(known) {
-            self.out.push(Output::Request(Request { life: self.life, io: Io::Load(runs, keys) }));
+        let unknown = |needs: Needs| {
+            needs.runs.iter().any(|run| !kernel.needs(&Command::Pause { run: *run }).is_empty())
+                || !kernel.needs_of_schedules(&needs.schedules).is_empty()
+        };
+        if let Some(needs) = self.loads.next_chunk(unknown) {
+            self.out.push(Output::Request(Request { life: self.life, io: Io::Load(needs) }));
         }
     }
 
     pub(super) fn loaded(&mut self, result: Result<LoadedRows, StoreError>, drivers: &dyn Drivers) {
-        let (runs, keys) = self.loads.finish();
+        let read = self.loads.finish();
         match (result, &self.stage) {
             (Ok(rows), Stage::Serve) => {
-                self.tally.loads += (runs.len() + keys.len()) as u64;
+                self.tally.loads += read.len() as u64;
                 self.apply(None, Command::Loaded(Box::new(rows)), drivers);
-                let fresh = Needs { runs: runs.into_iter().collect(), keys: keys.into_iter().collect() };
+                let fresh = read.needs();
                 self.blocked.clear();
                 for asked in std::mem::take(&mut self.waiting) {
                     self.take(asked, drivers, &fresh);
                 }
             }
             (Ok(rows), _) => self.recovery_loaded(rows),
-            (Err(error), Stage::Serve) => self.load_failed(&runs, &keys, &error),
+            (Err(error), Stage::Serve) => self.load_failed(&read, &error),
             (Err(error), _) => self.recovery_failed(&error),
         }
     }
 
     /// Requests that wait for these rows are answered; runs that a timer woke are read again later.
-    fn load_failed(&mut self, runs: &BTreeSet<RunId>, keys: &BTreeSet<KeyId>, error: &StoreError) {
+    fn load_failed(&mut self, read: &Wanted, error: &StoreError) {
         if *error == StoreError::Fenced {
             return self.fence();
         }
-        self.loads.failed.extend(runs);
+        self.loads.failed.runs.extend(&read.runs);
+        self.loads.failed.schedules.extend(read.schedules.iter().cloned());
         self.loads.retry_at = self.clock.mono + LOAD_RETRY_MS;
         self.blocked.clear();
         for asked in std::mem::take(&mut self.waiting) {
@@ -247,9 +292,7 @@ impl<H> Sequencer<H> {
                 Ask::Command(command) => self.kernel.needs(command),
                 Ask::Query(query) => self.query_needs(query),
             };
-            let failed = needs.runs.iter().any(|run| runs.contains(run))
-                || needs.keys.iter().any(|key| keys.contains(key));
-            if failed {
+            if read.has_any(&needs) {
                 self.answer(asked.to, EngineError::Unavailable(error.to_string()));
             } else {
                 // What waited behind a failed request goes first again.
@@ -257,7 +300,7 @@ impl<H> Sequencer<H> {
                 self.park(asked);
             }
         }
-        if self.loads.runs.is_empty() && self.loads.keys.is_empty() {
+        if self.loads.wanted.is_empty() {
             let freed = std::mem::take(&mut self.waiting);
             self.blocked.clear();
             for asked in freed.into_iter().rev() {
@@ -275,6 +318,7 @@ pub(super) fn topics(command: &Command) -> Vec<Topic> {
     };
     match command {
         Command::Start(asked) => start(asked),
+        Command::StartMany(asked) => asked.iter().flat_map(start).collect(),
         Command::Signal { run, .. }
         | Command::Cancel { run, .. }
         | Command::Stop { run, .. }
@@ -288,6 +332,7 @@ pub(super) fn topics(command: &Command) -> Vec<Topic> {
             vec![Topic::Run(attempt.run)]
         }
         Command::DeleteKey { key, .. } | Command::SweepKey { key } => vec![Topic::Key(key.clone())],
+        Command::Schedule(id, _) => vec![Topic::Schedule(id.clone())],
         Command::ConnectWorker { worker, claims, .. } => {
             let runs = claims.iter().map(|(attempt, _)| Topic::Run(attempt.run));
             std::iter::once(Topic::Worker(*worker)).chain(runs).collect()
@@ -304,8 +349,10 @@ pub(super) fn topics(command: &Command) -> Vec<Topic> {
             topics.push(Topic::Line(*from));
             topics
         }
-        Command::Acknowledge { .. } | Command::Deploy(_) | Command::Tick { .. } | Command::Loaded(_) => {
-            Vec::new()
-        }
+        Command::Acknowledge { .. }
+        | Command::Deploy(_)
+        | Command::ChangeLimit { .. }
+        | Command::Tick { .. }
+        | Command::Loaded(_) => Vec::new(),
     }
 }

@@ -21,6 +21,7 @@ mod types;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use riverrun_kernel::schedule::ScheduleId;
 use riverrun_kernel::{
     Command, Config, Drivers, Due, KeyId, Message, Now, Partition, PartitionId, RunId, Ticks, WorkerId,
 };
@@ -62,6 +63,7 @@ struct Asked<H> {
 enum Topic {
     Run(RunId),
     Key(KeyId),
+    Schedule(ScheduleId),
     Line(PartitionId),
     Worker(WorkerId),
 }

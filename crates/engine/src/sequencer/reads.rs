@@ -97,7 +97,12 @@ impl<H> Sequencer<H> {
             // What a cancellation would need is what it takes to know the run.
             Query::Run(run) | Query::Tail(run, _) => self.kernel.needs(&Command::Pause { run: *run }),
             Query::Key(key) if self.kernel.key(key).is_none() => {
-                Needs { runs: Vec::new(), keys: vec![key.clone()] }
+                Needs { keys: vec![key.clone()], ..Needs::default() }
+            }
+            Query::Schedule(id) => self.kernel.needs_of_schedules(std::slice::from_ref(id)),
+            Query::Schedules { namespace, prefix, after, limit } => {
+                let ids = self.kernel.schedule_ids(namespace, prefix, after.as_deref(), *limit);
+                self.kernel.needs_of_schedules(&ids)
             }
             _ => Needs::default(),
         }
@@ -131,8 +136,20 @@ impl<H> Sequencer<H> {
             }
             Query::DurableRuns(filter) => Answer::DirtyRuns(self.durable_runs(&filter)),
             Query::DirtyKeys => Answer::DirtyKeys(self.kernel.dirty_keys()),
+            Query::Schedule(id) => {
+                let found = self.kernel.schedule(&id).ok_or(Refusal::UnknownSchedule(id))?;
+                Answer::Schedules(vec![found.clone()])
+            }
+            Query::Schedules { namespace, prefix, after, limit } => {
+                let ids = self.kernel.schedule_ids(&namespace, &prefix, after.as_deref(), limit);
+                Answer::Schedules(ids.iter().filter_map(|id| self.kernel.schedule(id)).cloned().collect())
+            }
             Query::Workers => Answer::Workers(self.kernel.workers()),
             Query::QueueDepths => Answer::QueueDepths(self.kernel.queue_depths()),
+            Query::Queues => Answer::Queues(self.kernel.queues()),
+            Query::QueuedIn(namespace, queue, limit) => {
+                Answer::QueuedIn(self.kernel.queued_in(&namespace, &queue, limit))
+            }
         })
     }
 }
@@ -156,6 +173,6 @@ fn names(query: &Query, named: &HashSet<RunId>) -> bool {
 fn run_of(topic: Topic) -> Option<RunId> {
     match topic {
         Topic::Run(run) => Some(run),
-        Topic::Key(_) | Topic::Line(_) | Topic::Worker(_) => None,
+        Topic::Key(_) | Topic::Schedule(_) | Topic::Line(_) | Topic::Worker(_) => None,
     }
 }

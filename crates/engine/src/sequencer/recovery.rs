@@ -83,6 +83,7 @@ impl<H> Sequencer<H> {
                     }
                 }
                 Recovered::Stub(stub) => kernel.recover_stub(stub),
+                Recovered::Schedule(stub) => kernel.recover_schedule(stub),
                 Recovered::Batch(batch) => {
                     learn(library, &batch.records);
                     if batch.now.ticks >= replay.last.ticks {
@@ -128,7 +129,7 @@ impl<H> Sequencer<H> {
         }
         let now = self.turn_now();
         let active = self.kernel.recovered(now);
-        self.loads.want(Needs { runs: active, keys: Vec::new() });
+        self.loads.want(Needs { runs: active, ..Needs::default() });
         self.standing = match replay.refused {
             Some(reason) => Standing::ReadOnly(reason),
             None => Standing::Serving,

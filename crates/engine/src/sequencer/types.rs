@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use riverrun_kernel::schedule::{Schedule, ScheduleId};
 use riverrun_kernel::workflow::Event;
 use riverrun_kernel::{
-    AttemptId, Command, Drivers, JournalRow, Key, KeyId, LoadedRows, Message, Offer, PartitionId, QueueDepth,
-    Reply, RunId, RunSummary, RunView, Wall, WorkerId, WorkerView,
+    AttemptId, Command, Drivers, JournalRow, Key, KeyId, LoadedRows, Message, Needs, Offer, PartitionId,
+    QueueDepth, QueueView, Reply, RunId, RunSummary, RunView, Wall, WorkerId, WorkerView,
 };
 use riverrun_store::{AppendError, Batch, BatchId, Checkpoint, RunFilter, StoreError};
 
@@ -44,10 +45,27 @@ pub enum Query {
     DurableRuns(Box<RunFilter>),
     /// As [`Query::DirtyRuns`], for keys.
     DirtyKeys,
+    /// A schedule.
+    Schedule(ScheduleId),
+    /// Schedules in the order of their names.
+    Schedules {
+        /// Of this namespace.
+        namespace: String,
+        /// Whose names begin so.
+        prefix: String,
+        /// After this name.
+        after: Option<String>,
+        /// At most so many.
+        limit: usize,
+    },
     /// The workers.
     Workers,
     /// Steps that wait for a worker.
     QueueDepths,
+    /// Queues, with what is set and counted.
+    Queues,
+    /// At most so many runs that wait in a queue of a namespace and have not begun.
+    QueuedIn(String, String, usize),
 }
 
 /// What a list takes from memory.
@@ -81,10 +99,16 @@ pub enum Answer {
     DirtyRuns(Dirty),
     /// To [`Query::DirtyKeys`].
     DirtyKeys(Vec<(KeyId, Option<Key>)>),
+    /// To [`Query::Schedule`] and [`Query::Schedules`].
+    Schedules(Vec<Schedule>),
     /// To [`Query::Workers`].
     Workers(Vec<WorkerView>),
     /// To [`Query::QueueDepths`].
     QueueDepths(Vec<QueueDepth>),
+    /// To [`Query::Queues`].
+    Queues(Vec<QueueView>),
+    /// To [`Query::QueuedIn`].
+    QueuedIn(Vec<RunId>),
 }
 
 /// A call of the store that is to be made, and answered with [`Done`] under the same number.
@@ -104,7 +128,7 @@ pub enum Io {
     /// [`riverrun_store::Store::has_batch`].
     HasBatch(BatchId),
     /// [`riverrun_store::Store::load`].
-    Load(Vec<RunId>, Vec<KeyId>),
+    Load(Needs),
     /// [`riverrun_store::Store::checkpoint`].
     Checkpoint(Box<Checkpoint>),
     /// [`riverrun_store::Store::recover`], fed to [`super::Sequencer::recover`] by the thread that has the sequencer.

@@ -173,6 +173,7 @@ impl Maker {
             interval_ms: 2_000_000_000_000,
             multiplier: 1.0,
             max_interval_ms: 2_000_000_000_000,
+            ..RetryPolicy::default()
         };
         again.options.task = Some(TaskOptions { retry: vec![policy], ..TaskOptions::default() });
         self.task("retrying", again, Report::Failed(Failure::new("Boom", "not yet"))).await;

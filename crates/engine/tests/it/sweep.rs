@@ -137,3 +137,25 @@ async fn old_runs_go_also_where_nothing_is_deployed_and_no_worker_connected() {
     engine.shutdown().await;
     assert_eq!(store.namespaces(), Ok(Vec::new()));
 }
+
+#[tokio::test]
+async fn a_run_goes_by_its_own_time_to_live_and_by_nothing_else() {
+    let store = memory();
+    let settings = Settings { retention: Some(Duration::ZERO), ..Settings::default() };
+    let engine = Engine::open(store.clone(), settings).unwrap();
+    let kept_for = |ttl: Ttl| {
+        let mut start = task("{}");
+        start.options.failure_ttl = Some(ttl);
+        start
+    };
+    let short = close(&engine, kept_for(Ttl::Ms(1))).await;
+    let long = close(&engine, kept_for(Ttl::Ms(3_600_000))).await;
+    let forever = close(&engine, kept_for(Ttl::Forever)).await;
+    engine.checkpoint().await.unwrap();
+    while engine.sweep().await.unwrap().runs == 0 {}
+    assert_eq!(engine.run(short).await.unwrap_err(), EngineError::Refused(Refusal::UnknownRun(short)));
+    for run in [long, forever] {
+        assert!(engine.run(run).await.unwrap().summary.state.is_closed());
+    }
+    engine.shutdown().await;
+}

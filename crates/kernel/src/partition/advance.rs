@@ -3,7 +3,7 @@
 use super::Partition;
 use super::close::Closing;
 use super::life::Phase;
-use crate::command::{RunOptions, StartRun};
+use crate::command::StartRun;
 use crate::driver::{Action, Child, Drivers, RunContext, Sleep, Tag, Then, Turn, Wake, Work};
 use crate::effect::Effect;
 use crate::entry::Entry;
@@ -207,7 +207,10 @@ impl Partition {
                 return self.emit(parent, Entry::StepFailed { step, attempt: 0, failure, draining: false });
             }
         };
-        let slot = key.as_ref().map_or(parent.slot(), |options| options.id.slot());
+        let mut options = child.options;
+        options.timeout_ms = found.timeout_ms.or(options.timeout_ms);
+        let limiter = options.limiter(&found.definition).map(|limiter| limiter.slot());
+        let slot = key.as_ref().map(|options| options.id.slot()).or(limiter).unwrap_or(parent.slot());
         // The id is derived, so that the same decision gives the same child.
         let entropy =
             u64::from_be_bytes(self.token(b"child", parent, step, 0).0[..8].try_into().expect("16 bytes"));
@@ -219,10 +222,7 @@ impl Partition {
             input: child.input,
             key,
             parent: Some(Parent { run: parent, step, waits: child.wait }),
-            options: RunOptions {
-                timeout_ms: found.timeout_ms.or(child.options.timeout_ms),
-                ..child.options
-            },
+            options,
         })));
     }
 }

@@ -133,13 +133,19 @@ impl Partition {
             self.emit(run, Entry::StepCancelled { step });
         } else if state.gives_up() || cleaned_up {
             self.give_up(run, step, attempt);
-        } else if let Some((policy, wait_ms)) = retry(open, &failure) {
+        } else if let Some((policy, wait_ms)) = retry(open, &failure, self.chance(run, step, attempt)) {
             let retry_at = self.now.ticks.plus(wait_ms);
             self.emit(run, Entry::AttemptFailed { step, attempt, failure, policy, retry_at, draining });
         } else {
             self.emit(run, Entry::StepFailed { step, attempt, failure, draining });
         }
         self.after_attempt(run);
+    }
+
+    /// A number that nobody can foretell and every replay draws again: what jitter is made of.
+    fn chance(&self, run: RunId, step: StepId, attempt: u32) -> u64 {
+        let Token(bytes) = self.token(b"jitter", run, step, attempt);
+        bytes[..8].iter().fold(0, |number, byte| (number << 8) | u64::from(*byte))
     }
 
     /// An attempt ended without an outcome.
@@ -276,21 +282,29 @@ impl Partition {
 }
 
 /// The retry policy that applies to a failed attempt, and how long to wait.
-fn retry(step: &Step, failure: &Failure) -> Option<(u32, u64)> {
+fn retry(step: &Step, failure: &Failure, chance: u64) -> Option<(u32, u64)> {
     // Once an attempt may have started, a step that is `at_most_once` is not tried again, however the attempt ended.
     if !failure.retryable || step.call()?.at_most_once {
         return None;
     }
-    let matches = |policy: &RetryPolicy| policy.errors.is_empty() || policy.errors.contains(&failure.error);
+    let matches = |policy: &RetryPolicy| {
+        (policy.errors.is_empty() || policy.errors.contains(&failure.error))
+            && !policy.never.contains(&failure.error)
+    };
     let (at, policy) = step.call()?.retry.iter().enumerate().find(|(_, policy)| matches(policy))?;
     let used = step.retries.get(at).copied().unwrap_or(0);
     if used >= policy.max_retries {
         return None;
     }
+    if let Some(wait) = failure.retry_after_ms {
+        return Some((u32::try_from(at).ok()?, wait));
+    }
     let factor = policy.multiplier.max(1.0).powi(i32::try_from(used).unwrap_or(i32::MAX));
     let wait = (policy.interval_ms as f64 * factor).min(policy.max_interval_ms as f64);
-    let asked = failure.retry_after_ms().unwrap_or(0);
-    Some((u32::try_from(at).ok()?, (wait as u64).max(asked)))
+    let wait = wait as u64;
+    let drawn = (u128::from(chance) * (u128::from(wait) + 1)) >> 64;
+    let wait = if policy.jitter { u64::try_from(drawn).unwrap_or(wait) } else { wait };
+    Some((u32::try_from(at).ok()?, wait.max(failure.retry_after_ms().unwrap_or(0))))
 }
 
 /// The call as the worker gets it: with the callback token where its input asks for it. No record ever holds the token.

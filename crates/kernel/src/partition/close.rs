@@ -1,6 +1,7 @@
 //! Ending runs: the last entry, and everybody who has to know.
 
 use super::Partition;
+use crate::command::StartRun;
 use crate::driver::OnParentEnd;
 use crate::entry::Entry;
 use crate::ids::{RunId, StepId};
@@ -71,8 +72,28 @@ impl Partition {
                 Closing::Expired => Entry::RunExpired,
             },
         );
+        self.start_next(run);
         self.tell_parent(run);
         self.follow(run);
+    }
+
+    /// Starts what is to follow a success, in the same commit.
+    fn start_next(&mut self, run: RunId) {
+        let Some(state) = self.state(run) else { return };
+        let (Some(next), Some(Ok(output))) = (&state.created.options.then, &state.outcome) else { return };
+        let slot = next.options.limiter(&next.definition).map_or(run.slot(), |limiter| limiter.slot());
+        let entropy = self.token(b"next", run, StepId(0), 0).0;
+        let entropy = u64::from_be_bytes(entropy[..8].try_into().expect("a token has 16 bytes"));
+        let start = StartRun {
+            run: RunId::new(u64::try_from(self.now.wall.0).unwrap_or_default(), slot, entropy),
+            client_id: false,
+            definition: next.definition.clone(),
+            input: next.input_with(output),
+            key: None,
+            parent: None,
+            options: next.options.clone(),
+        };
+        self.post(Message::StartChild(Box::new(start)));
     }
 
     /// Tells the steps that wait for its end.
@@ -89,6 +110,9 @@ impl Partition {
 
     /// Starts the run that waits for the end of this one and its attempts.
     pub(super) fn follow(&mut self, run: RunId) {
+        if self.is_over(run) {
+            self.schedules.wake_behind(run);
+        }
         let Some(created) = self.state(run).filter(|state| state.is_settled()).map(|state| &state.created)
         else {
             return;

@@ -25,6 +25,15 @@ impl Partition {
             return Err(if valid { Refusal::UnknownRun(run) } else { Refusal::LeaseLost(attempt) });
         };
         if state.running_body() != Some(attempt) {
+            // A task has nothing but a status to tell.
+            if state.running_attempt(attempt.step) == Some(attempt.attempt)
+                && acts.iter().all(|act| matches!(act, Act::Status(_)))
+            {
+                for act in acts {
+                    self.take_act(run, act, drivers);
+                }
+                return Ok(Reply::Done);
+            }
             let closed = state.phase.is_closed();
             return Err(if closed { Refusal::RunClosed(run) } else { Refusal::LeaseLost(attempt) });
         }

@@ -10,6 +10,7 @@ use crate::entry::{Entry, Record};
 use crate::ids::{RunId, StepId};
 use crate::json::Json;
 use crate::keys::{KeyId, KeyStatus};
+use crate::limits::{LimiterChange, LimiterId};
 use crate::run::{Failure, State};
 
 impl Partition {
@@ -105,6 +106,16 @@ impl Partition {
 
     fn wrong_state(&self, run: RunId, hint: &'static str) -> Refusal {
         Refusal::WrongState { run, state: self.shown_state(run), hint }
+    }
+
+    /// Changes what is set for a queue or a concurrency key.
+    pub(super) fn change_limit(&mut self, limiter: LimiterId, change: LimiterChange) -> Reply {
+        let before = self.index.lines.settings(&limiter);
+        let settings = before.changed(change);
+        if settings != before {
+            self.record(Record::LimitSet { limiter, settings });
+        }
+        Reply::Done
     }
 
     pub(super) fn delete(&mut self, run: RunId) -> Result<Reply, Refusal> {

@@ -3,11 +3,10 @@
 //! Nothing here is recorded. An index entry is a function of a run's state, so whoever changes a run takes its entries out before
 //! and puts them in again after.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashSet};
 
 use super::life::Phase;
+use super::lines::Lines;
 use super::state::{RunState, StepStatus};
 use crate::ids::{RunId, StepId};
 use crate::rows::{QueuePlace, Stub};
@@ -35,18 +34,12 @@ pub(super) enum Cause {
     Stub,
 }
 
-/// A line of calls for one function.
-pub(super) type QueueKey = (Arc<str>, Arc<str>, Arc<str>);
-
-/// A place in a line: higher priority first, then the order of arrival.
-pub(super) type Place = (Reverse<u8>, u64, RunId, StepId);
-
 /// The indexes.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Index {
     pub(super) ticks: BTreeSet<(Ticks, RunId, Cause)>,
     pub(super) wall: BTreeSet<(Wall, RunId, Cause)>,
-    pub(super) ready: BTreeMap<QueueKey, BTreeSet<Place>>,
+    pub(super) lines: Lines,
     /// Runs that were asked for with `Effect::Load` and have not come yet.
     pub(super) loading: HashSet<RunId>,
 }
@@ -59,6 +52,11 @@ pub(super) struct Graces {
 }
 
 impl Index {
+    /// Of the partition `part` among so many.
+    pub(super) fn new(part: u16, partitions: u16) -> Self {
+        Index { lines: Lines::new(part, partitions), ..Index::default() }
+    }
+
     fn set(&mut self, due: Due, run: RunId, cause: Cause, on: bool) {
         match (due, on) {
             (Due::Ticks(at), true) => {
@@ -76,19 +74,6 @@ impl Index {
         }
     }
 
-    fn queue(&mut self, place: &QueuePlace, run: RunId, on: bool) {
-        let key = (place.namespace.clone(), place.queue.clone(), place.function.clone());
-        let at = (Reverse(place.priority), place.order, run, place.step);
-        if on {
-            self.ready.entry(key).or_default().insert(at);
-        } else if let Some(line) = self.ready.get_mut(&key) {
-            line.remove(&at);
-            if line.is_empty() {
-                self.ready.remove(&key);
-            }
-        }
-    }
-
     /// Puts in or takes out everything about a run but its steps.
     pub(super) fn run(&mut self, run: &RunState, graces: Graces, on: bool) {
         for (due, cause) in run_dues(run, graces) {
@@ -96,10 +81,29 @@ impl Index {
         }
     }
 
-    /// Puts in or takes out one step.
+    /// Puts in or takes out one step, with its attempts that may execute.
     pub(super) fn step(&mut self, run: &RunState, id: StepId, now: Now, graces: Graces, on: bool) {
+        self.open_step(run, id, now, graces, on);
+        let namespace = &run.created.definition.namespace;
+        for (_, seat) in run.held.range((id, 0)..=(id, u32::MAX)) {
+            self.lines.seat(namespace, &seat.queue, seat.key.as_ref(), on);
+        }
+    }
+
+    /// Puts a step whose back-off is over back into its line.
+    pub(super) fn ripen(&mut self, run: &RunState, id: StepId, now: Now) {
         if let Some(place) = queue_place(run, id, now) {
-            self.queue(&place, run.id, on);
+            self.lines.put(&place, run.id, true);
+        }
+    }
+
+    fn open_step(&mut self, run: &RunState, id: StepId, now: Now, graces: Graces, on: bool) {
+        if let Some(call) = run.steps.get(&id).filter(|step| step.is_running()).and_then(|step| step.call()) {
+            let key = call.limit.as_ref().map(|limit| &limit.key);
+            self.lines.seat(&run.created.definition.namespace, &call.queue, key, on);
+        }
+        if let Some(place) = queue_place(run, id, now) {
+            self.lines.put(&place, run.id, on);
         }
         if let Some(due) = step_due(run, id, graces) {
             // A back-off that is over is a place in the queue and no moment any more.
@@ -114,7 +118,10 @@ impl Index {
     pub(super) fn whole(&mut self, run: &RunState, now: Now, graces: Graces, on: bool) {
         self.run(run, graces, on);
         for id in run.steps.keys() {
-            self.step(run, *id, now, graces, on);
+            self.open_step(run, *id, now, graces, on);
+        }
+        for seat in run.held.values() {
+            self.lines.seat(&run.created.definition.namespace, &seat.queue, seat.key.as_ref(), on);
         }
     }
 
@@ -124,7 +131,7 @@ impl Index {
             self.set(due.earlier(LEAD_MS), stub.run, Cause::Stub, on);
         }
         for place in &stub.queued {
-            self.queue(place, stub.run, on);
+            self.lines.put(place, stub.run, on);
         }
     }
 }
@@ -193,6 +200,7 @@ fn queue_place(run: &RunState, id: StepId, now: Now) -> Option<QueuePlace> {
         function: call.function.as_str().into(),
         priority: call.priority,
         order: step.order,
+        limit: call.limit.clone(),
     })
 }
 

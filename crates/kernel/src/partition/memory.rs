@@ -56,7 +56,12 @@ impl Partition {
                 }
             }
             Record::KeyDeleted(key) => self.fold_key(number, key, |_| false),
+            Record::Schedule(id, entry) => self.fold_schedule(number, id, entry),
             Record::DefinitionDeployed(definition) => self.definitions.push((number, definition.clone())),
+            Record::LimitSet { limiter, settings } => {
+                self.index.lines.set(limiter, *settings);
+                self.touch_lines(number);
+            }
             Record::MessageSent { to, seq, message } => {
                 self.lines.outbox.push((*to, *seq, message.clone()));
                 set_line(&mut self.lines.sent, *to, *seq);
@@ -89,6 +94,11 @@ impl Partition {
             let Some(slot) = self.runs.get_mut(&run) else {
                 return;
             };
+            if let Some((step, failed)) = ended_step(entry)
+                && let Some(call) = slot.state.steps.get(&step).and_then(|step| step.call())
+            {
+                self.index.lines.ended(&slot.state.created.definition.namespace, &call.queue, failed);
+            }
             // What the code of a workflow began concerns its body, too.
             let body = slot.state.body();
             match touched_step(entry) {
@@ -116,6 +126,14 @@ impl Partition {
         if matches!(entry, Entry::RunCreated(_)) {
             self.index.whole(&slot.state, now, graces, true);
         }
+        let mut charged = false;
+        if let Entry::AttemptStarted { step, .. } = entry
+            && let Some(call) = slot.state.steps.get(step).and_then(|step| step.call())
+        {
+            let namespace = &slot.state.created.definition.namespace;
+            let known = number <= self.charged_to;
+            charged = self.index.lines.started(number, namespace, &call.queue, call.limit.as_deref(), known);
+        }
         slot.last = number;
         if slot.tail.len() == slot.tail.capacity() {
             // Most journals are short, and there are many.
@@ -128,6 +146,9 @@ impl Partition {
         }
         slot.dirty_again.get_or_insert(number);
         self.fold_entry_key(number, run, entry);
+        if charged {
+            self.touch_lines(number);
+        }
     }
 
     /// What an entry means for the key of its run.
@@ -238,6 +259,7 @@ impl Partition {
             self.orphan_attempts(run);
             self.to_advance.push_back(run);
         }
+        self.index.lines.holding = !self.recovering.is_empty();
         for (id, row) in rows.keys {
             let slot = match row {
                 Some(row) => KeySlot { key: Some(row.key), last: row.last, ..KeySlot::default() },
@@ -245,6 +267,7 @@ impl Partition {
             };
             self.keys.entry(id).or_insert(slot);
         }
+        self.schedules.install(rows.schedules);
     }
 
     /// Puts a run into memory. Its key stays there as long as it does.
@@ -287,15 +310,18 @@ impl Partition {
     /// Takes in the partition's own row. Before any record is replayed.
     pub fn recover_partition(&mut self, row: PartitionRow) {
         self.next = self.next.max(row.last + 1);
-        self.lines = row;
+        self.charged_to = row.last;
+        self.index.lines.recover(&row.limiters);
+        self.lines = PartitionRow { limiters: Vec::new(), ..row };
     }
 
     /// Takes in the rows that [`Partition::replay_needs`] named. Unlike [`crate::Command::Loaded`] it decides nothing: the log still has to tell
     /// what these runs did next.
     pub fn recover_rows(&mut self, now: Now, rows: LoadedRows) {
-        self.now = now;
+        self.set_now(now);
         self.install(rows);
         self.to_advance.clear();
+        self.schedules.to_fire.clear();
         // Leases begin when recovery ends.
         self.orphans.clear();
     }
@@ -319,6 +345,7 @@ impl Partition {
                     self.replay_needs_key_of(*run, &mut needs);
                 }
                 Record::KeyDeleted(key) => self.replay_needs_key(key, &mut needs),
+                Record::Schedule(id, _) => self.schedule_needs(id, &mut needs),
                 _ => {}
             }
         }
@@ -340,7 +367,7 @@ impl Partition {
     /// Folds the records of one logged batch, the first of which has number `first`. Records that a loaded row already contains are
     /// skipped.
     pub fn replay(&mut self, now: Now, first: u64, records: &[Record]) {
-        self.now = now;
+        self.set_now(now);
         for (number, record) in (first..).zip(records) {
             let known = match record {
                 Record::Run(run, entry) => match self.runs.get(run) {
@@ -348,11 +375,13 @@ impl Partition {
                     // The row was removed by a later record.
                     None => !matches!(entry, Entry::RunCreated(_)),
                 },
-                Record::MessageSent { .. }
+                Record::LimitSet { .. }
+                | Record::MessageSent { .. }
                 | Record::MessagesAcknowledged { .. }
                 | Record::MessageReceived { .. } => self.lines.last >= number,
                 // The id was used again, and its row is that of the later run.
                 Record::RunDeleted(run) => self.runs.get(run).is_some_and(|slot| slot.last >= number),
+                Record::Schedule(id, entry) => self.schedules.knows(id, number, entry),
                 Record::KeyDeleted(_) | Record::DefinitionDeployed(_) => false,
             };
             if !known {
@@ -368,7 +397,7 @@ impl Partition {
     /// Ends recovery at `now`: every open attempt gets a fresh lease. Returns the runs to load, whose stubs are `active`,
     /// and appends the effects that were cut off: messages to send again, runs to continue.
     pub fn recovered(&mut self, now: Now) -> Vec<RunId> {
-        self.now = now;
+        self.set_now(now);
         self.to_advance.clear();
         let mut runs: Vec<RunId> = self.runs.keys().copied().collect();
         runs.sort_unstable();
@@ -383,11 +412,13 @@ impl Partition {
         for (to, seq, message) in self.lines.outbox.clone() {
             self.effect(Effect::Send { to, seq, message });
         }
+        self.wake_schedules();
         let mut active: Vec<RunId> =
             self.stubs.values().filter(|stub| stub.active).map(|stub| stub.run).collect();
         active.sort_unstable();
         self.index.loading.extend(active.iter().copied());
         self.recovering.extend(active.iter().copied());
+        self.index.lines.holding = !self.recovering.is_empty();
         active
     }
 
@@ -427,11 +458,13 @@ impl Partition {
                 None => rows.deleted_keys.push(id.clone()),
             }
         }
+        self.schedules.slice(limit, &mut rows);
         rows.deleted_runs = self.deleted.keys().copied().collect();
         rows.definitions = self.definitions.iter().map(|(_, definition)| definition.clone()).collect();
         // The row also keeps the number that the next record gets, for a log that was trimmed empty.
         let mut lines = self.lines.clone();
         lines.last = self.next - 1;
+        lines.limiters = self.index.lines.rows();
         rows.partition = Some(lines);
         flush.runs = runs;
         flush.keys = keys;
@@ -496,7 +529,9 @@ impl Partition {
                 self.deleted.remove(&run);
             }
         }
+        self.schedules.written();
         self.lines_dirty = self.lines_again;
+        self.index.lines.prune();
         self.definitions.drain(..flush.definitions);
     }
 
@@ -506,7 +541,12 @@ impl Partition {
         let keys = self.dirty_keys.first().map(|(number, _)| *number);
         let deleted = self.deleted.values().min().copied();
         let definitions = self.definitions.first().map(|(number, _)| *number);
-        [runs, keys, deleted, definitions, self.lines_dirty].into_iter().flatten().min().unwrap_or(self.next)
+        let schedules = self.schedules.oldest_change();
+        [runs, keys, deleted, schedules, definitions, self.lines_dirty]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.next)
     }
 
     /// Records that the log must keep: those not yet folded into rows, and what lies between them.
@@ -566,7 +606,8 @@ impl Partition {
         runs.sort_by_key(|(id, _)| *id);
         let mut keys: Vec<_> = self.keys.values().filter_map(|slot| slot.key.as_ref()).collect();
         keys.sort_by(|a, b| a.id.cmp(&b.id));
-        format!("{runs:#?}\n{keys:#?}\n{:?} {:?}", self.lines, self.next)
+        let schedules = self.schedules.loaded();
+        format!("{runs:#?}\n{keys:#?}\n{schedules:#?}\n{:?} {:?}", self.lines, self.next)
     }
 }
 
@@ -589,6 +630,15 @@ fn touched_step(entry: &Entry) -> Option<crate::ids::StepId> {
         | Entry::StepSucceeded { step, .. }
         | Entry::StepFailed { step, .. }
         | Entry::StepCancelled { step } => Some(*step),
+        _ => None,
+    }
+}
+
+/// The step that an entry ends by the outcome of an attempt, and whether it failed.
+fn ended_step(entry: &Entry) -> Option<(crate::ids::StepId, bool)> {
+    match entry {
+        Entry::StepSucceeded { step, attempt: 1.., .. } => Some((*step, false)),
+        Entry::StepFailed { step, attempt: 1.., .. } => Some((*step, true)),
         _ => None,
     }
 }

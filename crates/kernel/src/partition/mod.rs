@@ -9,8 +9,10 @@ mod code;
 mod control;
 mod index;
 pub mod life;
+mod lines;
 mod memory;
 mod messages;
+mod schedules;
 mod start;
 mod state;
 mod ticking;
@@ -60,6 +62,8 @@ pub struct Config {
     pub max_transitions: u32,
     /// Signals that a run may have which no step has taken yet.
     pub max_signals: usize,
+    /// Schedules that there may be in the partition.
+    pub max_schedules: usize,
 }
 
 impl Config {
@@ -76,6 +80,7 @@ impl Config {
             fuel: 200,
             max_transitions: 10_000,
             max_signals: 10_000,
+            max_schedules: 1_000_000,
         }
     }
 
@@ -125,6 +130,7 @@ pub struct Partition {
     key_runs: HashMap<KeyId, BTreeSet<RunId>>,
     /// Runs that were active when the partition was recovered and are not loaded yet.
     recovering: BTreeSet<RunId>,
+    schedules: schedules::Schedules,
     /// Definitions that no row has yet, with their record's number.
     definitions: Vec<(u64, Definition)>,
     index: Index,
@@ -134,6 +140,8 @@ pub struct Partition {
     lines: PartitionRow,
     lines_dirty: Option<u64>,
     lines_again: Option<u64>,
+    /// The last record whose start the buckets of the partition's row already contain.
+    charged_to: u64,
     flush: Option<memory::Flush>,
 
     workers: BTreeMap<WorkerId, Worker>,
@@ -151,7 +159,6 @@ impl Partition {
     /// An empty partition.
     pub fn new(config: Config) -> Self {
         Partition {
-            config,
             now: Now::default(),
             next: 1,
             decided: Decided::default(),
@@ -162,13 +169,15 @@ impl Partition {
             keys: HashMap::new(),
             key_runs: HashMap::new(),
             recovering: BTreeSet::new(),
+            schedules: schedules::Schedules::default(),
             definitions: Vec::new(),
-            index: Index::default(),
+            index: Index::new(config.id.0, config.partitions),
             dirty: BTreeSet::new(),
             dirty_keys: BTreeSet::new(),
             lines: PartitionRow::default(),
             lines_dirty: None,
             lines_again: None,
+            charged_to: 0,
             flush: None,
             workers: BTreeMap::new(),
             holders: HashMap::new(),
@@ -176,6 +185,7 @@ impl Partition {
             inbox: VecDeque::new(),
             to_advance: VecDeque::new(),
             turns_left: 0,
+            config,
         }
     }
 
@@ -184,6 +194,11 @@ impl Partition {
         let mut needs = Needs::default();
         match command {
             Command::Start(start) => self.start_needs(start, &mut needs),
+            Command::StartMany(starts) => {
+                for start in starts {
+                    self.start_needs(start, &mut needs);
+                }
+            }
             Command::Signal { run, .. }
             | Command::Cancel { run, .. }
             | Command::Stop { run, .. }
@@ -196,6 +211,7 @@ impl Partition {
                 self.run_needs(attempt.run, &mut needs);
             }
             Command::DeleteKey { key, .. } => self.key_needs(key, &mut needs),
+            Command::Schedule(id, _) => self.schedule_needs(id, &mut needs),
             Command::SweepKey { key } => {
                 if !self.keys.contains_key(key) {
                     needs.keys.push(key.clone());
@@ -214,6 +230,7 @@ impl Partition {
             Command::Continue { .. }
             | Command::Deploy(_)
             | Command::OfferAhead { .. }
+            | Command::ChangeLimit { .. }
             | Command::DrainWorker { .. }
             | Command::DisconnectWorker { .. }
             | Command::Heartbeat { .. }
@@ -250,7 +267,7 @@ impl Partition {
     /// A refused command changes nothing of what it names. Work that waited for anything may still be given out behind it: a refused
     /// report frees its worker's slot all the same.
     pub fn apply(&mut self, now: Now, command: Command, drivers: &dyn Drivers) -> Result<Reply, Refusal> {
-        self.now = now;
+        self.set_now(now);
         self.turns_left = TURNS_PER_COMMAND;
         let reply = self.decide(command, drivers);
         self.settle(drivers);
@@ -260,6 +277,8 @@ impl Partition {
     fn decide(&mut self, command: Command, drivers: &dyn Drivers) -> Result<Reply, Refusal> {
         match command {
             Command::Start(start) => self.start(*start),
+            Command::StartMany(starts) => Ok(self.start_many(starts)),
+            Command::ChangeLimit { limiter, change } => Ok(self.change_limit(limiter, change)),
             Command::Signal { run, name, payload, id } => self.signal(run, name, payload, id),
             Command::Cancel { run, reason } => self.cancel(run, reason),
             Command::Stop { run, failure } => self.stop(run, failure),
@@ -284,6 +303,7 @@ impl Partition {
                 self.record(Record::DefinitionDeployed(definition));
                 Ok(Reply::Done)
             }
+            Command::Schedule(id, command) => self.change_schedule(id, command, drivers),
             Command::ConnectWorker { worker, spec, claims } => Ok(self.connect_worker(worker, spec, &claims)),
             Command::OfferAhead { worker, attempts } => Ok(self.offer_ahead(worker, attempts)),
             Command::DrainWorker { worker } => Ok(self.drain_worker(worker)),
@@ -312,6 +332,11 @@ impl Partition {
         }
     }
 
+    fn set_now(&mut self, now: Now) {
+        self.now = now;
+        self.index.lines.set_now(now.ticks);
+    }
+
     /// Follows up what a decision led to, until nothing of this partition is left to decide now.
     fn settle(&mut self, drivers: &dyn Drivers) {
         loop {
@@ -319,6 +344,8 @@ impl Partition {
                 self.handle(message);
             } else if let Some(run) = self.to_advance.pop_front() {
                 self.advance(run, drivers);
+            } else if let Some(id) = self.schedules.to_fire.pop_front() {
+                self.fire_schedule(&id, drivers);
             } else {
                 break;
             }

@@ -58,6 +58,17 @@ impl Partition {
         Ok(Reply::Started { run, kind: StartKind::Created, generation: 1 })
     }
 
+    /// Starts many runs in one commit.
+    pub(super) fn start_many(&mut self, starts: Vec<StartRun>) -> Reply {
+        // Each has its first turn in this commit, too.
+        self.turns_left = self.turns_left.saturating_add(u32::try_from(starts.len()).unwrap_or(u32::MAX));
+        let answers = starts.into_iter().map(|start| match self.start(start)? {
+            Reply::Started { run, kind, generation } => Ok((run, kind, generation)),
+            other => unreachable!("a start is answered with {other:?}"),
+        });
+        Reply::StartedMany(answers.collect())
+    }
+
     fn start_keyed(&mut self, start: StartRun, options: &KeyOptions) -> Result<Reply, Refusal> {
         match self.look_up(options)? {
             Found::Create { generation, cancel } => {
@@ -84,7 +95,7 @@ impl Partition {
         }
     }
 
-    fn create(&mut self, start: StartRun, key: Option<CreatedKey>, predecessor: Option<RunId>) {
+    pub(super) fn create(&mut self, start: StartRun, key: Option<CreatedKey>, predecessor: Option<RunId>) {
         let run = start.run;
         let child = start.parent.is_some();
         let created = Created {
@@ -106,7 +117,13 @@ impl Partition {
 
     /// A child is started, or the parent's step told why not.
     pub(super) fn start_for_parent(&mut self, start: StartRun) {
-        let Some(parent) = start.parent else { return };
+        let Some(parent) = start.parent else {
+            // Nobody waits for it: it comes after a run that is over.
+            if let Err(refusal) = self.start(start) {
+                debug_assert!(false, "a start without a key was refused: {refusal}");
+            }
+            return;
+        };
         let wanted = start.run;
         let (run, step) = (parent.run, parent.step);
         let ended = |child, outcome| Message::ChildEnded { run, step, child, outcome };

@@ -60,6 +60,9 @@ pub struct RunState {
     /// Attempts that may still be executing although nothing waits for their outcome.
     #[serde(default)]
     pub(crate) draining: BTreeSet<(StepId, u32)>,
+    /// Where those of them stood that were calls: they count against limits until they have stopped.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) held: BTreeMap<(StepId, u32), Seat>,
     /// The last attempts whose outcome is on record, with a digest of it: what tells a repeated report from a contradicting one.
     /// An outcome that a callback token gave counts as attempt 0.
     #[serde(default)]
@@ -104,6 +107,16 @@ pub(crate) struct Code {
     pub(crate) acted: bool,
     /// The last line of the journal that the code must know.
     pub(crate) news: u64,
+}
+
+/// What an attempt counts against.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Seat {
+    /// Its queue.
+    pub(crate) queue: Arc<str>,
+    /// Its concurrency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<Arc<str>>,
 }
 
 /// A child that has not ended.
@@ -203,6 +216,7 @@ impl RunState {
             steps: BTreeMap::new(),
             last_step: 0,
             draining: BTreeSet::new(),
+            held: BTreeMap::new(),
             reported: BTreeMap::new(),
             signals: VecDeque::new(),
             signal_ids: VecDeque::new(),
@@ -379,7 +393,7 @@ impl RunState {
             }
             Entry::AttemptFailed { step, attempt, failure, policy, retry_at, draining } => {
                 if *draining {
-                    self.draining.insert((*step, *attempt));
+                    self.drain(*step, *attempt);
                 } else {
                     self.keep_report(*step, *attempt, &Err(failure));
                 }
@@ -403,6 +417,7 @@ impl RunState {
             }
             Entry::AttemptStopped { step, attempt } => {
                 self.draining.remove(&(*step, *attempt));
+                self.held.remove(&(*step, *attempt));
             }
             Entry::StepRan { .. } | Entry::StepStarting { .. } => {
                 self.act_taken();
@@ -422,7 +437,7 @@ impl RunState {
             }
             Entry::StepFailed { step, attempt, failure, draining } => {
                 if *draining {
-                    self.draining.insert((*step, *attempt));
+                    self.drain(*step, *attempt);
                 } else if *attempt > 0 || self.is_callback(*step) {
                     self.keep_report(*step, *attempt, &Err(failure));
                 }
@@ -478,14 +493,26 @@ impl RunState {
         );
     }
 
+    /// An attempt goes on without anybody waiting for it. It still counts against the limits of its call.
+    fn drain(&mut self, step: StepId, attempt: u32) {
+        self.draining.insert((step, attempt));
+        if let Some(call) = self.steps.get(&step).and_then(|step| step.call()) {
+            let key = call.limit.as_ref().map(|limit| limit.key.clone());
+            self.held.insert((step, attempt), Seat { queue: call.queue.as_str().into(), key });
+        }
+    }
+
     /// Removes an open step. An attempt that is out without having given the outcome goes on draining.
     fn end_step(&mut self, id: StepId, reported: u32, outcome: Option<Result<Json, Failure>>) {
-        let Some(step) = self.steps.remove(&id) else {
+        let Some(step) = self.steps.get(&id) else {
             return;
         };
         if step.is_running() && reported == 0 {
-            self.draining.insert((id, step.attempts));
+            self.drain(id, step.attempts);
         }
+        let Some(step) = self.steps.remove(&id) else {
+            return;
+        };
         if let (Work::Signal { name, .. }, Some(Ok(_))) = (&step.work, &outcome)
             && let Some(at) = self.signals.iter().position(|(signal, _)| signal == name)
         {
@@ -546,7 +573,7 @@ impl RunState {
 
     /// Whether it is queued until a worker takes it: a flow begins by itself.
     pub(crate) fn begins_with_attempt(&self) -> bool {
-        self.created.definition.kind != DefinitionKind::Flow
+        !matches!(self.created.definition.kind, DefinitionKind::Flow | DefinitionKind::Builtin)
     }
 }
 

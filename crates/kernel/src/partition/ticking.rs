@@ -18,17 +18,21 @@ impl Partition {
     /// [`crate::Command::Tick`] then.
     pub fn next_due(&self) -> (Option<Due>, Option<Due>) {
         let timer = self.index.ticks.first().map(|(at, ..)| *at);
-        let ticks = timer.into_iter().chain(self.next_expiry()).min();
-        (ticks.map(Due::Ticks), self.index.wall.first().map(|(at, ..)| Due::Wall(*at)))
+        let ticks = timer.into_iter().chain(self.next_expiry()).chain(self.index.lines.next_refill()).min();
+        let date = self.index.wall.first().map(|(at, ..)| *at);
+        let date = date.into_iter().chain(self.schedules.next_due()).min();
+        (ticks.map(Due::Ticks), date.map(Due::Wall))
     }
 
     pub(super) fn tick(&mut self, limit: usize) -> Reply {
         self.expire_leases();
+        self.index.lines.refill();
         for _ in 0..limit {
-            let Some((run, cause)) = self.take_due() else {
+            if let Some((run, cause)) = self.take_due() {
+                self.fire(run, cause);
+            } else if !self.schedules.take_due(self.now.wall) {
                 break;
-            };
-            self.fire(run, cause);
+            }
         }
         Reply::Done
     }
@@ -69,7 +73,7 @@ impl Partition {
     }
 
     fn fire_step(&mut self, run: RunId, step: StepId) {
-        let (now, graces) = (self.now, self.config.graces());
+        let now = self.now;
         let Some(slot) = self.runs.get(&run) else { return };
         let Some(open) = slot.state.steps.get(&step) else {
             return;
@@ -81,7 +85,7 @@ impl Partition {
             }
             // The back-off is over: the step stands in its queue again.
             (Work::Call(_), StepStatus::Backoff { .. }) => {
-                return self.index.step(&slot.state, step, now, graces, true);
+                return self.index.ripen(&slot.state, step, now);
             }
             (Work::Call(call), StepStatus::Running { .. }) if !call.callback => {
                 let attempt = AttemptId { run, step, attempt: open.attempts };

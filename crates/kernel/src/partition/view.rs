@@ -1,23 +1,25 @@
 //! Runs as others see them: states, what they wait for, and the other reads.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::Partition;
-use super::index::{Place, QueueKey};
 use super::life::Phase;
 use super::state::{RunState, Step, StepStatus};
-use crate::driver::Work;
+use crate::driver::{Work, default_queue};
 use crate::ids::{RunId, StepId};
-use crate::keys::{Key, KeyId};
+use crate::keys::{Key, KeyId, Ttl};
+use crate::limits::QueueView;
 use crate::rows::JournalRow;
 use crate::run::{QueueDepth, RunSummary, RunView, State, StepView, WaitKind, Waiting};
-use crate::time::{Due, Now};
+use crate::time::{Due, Now, Wall};
 
 impl Partition {
     /// A run, if it is in memory.
     pub fn run(&self, now: Now, run: RunId) -> Option<RunView> {
         let state = self.state(run)?;
-        Some(RunView { summary: summarise(state, now), ..view(state, now) })
+        let mut shown = view(state, now);
+        self.name_limits(state, &mut shown);
+        Some(shown)
     }
 
     pub(super) fn summary(&self, run: RunId) -> Option<RunSummary> {
@@ -40,8 +42,10 @@ impl Partition {
     /// Every run that changed since its row was written: what a list must take from memory instead of from rows. Runs
     /// deleted but not yet removed from the rows come with `None`.
     pub fn dirty_runs(&self, now: Now) -> Vec<(RunId, Option<RunSummary>)> {
-        let dirty =
-            self.dirty.iter().map(|(_, run)| (*run, self.state(*run).map(|state| summarise(state, now))));
+        let dirty = self
+            .dirty
+            .iter()
+            .map(|(_, run)| (*run, self.state(*run).map(|state| self.list_item(state, now))));
         dirty.chain(self.deleted.keys().map(|run| (*run, None))).collect()
     }
 
@@ -59,11 +63,62 @@ impl Partition {
 
     /// Calls that wait for a worker, by function.
     pub fn queue_depths(&self) -> Vec<QueueDepth> {
-        let depth = |(key, line): (&QueueKey, &BTreeSet<Place>)| {
-            let (namespace, queue, function) = key.clone();
-            QueueDepth { namespace, queue, function, waiting: line.len() }
+        let depth = |((namespace, queue, function), waiting): (&super::lines::QueueKey, usize)| QueueDepth {
+            namespace: namespace.clone(),
+            queue: queue.clone(),
+            function: function.clone(),
+            waiting,
         };
-        self.index.ready.iter().map(depth).collect()
+        self.index.lines.depths().map(depth).collect()
+    }
+
+    /// Every queue that has something in it, has done something since the partition was loaded, or was set.
+    pub fn queues(&self) -> Vec<QueueView> {
+        self.index.lines.views()
+    }
+
+    /// At most `limit` runs of tasks that wait in a queue and have not begun.
+    pub fn queued_in(&self, namespace: &str, queue: &str, limit: usize) -> Vec<RunId> {
+        let queued = |run: &RunId| self.state(*run).is_none_or(RunState::is_queued);
+        self.index.lines.waiting_in(namespace, queue).filter(queued).take(limit).collect()
+    }
+
+    fn list_item(&self, state: &RunState, now: Now) -> RunSummary {
+        let mut summary = summarise(state, now);
+        let waits = summary.waiting.as_mut().filter(|waiting| waiting.kind == WaitKind::Worker);
+        if let (Some(waiting), Some(name)) = (waits, self.limit_of(state)) {
+            (waiting.kind, waiting.name) = (WaitKind::Limit, name);
+        }
+        summary
+    }
+
+    /// Puts the limit's name where it is a limit and no worker that a call waits for.
+    fn name_limits(&self, state: &RunState, view: &mut RunView) {
+        for shown in &mut view.steps {
+            let waits = shown.waiting.as_mut().filter(|waiting| waiting.kind == WaitKind::Worker);
+            let held = state.steps.get(&shown.id).and_then(|step| self.limit_on(state, step));
+            if let (Some(waiting), Some(name)) = (waits, held) {
+                (waiting.kind, waiting.name) = (WaitKind::Limit, name);
+            }
+        }
+        let waits = view.summary.waiting.as_mut().filter(|waiting| waiting.kind == WaitKind::Worker);
+        if let (Some(waiting), Some(name)) = (waits, self.limit_of(state)) {
+            (waiting.kind, waiting.name) = (WaitKind::Limit, name);
+        }
+    }
+
+    /// The limit that holds back every call of a run that waits for a worker.
+    fn limit_of(&self, state: &RunState) -> Option<String> {
+        let queued = state.steps.values().filter(|step| step.status == StepStatus::Queued);
+        let mut held = queued.map(|step| self.limit_on(state, step));
+        let first = held.next()??;
+        held.all(|held| held.is_some()).then_some(first)
+    }
+
+    fn limit_on(&self, state: &RunState, step: &Step) -> Option<String> {
+        let call = step.call()?;
+        let namespace = &state.created.definition.namespace;
+        self.index.lines.held_by(namespace, &call.queue, call.limit.as_deref())
     }
 }
 
@@ -103,14 +158,46 @@ fn summarise(state: &RunState, now: Now) -> RunSummary {
             .as_ref()
             .and_then(|outcome| outcome.as_ref().err())
             .map(|failure| failure.error.clone()),
+        origin: state.created.options.origin.clone(),
+        queue: queue(state),
+        expires: expires(state),
+        read_once: keeps(state) == Some(Ttl::Ms(0)),
     }
+}
+
+/// The queue of a task.
+fn queue(state: &RunState) -> Option<Arc<str>> {
+    let options = state.created.options.task.as_ref()?;
+    let named = Some(options.queue.as_str()).filter(|queue| !queue.is_empty());
+    Some(named.map_or_else(|| default_queue().into(), Into::into))
+}
+
+/// How long the outcome of a closed run is kept, where its options say so.
+fn keeps(state: &RunState) -> Option<Ttl> {
+    let options = &state.created.options;
+    match state.outcome.as_ref()? {
+        Ok(_) => options.result_ttl,
+        Err(_) => options.failure_ttl,
+    }
+}
+
+fn expires(state: &RunState) -> Option<Wall> {
+    let ended = state.ended_at?;
+    Some(match keeps(state)? {
+        Ttl::Forever => Wall(i64::MAX),
+        // It goes when it is read; what nobody ever reads, after a while.
+        Ttl::Ms(0) => ended.plus(Ttl::TASK_MS),
+        Ttl::Ms(ms) => ended.plus(ms),
+    })
 }
 
 fn public_state(state: &RunState, waiting: Option<&Waiting>) -> State {
     match state.phase {
         Phase::Queued => State::Queued,
         Phase::Open => match waiting.map(|waiting| waiting.kind) {
-            None | Some(WaitKind::Worker | WaitKind::Retry | WaitKind::Predecessor) => State::Running,
+            None | Some(WaitKind::Worker | WaitKind::Limit | WaitKind::Retry | WaitKind::Predecessor) => {
+                State::Running
+            }
             Some(
                 WaitKind::Timer
                 | WaitKind::Signal
@@ -173,7 +260,7 @@ fn waiting(state: &RunState, now: Now) -> Option<Waiting> {
 /// Work that could be done comes before work that must wait.
 fn urgency(kind: WaitKind) -> u8 {
     match kind {
-        WaitKind::Worker => 0,
+        WaitKind::Worker | WaitKind::Limit => 0,
         WaitKind::Retry => 1,
         _ => 2,
     }

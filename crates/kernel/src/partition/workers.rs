@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::index::{Place, QueueKey};
+use super::lines::{Line, QueueKey, Turn};
 use super::state::RunState;
 use super::{Partition, Spec};
 use crate::command::{Claims, Reply, WorkerSpec};
@@ -176,7 +176,7 @@ impl Partition {
 
     /// Gives steps to free workers until there is none of the one or the other.
     pub(super) fn dispatch(&mut self) {
-        if self.index.ready.is_empty() {
+        if self.index.lines.is_empty() {
             return;
         }
         // The least loaded worker chooses first, so that work spreads.
@@ -200,12 +200,17 @@ impl Partition {
         }
     }
 
-    /// Whether the step is not to wait in a worker: one that is lost with its worker before it began would count as begun, and the code of a
-    /// workflow holds its place for long.
+    /// Whether the step is not to wait in a worker: one that is lost with its worker before it began would count as begun, one that is
+    /// limited counts against its limit, and the code of a workflow holds its place for long.
     fn must_begin_at_once(&self, run: RunId, step: StepId) -> bool {
-        let work = self.state(run).and_then(|state| state.steps.get(&step)).map(|step| &step.work);
-        match work {
-            Some(Work::Call(call)) => call.at_most_once,
+        let Some(state) = self.state(run) else { return true };
+        match state.steps.get(&step).map(|step| &step.work) {
+            Some(Work::Call(call)) => {
+                let namespace = &state.created.definition.namespace;
+                call.at_most_once
+                    || call.limit.is_some()
+                    || self.index.lines.is_limited(namespace, &call.queue)
+            }
             _ => true,
         }
     }
@@ -213,30 +218,49 @@ impl Partition {
     /// The first step in any line that the worker serves. Runs that are only stubs are asked for on the way.
     fn next_for(&mut self, id: WorkerId) -> Option<(RunId, StepId)> {
         let worker = self.workers.get(&id)?;
-        let served = |(key, _): &(&QueueKey, &BTreeSet<Place>)| worker.serves(&key.0, &key.1, &key.2);
+        let free = worker.free();
+        let served = |(key, _): &(&QueueKey, &Line)| worker.serves(&key.0, &key.1, &key.2);
+        let lines: Vec<QueueKey> =
+            self.index.lines.ready().filter(served).map(|(key, _)| key.clone()).collect();
+        let open: Vec<QueueKey> =
+            lines.into_iter().filter(|key| self.index.lines.is_open(&key.0, &key.1)).collect();
+        let holding = self.index.lines.holding;
         let mut wanted = Vec::new();
-        let mut best: Option<Place> = None;
-        for (_, line) in self.index.ready.iter().filter(served) {
-            for place in line {
-                if self.runs.contains_key(&place.2) {
-                    best = Some(best.map_or(*place, |best| best.min(*place)));
-                    break;
-                }
-                if self.index.loading.contains(&place.2) {
-                    // On its way; it holds its worker's slot, so that no more are asked for than can start.
-                    if wanted.len() + self.index.loading.len() >= worker.free() + wanted.len() {
-                        break;
-                    }
-                } else {
-                    wanted.push(place.2);
-                    break;
-                }
+        let mut best: Option<Turn> = None;
+        for line in open.iter().filter_map(|key| self.index.lines.line(key)) {
+            best = [best, self.first_of(line.free(), free, &mut wanted)].into_iter().flatten().min();
+            if !holding {
+                best = [best, self.first_of(line.heads(), free, &mut wanted)].into_iter().flatten().min();
             }
         }
         for run in wanted {
             self.ask_for(run);
         }
-        best.map(|(_, _, run, step)| (run, step))
+        best.map(|(_, _, (_, _, run, step))| (run, step))
+    }
+
+    /// The first of these whose run is in memory. The first that is not even on its way is wanted.
+    fn first_of(
+        &self,
+        turns: impl Iterator<Item = Turn>,
+        free: usize,
+        wanted: &mut Vec<RunId>,
+    ) -> Option<Turn> {
+        for turn in turns {
+            let run = turn.2.2;
+            if self.runs.contains_key(&run) {
+                return Some(turn);
+            }
+            if !self.index.loading.contains(&run) {
+                wanted.push(run);
+                return None;
+            }
+            // On its way; it holds its worker's slot, so that no more are asked for than can start.
+            if self.index.loading.len() >= free {
+                return None;
+            }
+        }
+        None
     }
 
     /// The workers.

@@ -2,10 +2,14 @@
 
 mod attempts;
 mod canonical;
+mod compose;
 mod control;
 mod keys;
+mod limits;
 mod memory;
 mod random;
 mod runs;
+mod schedules;
+mod times;
 mod workflow;
 mod world;

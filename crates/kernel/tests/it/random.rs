@@ -2,7 +2,7 @@
 //! records say, and every run can end. The transitions that were reached are compared with the table.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
@@ -37,6 +37,10 @@ enum Move {
     Ahead(u8, u8),
     DeleteKey(bool),
     Labels(u8),
+    StartLimited(u8, u8),
+    /// A limit of a queue or a key is set or lifted.
+    Limit(u8),
+    StartMany(u8),
     Pass(u32),
     Checkpoint(u8),
     Evict,
@@ -65,6 +69,9 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => (any::<u8>(), 0..3_u8).prop_map(|(which, many)| Move::Ahead(which, many)),
         1 => any::<bool>().prop_map(Move::DeleteKey),
         1 => any::<u8>().prop_map(Move::Labels),
+        4 => (any::<u8>(), any::<u8>()).prop_map(|(key, how)| Move::StartLimited(key, how)),
+        1 => any::<u8>().prop_map(Move::Limit),
+        1 => any::<u8>().prop_map(Move::StartMany),
         8 => prop_oneof![0..50_u32, 0..5_000_u32, 0..400_000_u32].prop_map(Move::Pass),
         3 => any::<u8>().prop_map(Move::Checkpoint),
         2 => Just(Move::Evict),
@@ -242,6 +249,17 @@ impl Player {
                     self.send(Command::SetLabels { run, labels });
                 }
             }
+            Move::StartLimited(key, how) => {
+                let request = self.limited(*key, *how);
+                self.begin(request);
+            }
+            Move::Limit(which) => self.limit(*which),
+            Move::StartMany(which) => {
+                let starts: Vec<StartRun> =
+                    (0..which % 20).map(|n| self.limited(which.wrapping_add(n), n)).collect();
+                self.runs.extend(starts.iter().map(|start| start.run));
+                self.send(Command::StartMany(starts));
+            }
             Move::Pass(ms) => self.world.pass(u64::from(*ms)),
             Move::Checkpoint(limit) => self.world.checkpoint(*limit as usize % 5 + 1),
             Move::Evict => self.world.evict(),
@@ -251,6 +269,42 @@ impl Player {
             }
         }
         self.offers.extend(self.world.offers.drain(..).map(|(_, offer)| offer));
+    }
+
+    fn limited(&mut self, key: u8, how: u8) -> StartRun {
+        let mut request = self.world.request(task(["a", "b"][usize::from(how % 2)]));
+        let (key, max_running, rate) = KEYS[usize::from(key) % KEYS.len()];
+        let rate = (rate > 0).then_some(Rate { count: rate, per_ms: RATE_MS });
+        request.options.task = Some(TaskOptions {
+            limit: Some(Arc::new(CallLimit { key: key.into(), max_running, rate })),
+            priority: how / 2 % 3,
+            queue: if how.is_multiple_of(5) { "narrow".into() } else { String::new() },
+            timeout_ms: how.is_multiple_of(7).then_some(400),
+            retry: if how.is_multiple_of(3) { retry(1, 20) } else { vec![] },
+            ..TaskOptions::default()
+        });
+        request
+    }
+
+    fn limit(&mut self, which: u8) {
+        let limiter = LimiterId {
+            namespace: "default".into(),
+            kind: LimiterKind::Queue,
+            name: ["narrow", "default"][usize::from(which % 2)].into(),
+        };
+        let change = match which / 2 % 6 {
+            0 => LimiterChange { paused: Some(true), ..LimiterChange::default() },
+            1 | 2 => LimiterChange { paused: Some(false), ..LimiterChange::default() },
+            3 => LimiterChange {
+                max_running: Some(Some(u32::from(which / 12 % 3) + 1)),
+                ..LimiterChange::default()
+            },
+            4 => LimiterChange { max_running: Some(None), ..LimiterChange::default() },
+            _ => {
+                LimiterChange { rate: Some(Some(Rate { count: 2, per_ms: 100 })), ..LimiterChange::default() }
+            }
+        };
+        self.send(Command::ChangeLimit { limiter, change });
     }
 
     /// The offers of code that were not reported yet.
@@ -370,6 +424,9 @@ impl Player {
             }
         }
         self.world.reconnect(9_999, &FUNCTIONS, 1_000, vec![]);
+        for which in 2..4 {
+            self.limit(which);
+        }
         for _ in 0..200 {
             self.offers.extend(self.world.offers.drain(..).map(|(_, offer)| offer));
             for offer in std::mem::take(&mut self.offers) {
@@ -454,6 +511,74 @@ fn no_recorded_step_runs_again(world: &World) {
     }
 }
 
+/// Keys with how many of them may execute at once, and how many may start within [`RATE_MS`].
+const KEYS: [(&str, Option<u32>, u32); 4] =
+    [("one", Some(1), 0), ("two", Some(2), 0), ("rated", None, 3), ("both", Some(2), 2)];
+const RATE_MS: u64 = 300;
+
+/// No limit is exceeded at any instant, as the log tells it: attempts count from their start until they are known to have stopped.
+fn no_limit_is_exceeded(world: &World) {
+    let mut calls: BTreeMap<(RunId, StepId), (String, Option<String>)> = BTreeMap::new();
+    let mut out: BTreeSet<(RunId, StepId, u32)> = BTreeSet::new();
+    let mut queues: BTreeMap<String, LimiterSettings> = BTreeMap::new();
+    let mut starts: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for batch in &world.log {
+        for record in &batch.records {
+            match record {
+                Record::LimitSet { limiter, settings } => {
+                    queues.insert(limiter.name.to_string(), *settings);
+                }
+                Record::Run(
+                    run,
+                    Entry::StepBegun { step, work: Work::Call(call) | Work::Body(call), .. },
+                ) => {
+                    let key = call.limit.as_ref().map(|limit| limit.key.to_string());
+                    calls.insert((*run, *step), (call.queue.clone(), key));
+                }
+                Record::Run(run, Entry::AttemptStarted { step, attempt, .. }) => {
+                    out.insert((*run, *step, *attempt));
+                    let (queue, key) = calls[&(*run, *step)].clone();
+                    let count = |of: &dyn Fn(&(String, Option<String>)) -> bool| {
+                        out.iter().filter(|(run, step, _)| of(&calls[&(*run, *step)])).count() as u32
+                    };
+                    if let Some(settings) = queues.get(&queue) {
+                        assert!(!settings.paused, "{run} started in a paused queue");
+                        let running = count(&|call| call.0 == queue);
+                        assert!(
+                            settings.max_running.is_none_or(|max| running <= max),
+                            "queue {queue}: {running}"
+                        );
+                    }
+                    let Some(key) = key else { continue };
+                    let (_, max, rate) = *KEYS.iter().find(|known| known.0 == key).expect("known");
+                    let running = count(&|call| call.1.as_ref() == Some(&key));
+                    assert!(max.is_none_or(|max| running <= max), "key {key}: {running} at once");
+                    let times = starts.entry(key).or_default();
+                    times.push(batch.now.ticks.0);
+                    let burst = rate as usize;
+                    if rate > 0 && times.len() > burst {
+                        let gap = times[times.len() - 1] - times[times.len() - 1 - burst];
+                        assert!(gap >= RATE_MS / u64::from(rate), "{times:?}");
+                    }
+                }
+                Record::Run(
+                    run,
+                    Entry::StepSucceeded { step, attempt, .. }
+                    | Entry::StepFailed { step, attempt, draining: false, .. }
+                    | Entry::AttemptFailed { step, attempt, draining: false, .. }
+                    | Entry::AttemptLost { step, attempt, .. }
+                    | Entry::AttemptParked { step, attempt, .. }
+                    | Entry::CallReturned { step, attempt }
+                    | Entry::AttemptStopped { step, attempt },
+                ) => {
+                    out.remove(&(*run, *step, *attempt));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
 static REACHED: Mutex<BTreeSet<(Phase, &'static str)>> = Mutex::new(BTreeSet::new());
 
 fn check(steps: &[Move]) {
@@ -463,6 +588,7 @@ fn check(steps: &[Move]) {
     }
     player.settle();
     no_recorded_step_runs_again(&player.world);
+    no_limit_is_exceeded(&player.world);
     REACHED.lock().expect("not poisoned").extend(transitions(&player.world));
 
     let mut again = Player::new();
@@ -480,6 +606,7 @@ fn check(steps: &[Move]) {
         let absent = LoadedRows {
             runs: needs.runs.into_iter().map(|run| (run, None)).collect(),
             keys: needs.keys.into_iter().map(|key| (key, None)).collect(),
+            schedules: needs.schedules.into_iter().map(|id| (id, None)).collect(),
         };
         replayed.recover_rows(batch.now, absent);
         replayed.replay(batch.now, batch.first, &batch.records);
@@ -504,7 +631,7 @@ fn check(steps: &[Move]) {
 fn random_commands_keep_every_promise() {
     let more = std::env::var("RIVERRUN_KERNEL_CASES").ok().and_then(|cases| cases.parse().ok());
     let config = ProptestConfig {
-        cases: more.unwrap_or(2_000),
+        cases: more.unwrap_or(2_500),
         failure_persistence: None,
         max_shrink_iters: 3_000,
         ..ProptestConfig::default()

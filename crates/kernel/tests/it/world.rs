@@ -6,6 +6,7 @@ use std::sync::Arc;
 use riverrun_kernel::driver::{
     Action, Call, Child, DriverFault, OnParentEnd, RetryPolicy, RunContext, Sleep, Then, Turn, Wake, Work,
 };
+use riverrun_kernel::schedule::{ScheduleId, ScheduleRow};
 use riverrun_kernel::task::TaskDriver;
 use riverrun_kernel::workflow::{Act, Event, History, WorkflowDriver};
 use riverrun_kernel::*;
@@ -38,6 +39,7 @@ pub fn call(function: &str) -> Call {
         max_crashes: 3,
         callback: false,
         callback_paths: Vec::new(),
+        limit: None,
     }
 }
 
@@ -48,6 +50,7 @@ pub fn retry(max_retries: u32, interval_ms: u64) -> Vec<RetryPolicy> {
         interval_ms,
         multiplier: 2.0,
         max_interval_ms: 86_400_000,
+        ..RetryPolicy::default()
     }]
 }
 
@@ -132,6 +135,7 @@ impl Drivers for Library {
             DefinitionKind::Task if &*definition.name == "unknown" => None,
             DefinitionKind::Task => Some(Arc::new(TaskDriver)),
             DefinitionKind::Workflow => Some(Arc::new(WorkflowDriver)),
+            DefinitionKind::Builtin => compose::driver(&definition.name),
             DefinitionKind::Flow => {
                 let ops = self.0.get(&*definition.name)?;
                 Some(Arc::new(Script(ops.to_vec())))
@@ -168,6 +172,7 @@ pub struct Logged {
 pub struct Table {
     pub runs: BTreeMap<RunId, RunRow>,
     pub keys: BTreeMap<KeyId, KeyRow>,
+    pub schedules: BTreeMap<ScheduleId, ScheduleRow>,
     pub journal: BTreeMap<(RunId, u64), JournalRow>,
     pub partition: PartitionRow,
     pub trimmed_below: u64,
@@ -219,6 +224,13 @@ impl World {
         self
     }
 
+    /// The same with room for so many schedules.
+    pub fn with_max_schedules(mut self, max_schedules: usize) -> Self {
+        self.config.max_schedules = max_schedules;
+        self.partition = Partition::new(self.config.clone());
+        self
+    }
+
     /// Applies a command as the engine would: loads first, then commits, then acts on the effects.
     pub fn send(&mut self, command: Command) -> Result<Reply, Refusal> {
         let mut answer = None;
@@ -265,7 +277,11 @@ impl World {
                     waiting.push_back(Command::Acknowledge { to, seq });
                 }
                 Effect::Load { run } => {
-                    let rows = self.load(&Needs { runs: vec![run], keys: vec![] });
+                    let rows = self.load(&Needs { runs: vec![run], ..Needs::default() });
+                    waiting.push_back(Command::Loaded(Box::new(rows)));
+                }
+                Effect::LoadSchedule { id } => {
+                    let rows = self.load(&Needs { schedules: vec![id], ..Needs::default() });
                     waiting.push_back(Command::Loaded(Box::new(rows)));
                 }
                 Effect::Continue { run } => waiting.push_back(Command::Continue { run }),
@@ -282,6 +298,11 @@ impl World {
         let mut rows = LoadedRows {
             runs: needs.runs.iter().map(|run| (*run, self.table.runs.get(run).cloned())).collect(),
             keys: needs.keys.iter().map(key).collect(),
+            schedules: needs
+                .schedules
+                .iter()
+                .map(|id| (id.clone(), self.table.schedules.get(id).cloned()))
+                .collect(),
         };
         let more: Vec<_> = rows.keys_of_runs().iter().map(key).collect();
         rows.keys.extend(more);
@@ -442,6 +463,12 @@ impl World {
         for key in rows.deleted_keys {
             self.table.keys.remove(&key);
         }
+        for id in rows.deleted_schedules {
+            self.table.schedules.remove(&id);
+        }
+        for row in rows.schedules {
+            self.table.schedules.insert(row.schedule.id.clone(), row);
+        }
         for run in rows.deleted_runs {
             self.table.runs.remove(&run);
             self.table.journal.retain(|(of, _), _| *of != run);
@@ -459,6 +486,9 @@ impl World {
             if let Some(stub) = &row.stub {
                 partition.recover_stub(stub.clone());
             }
+        }
+        for row in self.table.schedules.values() {
+            partition.recover_schedule(row.stub.clone());
         }
         let below = self.table.trimmed_below;
         for batch in &self.log {
@@ -482,7 +512,7 @@ impl World {
         let mut waiting = VecDeque::new();
         self.act(decided.effects, &mut waiting);
         for run in active {
-            let rows = self.load(&Needs { runs: vec![run], keys: vec![] });
+            let rows = self.load(&Needs { runs: vec![run], ..Needs::default() });
             waiting.push_back(Command::Loaded(Box::new(rows)));
         }
         for command in waiting {

@@ -148,6 +148,7 @@ impl Machine<'_> {
             interval_ms: policy.interval_ms,
             multiplier: policy.multiplier,
             max_interval_ms: policy.max_interval_ms,
+            ..RetryPolicy::default()
         };
         // A policy that is for no error must not become one for every error.
         let policies = task.retry.iter().filter(|policy| !policy.errors.is_empty());
@@ -162,6 +163,7 @@ impl Machine<'_> {
             max_crashes: default_max_crashes(),
             callback: task.callback,
             callback_paths: if task.callback { self.token_paths(step) } else { Vec::new() },
+            limit: None,
         }
     }
 

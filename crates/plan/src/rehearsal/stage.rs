@@ -345,7 +345,7 @@ impl Stage {
                     waiting.push_back(Command::Acknowledge { to, seq });
                 }
                 Effect::Load { run } => {
-                    let rows = nothing(&Needs { runs: vec![run], keys: Vec::new() });
+                    let rows = nothing(&Needs { runs: vec![run], ..Needs::default() });
                     waiting.push_back(Command::Loaded(Box::new(rows)));
                 }
                 Effect::Continue { run } => waiting.push_back(Command::Continue { run }),
@@ -382,7 +382,7 @@ impl Stage {
         });
         self.act(decided.effects, waiting);
         for run in active {
-            let rows = nothing(&Needs { runs: vec![run], keys: Vec::new() });
+            let rows = nothing(&Needs { runs: vec![run], ..Needs::default() });
             waiting.push_back(Command::Loaded(Box::new(rows)));
         }
         let crash = std::mem::take(&mut self.crash);
@@ -432,6 +432,7 @@ fn nothing(needs: &Needs) -> LoadedRows {
     LoadedRows {
         runs: needs.runs.iter().map(|run| (*run, None)).collect(),
         keys: needs.keys.iter().map(|key| (key.clone(), None)).collect(),
+        schedules: Vec::new(),
     }
 }
 

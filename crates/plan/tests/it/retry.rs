@@ -32,6 +32,7 @@ fn policies_go_to_the_kernel_in_its_own_names() {
         interval_ms,
         multiplier,
         max_interval_ms,
+        ..RetryPolicy::default()
     };
     assert_eq!(
         call.retry,

@@ -74,6 +74,18 @@ impl Fault {
         Fault::new(StatusCode::CONFLICT, "ConcurrentUpdateError", message)
     }
 
+    /// There is no such schedule.
+    pub fn no_schedule(flow: &str, schedule: &str) -> Self {
+        let message = format!("Schedule {schedule} for flow {flow} does not exist.");
+        Fault::new(StatusCode::NOT_FOUND, "ScheduleNotExists", message)
+    }
+
+    /// The name of the schedule is taken.
+    pub fn schedule_exists(flow: &str, schedule: &str) -> Self {
+        let message = format!("Schedule {schedule} for flow {flow} already exists.");
+        Fault::new(StatusCode::CONFLICT, "ScheduleAlreadyExists", message)
+    }
+
     /// There is no such execution.
     pub fn no_execution(flow: &str, execution: &str) -> Self {
         let message = format!("Execution {execution} for flow {flow} does not exist.");

@@ -90,6 +90,7 @@ pub(crate) async fn delete(app: &Shared, call: &Call) -> Result<Value, Fault> {
     if !app.engine.delete_definition(NAMESPACE, name).await? {
         return Err(Fault::no_flow(name));
     }
+    super::schedules::forget(app, name).await?;
     clear(app);
     Ok(json!({}))
 }

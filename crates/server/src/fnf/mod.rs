@@ -13,6 +13,7 @@ mod names;
 mod nonces;
 mod paging;
 mod request;
+mod schedules;
 mod signature;
 mod tasks;
 
@@ -80,7 +81,7 @@ pub(crate) async fn call_in(State(app): State<Shared>, Extension(call): Extensio
     }
 }
 
-/// The table of operations. Those of schedules, of flow versions and of map runs are not among them.
+/// The table of operations. Those of flow versions and of map runs are not among them.
 async fn operate(app: &Shared, call: &Call) -> Result<Value, Fault> {
     match call.action.as_str() {
         "CreateFlow" => flows::create(app, call).await,
@@ -96,6 +97,11 @@ async fn operate(app: &Shared, call: &Call) -> Result<Value, Fault> {
         "GetExecutionHistory" => history::get(app, call).await,
         "ReportTaskSucceeded" => tasks::succeeded(app, call).await,
         "ReportTaskFailed" => tasks::failed(app, call).await,
+        "CreateSchedule" => schedules::create(app, call).await,
+        "UpdateSchedule" => schedules::update(app, call).await,
+        "DescribeSchedule" => schedules::describe(app, call).await,
+        "DeleteSchedule" => schedules::delete(app, call).await,
+        "ListSchedules" => schedules::list(app, call).await,
         "DescribeRegions" => Ok(regions(call)),
         unknown => Err(Fault::unsupported(unknown)),
     }

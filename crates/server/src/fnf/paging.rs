@@ -10,6 +10,8 @@ use super::request::Call;
 pub(crate) const FLOWS: &str = "flow:";
 /// Tokens of `ListExecutions`.
 pub(crate) const EXECUTIONS: &str = "execution:";
+/// Tokens of `ListSchedules`.
+pub(crate) const SCHEDULES: &str = "schedule:";
 /// Tokens of `GetExecutionHistory`.
 pub(crate) const EVENTS: &str = "event:";
 

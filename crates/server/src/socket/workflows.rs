@@ -89,6 +89,7 @@ fn read_call(call: wire::Call) -> Result<Call, String> {
         max_crashes: default_max_crashes(),
         callback: false,
         callback_paths: Vec::new(),
+        limit: None,
     })
 }
 

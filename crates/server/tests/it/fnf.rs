@@ -273,3 +273,63 @@ async fn what_is_kept_with_a_flow_outlives_a_deployment_from_elsewhere() {
     assert_ne!(found.body["Id"], made.body["Id"]);
     call(&server, "StartExecution", "FlowName=mine&ExecutionName=one").await.is(200);
 }
+
+#[tokio::test]
+async fn schedules_are_kept_with_their_flow_and_wrap_the_payload() {
+    let server = Server::new().await;
+    let create = "FlowName=quick&ScheduleName=nightly&CronExpression=0+0+3+*+*+*&Payload=%7B%22serviceName%22%3A%22a%22%7D&Description=d";
+    let created = call(&server, "CreateSchedule", create).await;
+    created.is(200);
+    assert_eq!(created.body["CronExpression"], "0 0 3 * * *");
+    assert_eq!(
+        (&created.body["Enable"], &created.body["Payload"]),
+        (&json!(true), &json!("{\"serviceName\":\"a\"}"))
+    );
+    is_fault(&call(&server, "CreateSchedule", create).await, 409, "ScheduleAlreadyExists");
+    let one = "FlowName=quick&ScheduleName=nightly";
+    let updated =
+        call(&server, "UpdateSchedule", &format!("{one}&Enable=false&CronExpression=@every+1m")).await;
+    updated.is(200);
+    assert_eq!(
+        (&updated.body["Enable"], &updated.body["CronExpression"]),
+        (&json!(false), &json!("@every 1m"))
+    );
+    assert_eq!(updated.body["Payload"], created.body["Payload"], "what is not sent stays");
+    let shown = call(&server, "DescribeSchedule", one).await;
+    assert_eq!(
+        (&shown.body["Description"], &shown.body["ScheduleId"]),
+        (&json!("d"), &created.body["ScheduleId"])
+    );
+
+    let run = server.post("/v1/schedules/trigger", json!({"name": "quick/nightly"})).await;
+    let ended = server.get(&format!("/v1/runs/{}?wait=20s", run.run_id())).await;
+    assert_eq!(ended.body["input"]["payload"], json!({"serviceName": "a"}));
+    assert_eq!(ended.body["input"]["triggerName"], "nightly");
+    assert!(ended.body["input"]["triggerTime"].is_string());
+
+    call(&server, "CreateSchedule", "FlowName=quick&ScheduleName=other&CronExpression=@every+1h")
+        .await
+        .is(200);
+    let page = call(&server, "ListSchedules", "FlowName=quick&Limit=1").await;
+    assert_eq!(page.body["Schedules"][0]["ScheduleName"], "nightly");
+    let token = page.body["NextToken"].as_str().unwrap();
+    let rest = call(&server, "ListSchedules", &format!("FlowName=quick&Limit=1&NextToken={token}")).await;
+    assert_eq!(
+        (&rest.body["Schedules"][0]["ScheduleName"], &rest.body["NextToken"]),
+        (&json!("other"), &json!(null))
+    );
+
+    call(&server, "DeleteSchedule", one).await.is(200);
+    is_fault(&call(&server, "DescribeSchedule", one).await, 404, "ScheduleNotExists");
+    is_fault(
+        &call(&server, "CreateSchedule", "FlowName=gone&ScheduleName=a&CronExpression=@daily").await,
+        404,
+        "FlowNotExists",
+    );
+    let wrong =
+        call(&server, "CreateSchedule", "FlowName=quick&ScheduleName=a&CronExpression=0+0+0+30+2+?").await;
+    is_fault(&wrong, 400, "InvalidArgument");
+    assert!(wrong.body["Message"].as_str().unwrap().contains("column 7"), "{}", wrong.text);
+    call(&server, "DeleteFlow", "Name=quick").await.is(200);
+    assert_eq!(server.get("/v1/schedules").await.body["items"], json!([]), "schedules go with their flow");
+}

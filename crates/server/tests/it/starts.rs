@@ -356,7 +356,7 @@ async fn a_task_waits_for_its_worker_with_its_options() {
     let queues = server.get("/v1/queues").await;
     let queue = &queues.body["items"][0];
     assert_eq!(
-        (&queue["queue"], &queue["function"], &queue["waiting"]),
+        (&queue["queue"], &queue["functions"][0]["function"], &queue["waiting"]),
         (&json!("mail"), &json!("mail/send"), &json!(1))
     );
     assert_eq!((&queue["workers"], &queue["unserved"]), (&json!(0), &json!(true)));

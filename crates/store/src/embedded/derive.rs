@@ -53,6 +53,7 @@ pub(super) fn base(
         chain: predecessor(|before| first.sum(before, partition), first.chain)
             .ok_or_else(|| damaged("no checksum leads to that of the first batch"))?,
         open_runs: count("SELECT count(*) FROM runs WHERE stub IS NOT NULL")? as u64,
+        schedules: count("SELECT count(*) FROM schedules")? as u64,
         now: log::moment(connection, &first)?,
         row: None,
     })

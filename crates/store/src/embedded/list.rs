@@ -66,6 +66,8 @@ fn index(filter: &RunFilter) -> &'static str {
         "runs_by_key"
     } else if filter.parent.is_some() {
         "runs_by_parent"
+    } else if filter.expires_before.is_some() {
+        "runs_expiring"
     } else if filter.waiting.is_some() {
         "runs_by_waiting"
     } else if without_succeeded(filter) {
@@ -113,6 +115,9 @@ fn columns(query: &mut Query, filter: &RunFilter, order: &str) {
     }
     if let Some(before) = filter.created_before {
         query.and(format!("{order}.created < ?"), [before.0.into()]);
+    }
+    if let Some(before) = filter.expires_before {
+        query.and("r.expires < ?", [before.0.into()]);
     }
     if let Some(before) = filter.ended_before {
         query.and("r.ended < ?", [before.0.into()]);

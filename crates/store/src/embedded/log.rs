@@ -24,6 +24,9 @@ pub(super) struct Base {
     pub(super) chain: u32,
     /// How many open runs the rows hold: a damaged index must not hide one.
     pub(super) open_runs: u64,
+    /// How many schedules they hold.
+    #[serde(default)]
+    pub(super) schedules: u64,
     /// The moment of the newest checkpoint.
     pub(super) now: Now,
     /// The kernel's own row.

@@ -17,6 +17,7 @@ mod notes;
 mod read;
 mod repair;
 mod rows;
+mod schedules;
 mod schema;
 mod verify;
 mod views;
@@ -25,7 +26,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use riverrun_kernel::{JournalRow, Json, Key, KeyId, LoadedRows, PartitionId, RunId, RunSummary};
+use riverrun_kernel::{JournalRow, Json, Key, KeyId, LoadedRows, Needs, PartitionId, RunId, RunSummary};
 use rusqlite::{Connection, TransactionBehavior};
 
 pub use self::backup::{Backup, Manifest, Snapshot};
@@ -132,7 +133,7 @@ impl EmbeddedStore {
     }
 
     /// Answers a query in SQL from the rows of the store in `dir`, which another process may have open. It can only read. There are
-    /// views with readable columns: `runs`, `steps`, `journal`, `keys`, `definitions`, `labels`. `each` gets the names of the columns
+    /// views with readable columns: `runs`, `steps`, `journal`, `keys`, `schedules`, `definitions`, `labels`. `each` gets the names of the columns
     /// and the values of a row; the names also come back.
     pub fn query(
         dir: impl AsRef<Path>,
@@ -377,9 +378,9 @@ impl Store for EmbeddedStore {
         self.read(|connection| read::recover(connection, partition, each).map(|_| ()))
     }
 
-    fn load(&self, partition: PartitionId, runs: &[RunId], keys: &[KeyId]) -> Result<LoadedRows, StoreError> {
+    fn load(&self, partition: PartitionId, needs: &Needs) -> Result<LoadedRows, StoreError> {
         self.check(partition)?;
-        self.read(|connection| read::load(connection, runs, keys))
+        self.read(|connection| read::load(connection, needs))
     }
 
     fn journal(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<JournalRow>, StoreError> {

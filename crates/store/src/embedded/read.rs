@@ -1,13 +1,14 @@
 //! Rows, as they are read back. Every value is checked against its checksum.
 
 use riverrun_kernel::{
-    Definition, JournalRow, Json, Key, KeyId, KeyRow, LoadedRows, PartitionId, RunId, RunRow, RunState,
-    RunSummary, Stub,
+    Definition, JournalRow, Json, Key, KeyId, KeyRow, LoadedRows, Needs, PartitionId, RunId, RunRow,
+    RunState, RunSummary, Stub,
 };
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::log::{self, Base};
 use super::rows::{self, Line};
+use super::schedules;
 use super::{damaged, fetch, no_blobs, sql};
 use crate::codec::{self, Fetch};
 use crate::{KeyFilter, Recovered, StoreError};
@@ -163,16 +164,14 @@ fn key(connection: &Connection, id: &KeyId) -> Result<Option<KeyRow>, StoreError
     sealed.map(|sealed| key_row(id, &sealed)).transpose()
 }
 
-pub(super) fn load(
-    connection: &Connection,
-    runs: &[RunId],
-    keys: &[KeyId],
-) -> Result<LoadedRows, StoreError> {
-    let runs = runs.iter().map(|id| Ok((*id, run(connection, *id)?)));
-    let keys = keys.iter().map(|id| Ok((id.clone(), key(connection, id)?)));
+pub(super) fn load(connection: &Connection, needs: &Needs) -> Result<LoadedRows, StoreError> {
+    let runs = needs.runs.iter().map(|id| Ok((*id, run(connection, *id)?)));
+    let keys = needs.keys.iter().map(|id| Ok((id.clone(), key(connection, id)?)));
+    let schedules = needs.schedules.iter().map(|id| Ok((id.clone(), schedules::read(connection, id)?)));
     let mut rows = LoadedRows {
         runs: runs.collect::<Result<_, StoreError>>()?,
         keys: keys.collect::<Result<_, StoreError>>()?,
+        schedules: schedules.collect::<Result<_, StoreError>>()?,
     };
     for id in rows.keys_of_runs() {
         let found = key(connection, &id)?;
@@ -299,5 +298,6 @@ pub(super) fn recover(
             partition.0, base.open_runs
         )));
     }
+    schedules::recover(connection, partition, &base, each)?;
     log::read(connection, partition, &base, &mut |batch, _| each(Recovered::Batch(batch)))
 }

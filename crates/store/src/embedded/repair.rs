@@ -207,7 +207,7 @@ fn known(
             highest = highest.max(last);
         }
     }
-    Ok((runs, highest))
+    Ok((runs, highest.max(super::schedules::highest(connection, partition)?)))
 }
 
 /// What a record of the log makes of that.

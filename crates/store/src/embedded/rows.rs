@@ -8,7 +8,7 @@ use riverrun_kernel::{
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::log::{self, Base};
-use super::{fetch, read};
+use super::{fetch, read, schedules};
 use crate::codec::{self, Large};
 use crate::{Checkpoint, StoreError};
 
@@ -48,6 +48,7 @@ pub(super) fn write(
     for row in &rows.keys {
         put_key(connection, row).map_err(super::sql)?;
     }
+    schedules::write(connection, home, base, rows)?;
     for definition in &rows.definitions {
         put_definition(connection, definition).map_err(super::sql)?;
     }
@@ -83,7 +84,9 @@ fn put_run(connection: &Connection, home: PartitionId, row: &RunRow) -> Result<b
     }
     log::keep_blobs(connection, home, &large)
         .and_then(|()| {
-            upsert_run(connection, home, &Columns::of(&row.summary), &run, params![summary, stub, rest])
+            let expires = row.summary.expires.map(|expires| expires.0);
+            let values = params![summary, stub, rest, expires];
+            upsert_run(connection, home, &Columns::of(&row.summary), &run, values)
         })
         .and_then(|()| put_labels(connection, &row.summary))
         .map_err(super::sql)?;
@@ -115,10 +118,10 @@ fn upsert_run(
     connection
         .prepare_cached(
             "INSERT INTO runs (run, home, namespace, definition, kind, created, continue_id, parent,
-                               state, waiting, ended, summary, stub, rest)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+                               state, waiting, ended, summary, stub, rest, expires)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
              ON CONFLICT (run) DO UPDATE SET home = ?2, namespace = ?3, definition = ?4, kind = ?5, created = ?6,
-                continue_id = ?7, parent = ?8, state = ?9, waiting = ?10, ended = ?11, summary = ?12, stub = ?13, rest = ?14",
+                continue_id = ?7, parent = ?8, state = ?9, waiting = ?10, ended = ?11, summary = ?12, stub = ?13, rest = ?14, expires = ?15",
         )?
         .execute(all.as_slice())
         .map(|_| ())

@@ -15,7 +15,7 @@ use super::{sql, unavailable};
 use crate::{StoreError, codec};
 
 /// The version of the tables. A higher one was written by a newer Riverrun.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// The oldest SQLite without the data race between a WAL reset and a checkpoint.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -62,6 +62,20 @@ CREATE TABLE blobs (
 ) STRICT;
 CREATE UNIQUE INDEX blobs_by_run ON blobs (run, hash);
 CREATE INDEX blobs_doomed ON blobs (home, doomed) WHERE doomed IS NOT NULL;
+";
+
+/// What format 2 added.
+const SCHEDULES: &str = "
+CREATE TABLE schedules (
+    namespace TEXT NOT NULL, name TEXT NOT NULL, home INTEGER NOT NULL, stub BLOB NOT NULL, value BLOB NOT NULL,
+    PRIMARY KEY (namespace, name)
+) STRICT, WITHOUT ROWID;
+";
+
+/// When runs expire that say so themselves, in the order of all lists.
+const EXPIRY: &str = "
+ALTER TABLE runs ADD COLUMN expires INTEGER;
+CREATE INDEX runs_expiring ON runs (namespace, created, run, expires) WHERE expires IS NOT NULL;
 ";
 
 /// What a database is, for as long as it lives.
@@ -183,6 +197,13 @@ pub(super) fn identify(connection: &mut Connection, partitions: u16) -> Result<I
             env!("CARGO_PKG_VERSION")
         )));
     }
+    if format < 2 {
+        let transaction = connection.transaction().map_err(sql)?;
+        transaction.execute_batch(SCHEDULES).map_err(sql)?;
+        transaction.execute("UPDATE meta SET value = ? WHERE name = 'format'", [FORMAT]).map_err(sql)?;
+        transaction.commit().map_err(sql)?;
+    }
+    add_expiry(connection).map_err(sql)?;
     let sealed: Option<Vec<u8>> = connection
         .query_row("SELECT value FROM meta WHERE name = 'identity'", [], |row| row.get(0))
         .optional()
@@ -192,10 +213,19 @@ pub(super) fn identify(connection: &mut Connection, partitions: u16) -> Result<I
     codec::decode(value, &super::no_blobs)
 }
 
+/// Brings the table of a store that was made before runs could have an expiry of their own up to date. Versions from then go on reading it.
+fn add_expiry(connection: &Connection) -> rusqlite::Result<()> {
+    let query = "SELECT count(*) FROM pragma_table_info('runs') WHERE name = 'expires'";
+    let columns: i64 = connection.query_row(query, [], |row| row.get(0))?;
+    if columns == 0 { connection.execute_batch(EXPIRY) } else { Ok(()) }
+}
+
 fn create(connection: &mut Connection, partitions: u16) -> Result<Identity, StoreError> {
     let identity = Identity { incarnation: random()?, secret: random()?, partitions: partitions.max(1) };
     let transaction = connection.transaction().map_err(sql)?;
     transaction.execute_batch(TABLES).map_err(sql)?;
+    transaction.execute_batch(SCHEDULES).map_err(sql)?;
+    transaction.execute_batch(EXPIRY).map_err(sql)?;
     transaction.execute("INSERT INTO meta VALUES ('format', ?)", [FORMAT]).map_err(sql)?;
     write_identity(&transaction, &identity)?;
     for partition in 0..identity.partitions {

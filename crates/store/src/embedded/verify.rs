@@ -36,6 +36,7 @@ pub(super) fn verify(
             }
             Ok(1)
         })?;
+    found.schedules = super::schedules::verify(connection)?;
     found.blobs = each(connection, "SELECT run, hash, value, doomed FROM blobs", |row| {
         let run = RunId::from_bytes(row.get(0).map_err(sql)?);
         let hash = row.get(1).map_err(sql)?;

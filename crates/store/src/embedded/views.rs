@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Mutex;
 
+use riverrun_kernel::schedule::ScheduleId;
 use riverrun_kernel::{Created, Definition, Failure, Json, KeyId, RunId};
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::ValueRef;
@@ -13,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::rows::Line;
-use super::{fetch, read, rows, schema, sql};
+use super::{fetch, read, rows, schedules, schema, sql};
 use crate::{StoreError, codec};
 
 /// Why a query gave no answer.
@@ -60,6 +61,13 @@ CREATE TEMP VIEW keys AS SELECT
     key ->> 'failures_in_row' AS failures_in_row, key ->> 'hits' AS hits, key ->> 'fingerprint' AS fingerprint,
     riverrun_time(key ->> 'completed') AS completed, key ->> 'purged' AS purged
 FROM (SELECT *, riverrun_key(namespace, definition, version, continue_id, value) AS key FROM main.keys);
+CREATE TEMP VIEW schedules AS SELECT
+    namespace, name, schedule -> 'spec' ->> 'when' AS \"when\", schedule -> 'spec' ->> 'zone' AS zone,
+    schedule -> 'spec' -> 'target' -> 'definition' ->> 'name' AS definition, schedule -> 'spec' ->> 'overlap' AS overlap,
+    riverrun_time(schedule -> 'next' ->> 'at') AS next, schedule ->> 'paused' IS NOT NULL AS paused,
+    riverrun_time(schedule ->> 'cursor') AS settled, schedule ->> 'started' AS started, schedule ->> 'skipped' AS skipped,
+    schedule ->> 'missed' AS missed, schedule ->> 'failed' AS failed
+FROM (SELECT namespace, name, riverrun_schedule(namespace, name, value) AS schedule FROM main.schedules);
 CREATE TEMP VIEW definitions AS SELECT
     namespace, kind, name, version, riverrun_time(riverrun_definition(value) ->> 'deployed') AS deployed,
     riverrun_definition(value) ->> 'source' AS source, riverrun_definition(value) ->> 'deleted' AS deleted
@@ -170,6 +178,12 @@ fn functions(connection: &Connection, dir: &Path) -> Result<(), StoreError> {
         };
         let found = read::key_row(&id, &context.get::<Vec<u8>>(4)?)?;
         Ok(Some(serde_json::to_string(&found.key)?))
+    })?;
+    remembered(connection, "riverrun_schedule", 3, |context| {
+        let part = |place| context.get::<String>(place);
+        let id = ScheduleId { namespace: part(0)?.into(), name: part(1)?.into() };
+        let (_, found) = schedules::value(&id, &context.get::<Vec<u8>>(2)?)?;
+        Ok(Some(serde_json::to_string(&found)?))
     })?;
     remembered(connection, "riverrun_definition", 1, |context| {
         let found: Definition = read::definition(&context.get::<Vec<u8>>(0)?)?;

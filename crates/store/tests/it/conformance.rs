@@ -34,6 +34,7 @@ macro_rules! suite {
             a_cursor_survives_new_runs
             counts_stop_at_their_cap
             keys_are_listed_in_order
+            schedules_are_replaced_and_removed
             every_namespace_of_runs_and_keys_is_named
             large_values_come_back_whole
             large_values_go_with_their_run
@@ -196,6 +197,7 @@ pub fn everything_comes_back_after_opening_again(home: &dyn Home) {
         runs: (0..10).map(|n| samples::row(2 * n, n, look(n))).collect(),
         journal: (1..20).map(|seq| samples::line(0, seq)).collect(),
         keys: vec![samples::key(0, 1, 5)],
+        schedules: vec![samples::schedule(0, 6), samples::schedule(2, 7)],
         definitions: vec![samples::definition(1), samples::definition(0)],
         partition: Some(samples::partition_row(9)),
         ..Rows::default()
@@ -212,10 +214,11 @@ pub fn everything_comes_back_after_opening_again(home: &dyn Home) {
         Recovered::Partition(Some(samples::partition_row(9)), now(77)),
     ];
     expected.extend(rows.runs.iter().filter_map(|row| row.stub.clone().map(Recovered::Stub)));
+    expected.extend(rows.schedules.iter().map(|row| Recovered::Schedule(row.stub.clone())));
     expected.push(Recovered::Batch(written));
     assert_eq!(before, expected);
     let ids: Vec<RunId> = rows.runs.iter().map(|row| row.summary.id).collect();
-    let loaded = store.load(P0, &ids, &[samples::key_id(0, 1)]).expect("loaded");
+    let loaded = store.load(P0, &samples::needs(&ids, &[samples::key_id(0, 1)])).expect("loaded");
     let found: Vec<_> = loaded.runs.into_iter().filter_map(|(_, row)| row).collect();
     assert_eq!(found, rows.runs);
     assert_eq!(loaded.keys[0].1, Some(samples::key(0, 1, 5)));
@@ -252,7 +255,7 @@ pub fn a_fenced_checkpoint_changes_nothing(home: &dyn Home) {
     let rows = Rows { runs: vec![samples::row(0, 1, look(0))], ..Rows::default() };
     assert_eq!(store.checkpoint(P0, old, &checkpoint(rows, 3)), Err(StoreError::Fenced));
     assert_eq!(batches(&*store, P0).len(), 1);
-    assert_eq!(store.load(P0, &[run_id(0)], &[]).expect("loaded").runs, [(run_id(0), None)]);
+    assert_eq!(store.load(P0, &samples::needs(&[run_id(0)], &[])).expect("loaded").runs, [(run_id(0), None)]);
 }
 
 pub fn rows_are_replaced_and_removed(home: &dyn Home) {
@@ -274,7 +277,7 @@ pub fn rows_are_replaced_and_removed(home: &dyn Home) {
         ..Rows::default()
     });
     let found = store
-        .load(P0, &[run_id(0), run_id(2)], &[samples::key_id(0, 1), samples::key_id(0, 2)])
+        .load(P0, &samples::needs(&[run_id(0), run_id(2)], &[samples::key_id(0, 1), samples::key_id(0, 2)]))
         .expect("loaded");
     assert_eq!(found.runs, [(run_id(0), Some(samples::row(0, 2, closed))), (run_id(2), None)]);
     assert_eq!(
@@ -291,9 +294,40 @@ pub fn rows_are_replaced_and_removed(home: &dyn Home) {
     store.verify().expect("in order");
 }
 
+pub fn schedules_are_replaced_and_removed(home: &dyn Home) {
+    let store = home.open();
+    let epoch = store.acquire(P0, "a").expect("acquired");
+    let other = store.acquire(P1, "a").expect("acquired");
+    let write = |rows| store.checkpoint(P0, epoch, &checkpoint(rows, 0)).expect("checkpointed");
+    write(Rows { schedules: (0..4).map(|n| samples::schedule(n, 1)).collect(), ..Rows::default() });
+    let rows = Rows { schedules: vec![samples::schedule(7, 1)], ..Rows::default() };
+    store.checkpoint(P1, other, &checkpoint(rows, 0)).expect("checkpointed");
+    write(Rows {
+        schedules: vec![samples::schedule(1, 2), samples::schedule(3, 2)],
+        // One that is removed and written in the same checkpoint was created again.
+        deleted_schedules: vec![samples::schedule_id(0), samples::schedule_id(3), samples::schedule_id(9)],
+        ..Rows::default()
+    });
+    let ids: Vec<_> = [0, 1, 2, 3, 7].map(samples::schedule_id).into();
+    let needs = riverrun_kernel::Needs { schedules: ids, ..Default::default() };
+    let found: Vec<_> =
+        store.load(P0, &needs).expect("loaded").schedules.into_iter().map(|(_, row)| row).collect();
+    let [one, two, three] = [(1, 2), (2, 1), (3, 2)].map(|(n, last)| samples::schedule(n, last));
+    let seven = samples::schedule(7, 1);
+    assert_eq!(found, [None, Some(one.clone()), Some(two.clone()), Some(three.clone()), Some(seven.clone())]);
+    let stubs = |partition| -> Vec<_> {
+        let pieces = recovered(&*store, partition).into_iter();
+        pieces.filter(|piece| matches!(piece, Recovered::Schedule(_))).collect()
+    };
+    assert_eq!(stubs(P0), [two, one, three].map(|row| Recovered::Schedule(row.stub)));
+    assert_eq!(stubs(P1), [Recovered::Schedule(seven.stub)]);
+    assert_eq!(store.verify().expect("in order").schedules, 4);
+}
+
 pub fn what_has_no_row_is_none(home: &dyn Home) {
     let store = home.open();
-    let found = store.load(P0, &[run_id(0), run_id(0)], &[samples::key_id(0, 1)]).expect("loaded");
+    let found =
+        store.load(P0, &samples::needs(&[run_id(0), run_id(0)], &[samples::key_id(0, 1)])).expect("loaded");
     assert_eq!(found.runs, [(run_id(0), None), (run_id(0), None)]);
     assert_eq!(found.keys, [(samples::key_id(0, 1), None)]);
     assert_eq!(store.journal(run_id(0), 0, 10).expect("a journal"), []);
@@ -366,6 +400,8 @@ pub fn filters() -> Vec<RunFilter> {
         RunFilter { parent: Some(run_id(1)), created_before: Some(Wall(9)), ..some() },
         RunFilter { created_from: Some(Wall(4)), created_before: Some(Wall(12)), ..some() },
         RunFilter { ended_before: Some(Wall(10)), ..some() },
+        RunFilter { expires_before: Some(Wall(12)), ..some() },
+        RunFilter { expires_before: Some(Wall(12)), states: vec![State::Failed, State::Succeeded], ..some() },
         RunFilter {
             ended_before: Some(Wall(10)),
             definition: Some("flow1".into()),
@@ -510,7 +546,7 @@ pub fn large_values_come_back_whole(home: &dyn Home) {
     };
     store.checkpoint(P0, epoch, &checkpoint(rows.clone(), 3)).expect("checkpointed");
     assert_eq!(
-        store.load(P0, &[run_id(4)], &[]).expect("loaded").runs,
+        store.load(P0, &samples::needs(&[run_id(4)], &[])).expect("loaded").runs,
         [(run_id(4), Some(rows.runs[0].clone()))]
     );
     assert_eq!(store.journal(run_id(0), 0, 10).expect("a journal"), rows.journal);
@@ -566,9 +602,11 @@ pub fn verification_counts_everything(home: &dyn Home) {
         runs: (0..3).map(|n| samples::row(2 * n, 1, samples::Look::default())).collect(),
         journal: vec![samples::line(0, 1), samples::line(0, 3), samples::line(2, 1)],
         keys: vec![samples::key(0, 1, 1)],
+        schedules: vec![samples::schedule(0, 1)],
         ..Rows::default()
     };
     store.checkpoint(P0, epoch, &checkpoint(rows, 3)).expect("checkpointed");
     let found = store.verify().expect("in order");
     assert_eq!((found.batches, found.runs, found.journal, found.keys, found.blobs), (1, 3, 3, 1, 0));
+    assert_eq!(found.schedules, 1);
 }

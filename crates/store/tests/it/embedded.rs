@@ -308,7 +308,7 @@ fn a_repair_suspends_the_open_runs_that_may_have_gone_on_in_what_is_lost() {
         })
         .collect();
     assert_eq!((last.id.0, suspended), (6, all));
-    let rows = store.load(P0, &[run_id(58)], &[]).expect("loaded").runs;
+    let rows = store.load(P0, &samples::needs(&[run_id(58)], &[])).expect("loaded").runs;
     let known = rows[0].1.as_ref().expect("a row").last;
     assert!(last.first > known, "record {} must not be taken for one that a row knows", last.first);
     let epoch = store.acquire(P0, "a").expect("acquired");

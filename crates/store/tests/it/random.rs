@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use riverrun_kernel::{Entry, Json, PartitionId, Record, Rows};
+use riverrun_kernel::{Entry, Json, Needs, PartitionId, Record, Rows};
 use riverrun_store::{
     AppendError, BatchId, Checkpoint, Cursor, Epoch, KeyFilter, MemoryStore, Store, StoreError,
 };
@@ -115,6 +115,13 @@ fn answer(store: &dyn Store, op: &Op, places: &[Place; 2]) -> String {
                 deleted_runs: deleted.iter().filter(|n| home(n)).map(|n| run_id(*n)).collect(),
                 keys: keys.iter().map(|n| samples::key(n % 2, n % 3, *n)).collect(),
                 deleted_keys: keys.iter().skip(1).map(|n| key_id(n % 2, (n + 1) % 3)).collect(),
+                // A name has one home.
+                schedules: keys.iter().filter(|n| home(n)).map(|n| samples::schedule(*n, *back)).collect(),
+                deleted_schedules: runs
+                    .iter()
+                    .filter(|n| home(n))
+                    .map(|n| samples::schedule_id(n % 6))
+                    .collect(),
                 definitions: keys.iter().map(|n| samples::definition(*n)).collect(),
                 partition: keys.first().map(|n| samples::partition_row(*n)),
             };
@@ -138,7 +145,8 @@ fn answer(store: &dyn Store, op: &Op, places: &[Place; 2]) -> String {
         Op::Load(runs) => {
             let ids: Vec<_> = runs.iter().map(|n| run_id(*n)).collect();
             let keys: Vec<_> = runs.iter().map(|n| key_id(n % 2, n % 3)).collect();
-            format!("{:?}", store.load(PartitionId(0), &ids, &keys))
+            let schedules: Vec<_> = runs.iter().map(|n| samples::schedule_id(*n)).collect();
+            format!("{:?}", store.load(PartitionId(0), &Needs { runs: ids, keys, schedules }))
         }
         Op::Journal { run, after, limit } => format!("{:?}", store.journal(run_id(*run), *after, *limit)),
         Op::Keys { after, limit } => {

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use riverrun_kernel::schedule::{
+    MissedPolicy, Overlap, Planned, Schedule, ScheduleEntry, ScheduleId, ScheduleRow, ScheduleSpec,
+    ScheduleStub, Target,
+};
 use riverrun_kernel::{
     Command, Config, Definition, DefinitionKind, DefinitionRef, Driver, Drivers, Due, Entry, Fingerprint,
-    JournalRow, Json, Key, KeyId, KeyRow, KeyStatus, KeyUse, Message, Now, Parent, Partition, PartitionId,
-    PartitionRow, Record, RunId, RunOptions, RunRow, RunState, RunSummary, Slot, StartRun, State, StepId,
-    Stub, Ticks, Ttl, WaitKind, Waiting, Wall, task::TaskDriver,
+    JournalRow, Json, Key, KeyId, KeyRow, KeyStatus, KeyUse, Message, Needs, Now, Parent, Partition,
+    PartitionId, PartitionRow, Record, RunId, RunOptions, RunRow, RunState, RunSummary, Slot, StartRun,
+    State, StepId, Stub, Ticks, Ttl, WaitKind, Waiting, Wall, task::TaskDriver,
 };
 use riverrun_store::{Batch, BatchId, Epoch, Recovered, Store};
 
@@ -69,6 +73,11 @@ pub fn record(n: u64) -> Record {
 pub fn record_of(partition: PartitionId, n: u64) -> Record {
     let run = run_id(n % 3 * 2 + u64::from(partition.0));
     match n % 11 {
+        _ if n % 23 == 22 => {
+            let next = Some(Planned { at: Wall(n as i64), due: Wall(n as i64 + 1) });
+            let set = ScheduleEntry::Set { spec: Box::new(spec(n)), next };
+            Record::Schedule(schedule_id(n % 3), Box::new(set))
+        }
         8 => Record::MessageSent {
             to: P1,
             seq: n,
@@ -207,6 +216,10 @@ pub fn summary(n: u64, look: Look) -> RunSummary {
         key: (look.key > 0).then(|| KeyUse { id: key_id(look.namespace, look.key), generation: 1 }),
         parent: (look.parent > 0).then(|| Parent { run: run_id(look.parent), step: StepId(1), waits: true }),
         error: None,
+        origin: None,
+        queue: None,
+        expires: (look.labels == 3).then_some(Wall(look.created as i64 + 5)),
+        read_once: false,
     }
 }
 
@@ -252,7 +265,7 @@ pub fn key(namespace_of: u64, n: u64, last: u64) -> KeyRow {
 }
 
 pub fn partition_row(n: u64) -> PartitionRow {
-    PartitionRow { last: n, sent: vec![(P1, n)], outbox: Vec::new(), received: vec![(P1, n)] }
+    PartitionRow { last: n, sent: vec![(P1, n)], received: vec![(P1, n)], ..PartitionRow::default() }
 }
 
 /// Everything that a recovery streams.
@@ -276,4 +289,63 @@ pub fn batches(store: &dyn Store, partition: PartitionId) -> Vec<Batch> {
             _ => None,
         })
         .collect()
+}
+
+/// What to load.
+pub fn needs(runs: &[RunId], keys: &[KeyId]) -> Needs {
+    Needs { runs: runs.to_vec(), keys: keys.to_vec(), schedules: Vec::new() }
+}
+
+pub fn schedule_id(n: u64) -> ScheduleId {
+    ScheduleId { namespace: namespace(n % 2).into(), name: format!("sched/{n}").into() }
+}
+
+fn spec(n: u64) -> ScheduleSpec {
+    let definition = definition(n).reference;
+    ScheduleSpec {
+        when: format!("@every {}s", n + 1).into(),
+        zone: "Europe/Berlin".into(),
+        // What is large stays in the row: it belongs to no run.
+        target: Target {
+            definition,
+            input: if n.is_multiple_of(5) { large(n) } else { small(n) },
+            options: RunOptions::default(),
+            planned_as: Some("at".to_owned()),
+        },
+        overlap: Overlap::CancelOther,
+        missed: MissedPolicy::All { max: 3 },
+        missed_after_ms: n,
+        jitter_ms: 0,
+        from: None,
+        until: Some(Wall(n as i64)),
+        description: String::new(),
+    }
+}
+
+/// The row of the `n`th schedule.
+pub fn schedule(n: u64, last: u64) -> ScheduleRow {
+    let due = Wall(last as i64 + 7);
+    let schedule = Schedule {
+        id: schedule_id(n),
+        spec: spec(n),
+        number: n,
+        revision: 1,
+        created: Wall(1),
+        updated: Wall(2),
+        cursor: Wall(last as i64),
+        next: Some(Planned { at: due, due }),
+        paused: (n % 3 == 2).then(|| (Wall(3), "a pause".to_owned())),
+        waiting: [Wall(4)].into(),
+        open: [run_id(2 * n)].into(),
+        recent: [].into(),
+        started: last,
+        skipped: 0,
+        last_skipped: None,
+        missed: 0,
+        last_missed: None,
+        failed: 0,
+        last_failure: None,
+    };
+    let stub = ScheduleStub { id: schedule_id(n), due: Some(due), behind: vec![run_id(2 * n)] };
+    ScheduleRow { schedule, stub, last }
 }

@@ -48,6 +48,7 @@ codes! {
     UnknownDefinition "unknown_definition" 404 "There is no such definition";
     UnknownTask "unknown_task" 404 "No worker has this task";
     UnknownKey "unknown_key" 404 "There is no such key";
+    UnknownSchedule "unknown_schedule" 404 "There is no such schedule";
     InvalidCallback "invalid_callback" 404 "The callback token is not valid, or was used";
     MethodNotAllowed "method_not_allowed" 405 "The path does not take this method";
     RequestTimeout "request_timeout" 408 "The request came in too slowly";
@@ -58,6 +59,8 @@ codes! {
     KeyInFlight "key_in_flight" 409 "The key's run has not ended";
     TooManyGenerations "too_many_generations" 409 "The key's runs failed too often in a row";
     TooManySignals "too_many_signals" 409 "The run has as many signals waiting as it takes";
+    ScheduleExists "schedule_exists" 409 "There is a schedule of this name already";
+    TooManySchedules "too_many_schedules" 409 "There are as many schedules as there may be";
     Conflict "conflict" 409 "Another outcome is on record";
     LeaseLost "lease_lost" 409 "The right to report the outcome was lost";
     KeyPurged "key_purged" 410 "The stored result was deleted";
@@ -66,6 +69,7 @@ codes! {
     KeyMismatch "key_mismatch" 422 "The key was used with another input";
     InvalidParams "invalid_params" 422 "The task does not take these parameters";
     InvalidDefinition "invalid_definition" 422 "The definition has mistakes";
+    InvalidSchedule "invalid_schedule" 422 "The schedule would never fire, or has a mistake";
     UpgradeRequired "upgrade_required" 426 "Only a worker can connect here";
     Internal "internal" 500 "The server made a mistake";
     Busy "busy" 503 "The server has more work waiting than it takes in";

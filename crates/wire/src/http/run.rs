@@ -41,6 +41,9 @@ pub struct Run {
     /// In the answer to a start: the run was in flight before.
     #[serde(default)]
     pub attached: bool,
+    /// In the answer to a `unique` start: the run was in flight before, and nothing was started.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
     /// The live status that its code published.
     #[serde(default)]
     #[schemars(with = "Value")]
@@ -89,9 +92,15 @@ pub struct RunItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub parent: Option<RunId>,
+    /// The schedule that it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<super::OriginView>,
     /// The name of the error it ended with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_type: Option<String>,
+    /// For a task: its queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
 }
 
 /// Why a run or a step does not move.
@@ -192,7 +201,9 @@ impl From<&RunSummary> for RunItem {
             generation: run.key.as_ref().map_or(1, |key| key.generation),
             labels: run.labels.clone(),
             parent: run.parent.map(|parent| parent.run),
+            schedule: run.origin.as_ref().map(super::OriginView::from),
             error_type: run.error.clone(),
+            queue: run.queue.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -211,6 +222,7 @@ impl From<RunView> for Run {
             error,
             reused: false,
             attached: false,
+            duplicate: false,
             status: run.status,
             steps: run.steps.iter().map(Step::from).collect(),
             entries: run.entries,
@@ -491,13 +503,14 @@ pub(super) enum KindSchema {
     Flow,
     Task,
     Workflow,
+    Builtin,
 }
 
 /// The state of a run.
 #[derive(JsonSchema)]
 #[schemars(rename = "State", rename_all = "snake_case")]
 #[expect(dead_code, reason = "only its schema is used: the kernel's own type has none")]
-enum StateSchema {
+pub(super) enum StateSchema {
     Queued,
     Running,
     Suspended,
@@ -520,6 +533,7 @@ enum WaitKindSchema {
     Child,
     Retry,
     Worker,
+    Limit,
     Predecessor,
     Pause,
     Repair,

@@ -102,6 +102,36 @@ pub struct Start {
     /// For a task: worker deaths after which it is given up; 3 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_crashes: Option<u32>,
+    /// The same definition with the same input that is still queued or running is not started twice: the answer is that run, as
+    /// `duplicate`. Not together with `continue_id`, of which it is a short form.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unique: bool,
+    /// The same by a key of one's own instead of the input, 1 to 240 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_key: Option<String>,
+    /// For a task: tasks with the same key share its `max_running` and `rate`, and keys take turns. The task's name unless given where one of
+    /// these is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<String>,
+    /// For a task: at most so many of its concurrency key execute at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_running: Option<u32>,
+    /// For a task: at most so many of its concurrency key start in so long: `30/s`, `100/m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<String>,
+    /// How long its output is kept, or `forever`; `0` until it has been read. 7 days for a task unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_ttl: Option<KeyTtl>,
+    /// The same for every other outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_ttl: Option<KeyTtl>,
+    /// What starts when it has succeeded, in the same commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub then: Option<Box<Start>>,
+    /// In `then` and in a chain: the field of the input that gets the output of the run before. Without this and an `input`, that output is
+    /// the input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub into: Option<String>,
     /// Wait for the end, at most so long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<Duration>,
@@ -111,7 +141,7 @@ pub struct Start {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(
     untagged,
-    expecting = "retries is a number, or an object with max, interval, multiplier, max_interval and errors"
+    expecting = "retries is a number, or an object with max, interval, multiplier, max_interval, errors, never and jitter"
 )]
 pub enum Retries {
     /// So many tries after the first, with the default back-off.
@@ -121,7 +151,7 @@ pub enum Retries {
 }
 
 /// A retry policy.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Backoff {
     /// Tries after the first.
@@ -138,25 +168,104 @@ pub struct Backoff {
     /// Error names it is for; all unless given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
+    /// Error names that are never tried again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub never: Vec<String>,
+    /// Full jitter: each wait is drawn between nothing and what it would be. On unless it is `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<bool>,
 }
 
 impl Retries {
     /// How the kernel says it.
     pub fn to_policy(&self) -> RetryPolicy {
-        let (max_retries, interval, multiplier, max_interval, errors) = match self {
-            Retries::Max(max) => (*max, None, None, None, Vec::new()),
-            Retries::Policy(policy) => {
-                (policy.max, policy.interval, policy.multiplier, policy.max_interval, policy.errors.clone())
+        let simple;
+        let policy = match self {
+            Retries::Max(max) => {
+                simple = Backoff { max: *max, ..Backoff::default() };
+                &simple
             }
+            Retries::Policy(policy) => policy,
         };
         RetryPolicy {
-            errors,
-            max_retries,
-            interval_ms: interval.map_or(1_000, |wait| wait.ms),
-            multiplier: multiplier.filter(|factor| factor.is_finite()).unwrap_or(2.0).max(1.0),
-            max_interval_ms: max_interval.map_or(60_000, |wait| wait.ms),
+            errors: policy.errors.clone(),
+            never: policy.never.clone(),
+            max_retries: policy.max,
+            interval_ms: policy.interval.map_or(1_000, |wait| wait.ms),
+            multiplier: policy.multiplier.filter(|factor| factor.is_finite()).unwrap_or(2.0).max(1.0),
+            max_interval_ms: policy.max_interval.map_or(60_000, |wait| wait.ms),
+            jitter: policy.jitter.unwrap_or(true),
         }
     }
+}
+
+/// Many starts in one commit: `POST /v1/runs/batch`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Batch {
+    /// The starts. What is malformed in one refuses them all. None of them can `wait`.
+    pub runs: Vec<Start>,
+    /// The namespace of all; `default` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+/// Runs side by side, or one after another: `POST /v1/groups`, `POST /v1/chains`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Compose {
+    /// What runs. In a chain each gets the output of the one before, as its `into` and `input` say.
+    pub runs: Vec<Start>,
+    /// For a group: what starts when all have succeeded; its input is made of the list of their outputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub then: Option<Box<Start>>,
+    /// For a group: failures are results, too: `{"output": …}` or `{"error": …}`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_failures: bool,
+    /// The client's own id for the whole: the same id again returns that run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub run_id: Option<RunId>,
+    /// The namespace of all; `default` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Labels of the whole.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// Wait for the end, at most so long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Duration>,
+}
+
+/// How many starts were answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Batched {
+    /// One answer for each start, in their order.
+    pub items: Vec<BatchItem>,
+}
+
+/// The answer to one of many starts.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct BatchItem {
+    /// Its run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub run_id: Option<RunId>,
+    /// The run was there before: it is queued or running, or had ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub existing: bool,
+    /// Why there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<BatchError>,
+}
+
+/// Why one of many starts was refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BatchError {
+    /// A stable code: see `/errors/{code}`.
+    pub code: String,
+    /// What a person reads.
+    pub message: String,
 }
 
 /// A task called like a function: `POST /v1/calls`.

@@ -1,4 +1,4 @@
-//! Workers, queues and callbacks.
+//! Workers and callbacks.
 
 use riverrun_kernel::{Failure, Json};
 use schemars::JsonSchema;
@@ -31,30 +31,6 @@ pub struct WorkerItem {
     pub attempts: Vec<String>,
     /// Whether it takes no further attempts.
     pub draining: bool,
-}
-
-/// What waits for workers: `GET /v1/queues`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Queues {
-    /// One item for each queue and function with calls waiting.
-    pub items: Vec<QueueView>,
-}
-
-/// Calls of one function that wait in one queue.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct QueueView {
-    /// The namespace.
-    pub namespace: String,
-    /// The queue.
-    pub queue: String,
-    /// The function.
-    pub function: String,
-    /// How many calls wait.
-    pub waiting: usize,
-    /// How many connected workers take them.
-    pub workers: usize,
-    /// Nobody takes them: they wait until a worker with this function and queue connects.
-    pub unserved: bool,
 }
 
 /// The outcome of a step that waits for it: `POST /v1/callbacks/{token}`. Exactly one of the two.

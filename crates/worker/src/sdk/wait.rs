@@ -209,6 +209,7 @@ impl<O> Call<O> {
             interval_ms: ms(policy.interval),
             multiplier: policy.multiplier.max(1.0),
             max_interval_ms: ms(policy.max_interval),
+            ..RetryPolicy::default()
         };
         self.with(|call| call.retry = vec![policy])
     }

@@ -337,7 +337,7 @@ async fn what_waits_in_a_child_is_executed_by_another_when_it_dies_or_takes_long
         match peer.next().await {
             FromWorker::Done { output, .. } if output.get() == "3" => done += 1,
             FromWorker::Lost { attempt: of, reason: Lost::Crashed, .. } => {
-                assert_eq!(of, attempt(number + 2))
+                assert_eq!(of, attempt(number + 2));
             }
             FromWorker::Lost { attempt: of, reason: Lost::Returned, .. } => {
                 assert!(of != attempt(number + 1), "it executes");

@@ -1,17 +1,31 @@
 //! Simulated clients: each wants one thing and asks again until it is answered.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use riverrun_engine::EngineError;
 use riverrun_engine::sequencer::{Answer, Ask, Library};
+use riverrun_kernel::compose::{self, ChainInput, GroupInput};
+use riverrun_kernel::schedule::{
+    MissedPolicy, Overlap, PutMode, ScheduleCommand, ScheduleId, ScheduleSpec, Target,
+};
 use riverrun_kernel::{
-    CallbackToken, Command, Definition, DefinitionKind, Fingerprint, Json, KeyId, KeyOptions, OnFailure,
-    OnRunning, PartitionId, Refusal, Reply, RunId, RunOptions, Slot, StartRun, StepId, TaskOptions, Ttl,
-    Wall,
+    CallLimit, CallbackToken, Command, Definition, DefinitionKind, Fingerprint, Json, KeyId, KeyOptions,
+    LimiterChange, LimiterId, LimiterKind, Next, OnFailure, OnRunning, PartitionId, Rate, Refusal, Reply,
+    RunId, RunOptions, Slot, StartRun, StepId, TaskOptions, Ttl, Wall,
 };
 
 use super::script::{FLOW, SCRIPTS, call, reference};
 use super::world::{Dice, Event, PARTITIONS, To, World};
+
+/// Concurrency keys: how many of each may execute at once, and at most one start in so many milliseconds.
+pub const LIMITS: [(&str, Option<u32>, Option<u64>); 3] =
+    [("sim-one", Some(1), None), ("sim-two", Some(2), None), ("sim-rate", None, Some(300))];
+
+/// The queue that everything stands in.
+fn queue() -> LimiterId {
+    LimiterId { namespace: "default".into(), kind: LimiterKind::Queue, name: "default".into() }
+}
 
 /// Asks again after so long without an answer.
 const PATIENCE_MS: u64 = 3_000;
@@ -26,11 +40,19 @@ enum Wish {
         input: u64,
     },
     Unkeyed,
+    /// A task with a limit, a group of such, or one that is followed by another.
+    Limited(u64),
+    /// Several of them in one command.
+    Batch,
+    /// A queue is paused in one partition, or limited there.
+    Queue(u64),
     /// Something about a run that is known by then.
     Cancel,
     Pause,
     Signal,
     Delete,
+    /// Writes, pauses, lets go on, triggers or forgets a schedule.
+    Schedule,
     /// Once all is calm: whatever waits for a person is helped on.
     Help,
 }
@@ -59,7 +81,7 @@ impl Clients {
     pub fn new(dice: &mut Dice) -> Self {
         let mut clients = vec![(Wish::Deploy, 5), (Wish::Help, 60_000)];
         for _ in 0..8 + dice.below(25) {
-            let wish = match dice.below(20) {
+            let wish = match dice.below(27) {
                 0..=6 => {
                     Wish::Keyed { key: dice.below(4), strict: true, input: u64::from(dice.in_thousand(100)) }
                 }
@@ -68,9 +90,15 @@ impl Clients {
                 16 => Wish::Cancel,
                 17 => Wish::Pause,
                 18 => Wish::Signal,
-                _ => Wish::Delete,
+                19 => Wish::Delete,
+                20..=23 => Wish::Limited(dice.below(9)),
+                24..=25 => Wish::Batch,
+                _ => Wish::Queue(dice.below(6)),
             };
             clients.push((wish, dice.below(45_000)));
+        }
+        for _ in 0..dice.below(6) {
+            clients.push((Wish::Schedule, dice.below(45_000)));
         }
         let client = |(wish, begins)| Client { wish, begins, asked: None, sent: 0, answered: false };
         Clients {
@@ -151,6 +179,21 @@ impl World {
             }
             Wish::Keyed { key, strict, input } => self.start(Some((*key, *strict, *input))),
             Wish::Unkeyed => self.start(None),
+            Wish::Limited(kind) => Command::Start(Box::new(self.limited(*kind))),
+            Wish::Batch => {
+                // All of one key, so that they belong to one partition.
+                let starts: Vec<StartRun> = (0..12).map(|_| self.limited(1)).collect();
+                let partition = PartitionId::of(starts[0].run.slot(), PARTITIONS).0;
+                return Some((partition, Command::StartMany(starts)));
+            }
+            Wish::Queue(what) => {
+                let limiter = queue();
+                let change = match what / 3 {
+                    0 => LimiterChange { paused: Some(true), ..LimiterChange::default() },
+                    _ => LimiterChange { max_running: Some(Some(2)), ..LimiterChange::default() },
+                };
+                return Some(((what % 3) as u16, Command::ChangeLimit { limiter, change }));
+            }
             Wish::Cancel => Command::Cancel { run: some_run(self)?, reason: "simulated".to_owned() },
             Wish::Pause => Command::Pause { run: some_run(self)? },
             Wish::Signal => Command::Signal {
@@ -160,6 +203,11 @@ impl World {
                 id: Some("once".to_owned()),
             },
             Wish::Delete => Command::Delete { run: some_run(self)? },
+            Wish::Schedule => {
+                let (id, command) = self.schedule();
+                let partition = PartitionId::of(id.slot(), PARTITIONS).0;
+                return Some((partition, Command::Schedule(id, command)));
+            }
             Wish::Help => return None,
         };
         let run = match &command {
@@ -171,6 +219,53 @@ impl World {
             _ => return None,
         };
         Some((PartitionId::of(run.slot(), PARTITIONS).0, command))
+    }
+
+    /// A run that stands under a limit, or is made of such.
+    fn limited(&mut self, kind: u64) -> StartRun {
+        let (key, max_running, rate) = LIMITS[(kind % 3) as usize];
+        let limit =
+            CallLimit { key: key.into(), max_running, rate: rate.map(|per_ms| Rate { count: 1, per_ms }) };
+        let options = RunOptions {
+            task: Some(TaskOptions {
+                timeout_ms: Some(5_000),
+                retry: call().retry,
+                priority: (kind / 3) as u8,
+                limit: Some(Arc::new(limit)),
+                ..TaskOptions::default()
+            }),
+            ..RunOptions::default()
+        };
+        let task = reference(DefinitionKind::Task, "work");
+        let part = Next { definition: task.clone(), input: None, into: None, options: options.clone() };
+        let slot = options.limiter(&task).expect("it has a limit").slot();
+        let mut start = StartRun {
+            run: RunId::new(self.wall_ms(), slot, self.dice.number()),
+            client_id: true,
+            definition: task,
+            input: Json::empty_object(),
+            key: None,
+            parent: None,
+            options,
+        };
+        match kind {
+            6 => start.options.then = Some(Box::new(Next { into: Some("before".to_owned()), ..part })),
+            7 => {
+                start.definition = reference(DefinitionKind::Builtin, compose::GROUP);
+                start.options = RunOptions::default();
+                let input =
+                    GroupInput { parts: vec![part.clone(); 5], then: Some(part), allow_failures: true };
+                start.input = Json::trusted(serde_json::to_string(&input).expect("an input"));
+            }
+            8 => {
+                start.definition = reference(DefinitionKind::Builtin, compose::CHAIN);
+                start.options = RunOptions::default();
+                let input = ChainInput { parts: vec![part; 3] };
+                start.input = Json::trusted(serde_json::to_string(&input).expect("an input"));
+            }
+            _ => {}
+        }
+        start
     }
 
     fn start(&mut self, key: Option<(u64, bool, u64)>) -> Command {
@@ -234,6 +329,40 @@ impl World {
         }))
     }
 
+    fn schedule(&mut self) -> (ScheduleId, ScheduleCommand) {
+        let number = self.dice.below(3);
+        let id = ScheduleId { namespace: "default".into(), name: format!("schedule-{number}").into() };
+        let command = match self.dice.below(10) {
+            0 => ScheduleCommand::Pause { reason: String::new() },
+            1 => ScheduleCommand::Resume,
+            2 => ScheduleCommand::Trigger { request: Some(format!("{}", self.dice.below(3))) },
+            3 => ScheduleCommand::Delete,
+            _ => {
+                let spec = ScheduleSpec {
+                    when: ["@every 2s", "*/3 * * * * *", "@hourly"][self.dice.below(3) as usize].into(),
+                    zone: "Europe/Berlin".into(),
+                    target: Target {
+                        definition: reference(DefinitionKind::Flow, SCRIPTS[number as usize]),
+                        input: Json::trusted("{}"),
+                        options: RunOptions::default(),
+                        planned_as: Some("planned".to_owned()),
+                    },
+                    overlap: [Overlap::Skip, Overlap::Queue, Overlap::CancelOther, Overlap::Allow]
+                        [self.dice.below(4) as usize],
+                    missed: [MissedPolicy::Skip, MissedPolicy::One, MissedPolicy::All { max: 3 }]
+                        [self.dice.below(3) as usize],
+                    missed_after_ms: 3_000,
+                    jitter_ms: self.dice.below(2) * 1_500,
+                    from: None,
+                    until: None,
+                    description: String::new(),
+                };
+                ScheduleCommand::Put { spec: Box::new(spec), mode: PutMode::Put, paused: None }
+            }
+        };
+        (id, command)
+    }
+
     pub fn client_answered(&mut self, index: usize, answer: Result<Answer, EngineError>) {
         let client = &mut self.clients.all[index];
         if client.answered {
@@ -265,6 +394,10 @@ impl World {
                 other => panic!("a start under a key was refused: {other}"),
             },
             (_, Ok(Answer::Reply(Reply::Started { run, .. }))) => self.clients.known.push(run),
+            (_, Ok(Answer::Reply(Reply::StartedMany(started)))) => {
+                let runs = started.into_iter().map(|started| started.expect("a start without a key").0);
+                self.clients.known.extend(runs);
+            }
             _ => {}
         }
     }
@@ -273,6 +406,15 @@ impl World {
     fn help(&mut self) {
         if !self.calm() {
             return;
+        }
+        for id in self.ledger.schedules.keys().cloned().collect::<Vec<_>>() {
+            let partition = PartitionId::of(id.slot(), PARTITIONS).0;
+            let pause = ScheduleCommand::Pause { reason: "the end".to_owned() };
+            self.post(partition, None, Ask::Command(Command::Schedule(id, pause)));
+        }
+        for partition in 0..PARTITIONS {
+            let change = LimiterChange { paused: Some(false), ..LimiterChange::default() };
+            self.post(partition, None, Ask::Command(Command::ChangeLimit { limiter: queue(), change }));
         }
         let open: Vec<RunId> =
             self.ledger.runs.iter().filter(|(_, told)| !told.closed).map(|(run, _)| *run).collect();

@@ -1,9 +1,14 @@
 //! What is durable, watched from outside: every batch that the store took, and the rules that no batch and no output may break.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use riverrun_kernel::{Entry, KeyId, Offer, Record, RunId, StepId};
+use riverrun_kernel::schedule::{FiredBy, ScheduleEntry, ScheduleId};
+use riverrun_kernel::{Entry, KeyId, LimiterSettings, Offer, PartitionId, Record, RunId, StepId, Wall};
 use riverrun_store::Batch;
+
+use super::clients::LIMITS;
+use super::world::PARTITIONS;
 
 /// A run, as the log tells it.
 #[derive(Debug, Default)]
@@ -20,20 +25,62 @@ pub struct Told {
     pub closed: bool,
     end: Option<&'static str>,
     pub deleted: bool,
+    /// Its concurrency key.
+    limit: Option<Arc<str>>,
+}
+
+/// A schedule, as the log tells it.
+#[derive(Debug, Default)]
+pub struct Planned {
+    cursor: Option<Wall>,
+    /// Planned times that came due and have neither a run nor a reason yet.
+    due: BTreeSet<Wall>,
+    /// All that ever came due.
+    settled: BTreeSet<Wall>,
 }
 
 #[derive(Debug, Default)]
 pub struct Ledger {
     pub runs: BTreeMap<RunId, Told>,
+    pub schedules: BTreeMap<ScheduleId, Planned>,
     by_key: BTreeMap<KeyId, Vec<RunId>>,
+    by_limit: BTreeMap<Arc<str>, BTreeSet<RunId>>,
+    /// What is set for the queue of each partition.
+    queues: BTreeMap<PartitionId, LimiterSettings>,
+    /// When attempts of each concurrency key began.
+    begun: BTreeMap<Arc<str>, Vec<u64>>,
 }
 
 impl Ledger {
     /// Takes in what the store has written.
     pub fn written(&mut self, batches: &[Batch]) {
-        for record in batches.iter().flat_map(|batch| &batch.records) {
+        for batch in batches {
+            self.one_batch(batch);
+        }
+    }
+
+    fn one_batch(&mut self, batch: &Batch) {
+        for record in &batch.records {
             match record {
-                Record::Run(run, entry) => self.entry(*run, entry),
+                Record::Schedule(id, entry) => {
+                    self.schedule(id, entry);
+                    if let ScheduleEntry::Started { run, .. } = **entry {
+                        let created = |record: &Record| matches!(record, Record::Run(of, Entry::RunCreated(_)) if *of == run);
+                        assert!(
+                            batch.records.iter().any(created),
+                            "{run} is not in the batch that settles its time"
+                        );
+                    }
+                }
+                Record::Run(run, entry) => {
+                    self.entry(*run, entry);
+                    if matches!(entry, Entry::AttemptStarted { .. }) {
+                        self.within_limits(batch, *run);
+                    }
+                }
+                Record::LimitSet { settings, .. } => {
+                    self.queues.insert(batch.partition, *settings);
+                }
                 Record::RunDeleted(run) => {
                     let told = self.runs.get_mut(run).expect("a deleted run was created");
                     assert!(told.closed, "{run} was deleted while open");
@@ -42,6 +89,56 @@ impl Ledger {
                 _ => {}
             }
         }
+    }
+
+    /// Each planned time comes due once and has one run or one reason; what is settled never goes back.
+    fn schedule(&mut self, id: &ScheduleId, entry: &ScheduleEntry) {
+        let told = self.schedules.entry(id.clone()).or_default();
+        match entry {
+            ScheduleEntry::Due { cursor, fire, .. } => {
+                assert!(told.cursor.is_none_or(|before| before < *cursor), "the cursor of {id:?} went back");
+                told.cursor = Some(*cursor);
+                for time in fire {
+                    assert!(told.settled.insert(*time), "{time:?} of {id:?} came due twice");
+                    told.due.insert(*time);
+                }
+            }
+            ScheduleEntry::Started { planned, by: FiredBy::Plan, .. }
+            | ScheduleEntry::NotStarted { planned, .. } => {
+                assert!(told.due.remove(planned), "{planned:?} of {id:?} was started twice");
+            }
+            ScheduleEntry::Skipped { times } => {
+                assert!(times.iter().all(|time| told.due.remove(time)), "{times:?} of {id:?} were not due");
+            }
+            ScheduleEntry::Deleted => *told = Planned::default(),
+            _ => {}
+        }
+    }
+
+    /// No limit is exceeded at any instant. Attempts count from their start until they are known to have stopped.
+    fn within_limits(&mut self, batch: &Batch, run: RunId) {
+        let out = |told: &Told| told.live.len();
+        if let Some(settings) = self.queues.get(&batch.partition) {
+            assert!(!settings.paused, "{run} started in a paused queue");
+            let here = |run: &RunId| PartitionId::of(run.slot(), PARTITIONS) == batch.partition;
+            let of_queue =
+                self.runs.iter().filter(|(run, _)| here(run)).map(|(_, told)| out(told)).sum::<usize>();
+            // What was out when the limit was set stays out; nothing is added to it.
+            let max = settings.max_running.map(|max| (max / 3).max(1) as usize);
+            assert!(max.is_none_or(|max| of_queue <= max), "{run} is one of {of_queue} in its queue");
+        }
+        let Some(key) = self.runs[&run].limit.clone() else { return };
+        let (_, max, per_ms) = *LIMITS.iter().find(|limit| *limit.0 == *key).expect("a known key");
+        let running: usize = self.by_limit[&key].iter().map(|run| out(&self.runs[run])).sum();
+        assert!(max.is_none_or(|max| running <= max as usize), "{run} is one of {running} with key {key}");
+        let begun = self.begun.entry(key).or_default();
+        let now = batch.now.ticks.0;
+        let gap = begun.last().map(|last| now - last);
+        assert!(
+            per_ms.is_none_or(|per| gap.is_none_or(|gap| gap >= per)),
+            "{run} began {gap:?} ms after another"
+        );
+        begun.push(now);
     }
 
     fn entry(&mut self, run: RunId, entry: &Entry) {
@@ -57,7 +154,11 @@ impl Ledger {
             if let Some(key) = &key {
                 self.by_key.entry(key.clone()).or_default().push(run);
             }
-            self.runs.insert(run, Told { key, ..Told::default() });
+            let limit = created.options.task.as_ref().and_then(|task| Some(task.limit.as_ref()?.key.clone()));
+            if let Some(limit) = &limit {
+                self.by_limit.entry(limit.clone()).or_default().insert(run);
+            }
+            self.runs.insert(run, Told { key, limit, ..Told::default() });
         }
         let told = self.runs.get_mut(&run).unwrap_or_else(|| panic!("{run} was never created: {entry:?}"));
         assert!(!told.deleted, "{run} was deleted, and then: {entry:?}");

@@ -69,11 +69,13 @@ pub fn call() -> Call {
             interval_ms: 500,
             multiplier: 2.0,
             max_interval_ms: 5_000,
+            ..RetryPolicy::default()
         }],
         at_most_once: false,
         max_crashes: 5,
         callback: false,
         callback_paths: Vec::new(),
+        limit: None,
     }
 }
 

@@ -282,8 +282,8 @@ impl World {
                         Io::Recover => sequencer
                             .recover(&self.library, |each| self.store.recover(partition, each))
                             .expect("the store is read"),
-                        Io::Load(runs, keys) => {
-                            let rows = self.store.load(partition, &runs, &keys);
+                        Io::Load(needs) => {
+                            let rows = self.store.load(partition, &needs);
                             sequencer.done(self.clock(), request.life, Done::Loaded(rows), &self.library);
                         }
                         other => panic!("a recovery asked for {other:?}"),
@@ -497,7 +497,7 @@ impl World {
             }
             Io::HasBatch(batch) => Done::LookedUp(self.store.has_batch(id, epoch, batch)),
             Io::Load(..) if self.fault(50) => Done::Loaded(Err(gone())),
-            Io::Load(runs, keys) => Done::Loaded(self.store.load(id, &runs, &keys)),
+            Io::Load(needs) => Done::Loaded(self.store.load(id, &needs)),
             Io::Checkpoint(_) if self.fault(60) => Done::Checkpointed(Err(gone())),
             Io::Checkpoint(checkpoint) => {
                 self.check_rows(&checkpoint.rows);

@@ -8,7 +8,7 @@ use riverrun_kernel::{Entry, Record, Rows};
 use riverrun_store::{AppendError, Batch, Checkpoint, Epoch, MemoryStore, RunFilter, Store, StoreError};
 
 use super::platter::Dice;
-use crate::samples::{self, P0, batch, key_id, look, now, recovered, run_id};
+use crate::samples::{self, P0, batch, key_id, look, needs, now, recovered, run_id};
 
 /// Runs that the story is about.
 const RUNS: u64 = 12;
@@ -167,7 +167,7 @@ pub fn digest(store: &dyn Store) -> Result<u64, StoreError> {
     })?;
     let runs: Vec<_> = (0..RUNS).map(|n| run_id(2 * n)).collect();
     let keys: Vec<_> = (0..RUNS).map(|n| key_id(0, n)).collect();
-    hash(format!("{:?}", store.load(P0, &runs, &keys)?));
+    hash(format!("{:?}", store.load(P0, &needs(&runs, &keys))?));
     for run in runs {
         hash(format!("{:?}", store.journal(run, 0, 1000)?));
     }
