@@ -63,10 +63,15 @@ async fn riverrun(settings: &Settings, count: usize, sleep: u32) -> io::Result<V
     let one = move |_| request.clone();
     let load = closed_loop(riverrun.stand.address, CLIENTS, count, one, Otherwise::Stop, |_, _| ()).await?;
     let asleep = riverrun.stand.used();
+    let rest = at_rest(&riverrun, count, sleep).await?;
     riverrun.until("riverrun_runs_succeeded_total", count as f64, LIMIT).await?;
     let after = riverrun.stand.used();
     let late = lateness(&riverrun, f64::from(sleep) * 1e3).await?;
     let mut figures = figures(count, load.wall, before, asleep, &late);
+    if let Some(rest) = rest {
+        let grown = rest.engine.resident as f64 - before.engine.resident as f64;
+        figures.push(lower("memory per sleeper at rest, bytes", grown / count as f64));
+    }
     figures.push(lower(
         "engine CPU ms per sleeper",
         (after.engine.cpu - before.engine.cpu) * 1e3 / count as f64,
@@ -74,6 +79,20 @@ async fn riverrun(settings: &Settings, count: usize, sleep: u32) -> io::Result<V
     figures.push(lower("engine peak MB", after.engine.peak as f64 / 1e6));
     riverrun.stand.engine.kill();
     Ok(figures)
+}
+
+/// What the engine uses once a checkpoint has left nothing of the sleepers but stubs; `None` if they wake before.
+async fn at_rest(riverrun: &Riverrun, count: usize, sleep: u32) -> io::Result<Option<Used>> {
+    let limit = Instant::now() + Duration::from_secs(u64::from(sleep)) / 2;
+    while riverrun.metric("riverrun_runs_sleeping").await? < count as f64 {
+        if Instant::now() > limit {
+            return Ok(None);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // What was freed is given back to the system a little later.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    Ok(Some(riverrun.stand.used()))
 }
 
 /// By how many milliseconds each run woke late, and was ended.

@@ -1,15 +1,19 @@
 //! Lists and counts: rows of the store, and what is newer in memory.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
-use riverrun_kernel::{Key, KeyId, RunId, RunSummary};
+use riverrun_kernel::{Key, KeyId, PartitionId, RunId, RunSummary};
 use riverrun_store::{Count, Cursor, KeyFilter, Page, RunFilter};
+use tokio::time::timeout;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::node::mismatch;
 use crate::sequencer::{Answer, Ask, Dirty, Query};
 
+/// A list waits so long for what is being written. Then runs that this is about are shown as running, and new ones are not shown.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Runs read at a time for a count that cannot be left to the store.
 const COUNT_PAGE: usize = 1_000;
 
@@ -101,8 +105,15 @@ impl Engine {
     async fn dirty(&self, filter: &RunFilter) -> Result<Dirty, EngineError> {
         let mut all = Dirty::default();
         let ask = || Ask::Query(Query::DirtyRuns(Box::new(filter.clone())));
-        for answer in self.node.ask_all_freely(&ask) {
-            match answer.await? {
+        for (answer, partition) in self.node.ask_all_freely(&ask).into_iter().zip(0..) {
+            let answer = if let Ok(answer) = timeout(PATIENCE, answer).await {
+                answer
+            } else {
+                // The disk is slow or stuck: what is durable is known all the same.
+                let ask = Ask::Query(Query::DurableRuns(Box::new(filter.clone())));
+                self.node.ask_freely(PartitionId(partition), ask).await
+            };
+            match answer? {
                 Answer::DirtyRuns(dirty) => {
                     all.ids.extend(dirty.ids);
                     all.matching.extend(dirty.matching);

@@ -31,6 +31,11 @@ pub struct Settings {
     pub checkpoint_bytes: u64,
     /// Tasks that no worker has ever announced can be started; they wait for one that has them.
     pub accept_unknown_tasks: bool,
+    /// A partition for which nothing was recorded for so long begins a checkpoint, where the log has a hundredth of the records that start
+    /// one anyway: what sleeps then costs little memory.
+    pub checkpoint_quiet_ms: u64,
+    /// So many runs that only wait and have no row start a checkpoint, too.
+    pub checkpoint_sleepers: usize,
     /// Runs kept loaded in memory before clean, waiting ones are evicted.
     pub max_loaded: usize,
 }
@@ -50,6 +55,8 @@ impl Default for Settings {
             checkpoint_records: 100_000,
             checkpoint_bytes: 64 << 20,
             accept_unknown_tasks: true,
+            checkpoint_quiet_ms: 1_000,
+            checkpoint_sleepers: 10_000,
             max_loaded: 100_000,
         }
     }

@@ -131,7 +131,7 @@ impl Lost {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Entry {
     /// The run exists.
-    RunCreated(Box<Created>),
+    RunCreated(Arc<Created>),
     /// It left the queue.
     RunStarted,
     /// Somebody paused it: no new step begins.

@@ -56,6 +56,15 @@ impl Due {
         }
     }
 
+    /// The moment so many milliseconds before.
+    #[must_use]
+    pub fn earlier(self, ms: u64) -> Self {
+        match self {
+            Due::Ticks(ticks) => Due::Ticks(Ticks(ticks.0.saturating_sub(ms))),
+            Due::Wall(wall) => Due::Wall(Wall(wall.0.saturating_sub_unsigned(ms))),
+        }
+    }
+
     /// The wall time to show to a person: exact for a date, an estimate for partition time.
     pub fn shown(self, now: Now) -> Wall {
         match self {

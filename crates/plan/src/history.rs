@@ -5,6 +5,7 @@
 //! turn that an older interpreter decided in another way is told by its notes alone, without the data.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use riverrun_kernel::driver::{Call, Cells, Note, RunContext, Tag, Wake, Work};
 use riverrun_kernel::{
@@ -107,7 +108,7 @@ pub fn events<'r>(flow: &Flow, journal: impl IntoIterator<Item = &'r JournalRow>
 /// What has been read of a journal so far, for those that read it in parts.
 #[derive(Debug, Default)]
 pub struct History {
-    run: Option<(RunId, Box<Created>)>,
+    run: Option<(RunId, Arc<Created>)>,
     cells: Cells,
     /// What the interpreter had not seen yet.
     wakes: VecDeque<Wake>,

@@ -125,7 +125,8 @@ fn a_server_whose_disk_is_stuck_goes_on_answering_what_needs_no_disk() {
     let stuck = house.path("stuck");
     let server = OnDisk::start(&house, &[("DISK_STUCK", stuck.to_str().expect("text"))]);
     deploy(&house, &server.url);
-    assert!(server.post(&start_of(1)).expect("an answer").0 < 300);
+    let (status, durable) = server.post(&start_of(1)).expect("an answer");
+    assert!(status < 300, "{durable}");
     house.write("stuck", "");
     let url = server.url.clone();
     let waiting = std::thread::spawn(move || call(&url, "POST /v1/runs", Some(&start_of(2))));
@@ -134,6 +135,17 @@ fn a_server_whose_disk_is_stuck_goes_on_answering_what_needs_no_disk() {
             let answer = crate::support::request(&server.url, &format!("GET {path}"), &[], "");
             assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
         }
+    }
+    // Again and again: a read that waits for the disk must hold up no other.
+    let run = durable["run_id"].as_str().expect("an id");
+    for _ in 0..3 {
+        let (status, view) = call(&server.url, &format!("GET /v1/runs/{run}"), None).expect("an answer");
+        assert_eq!((status, &view["state"]), (200, &json!("succeeded")), "{view}");
+        let (status, list) = call(&server.url, "GET /v1/runs", None).expect("an answer");
+        assert_eq!(status, 200, "{list}");
+        let listed: Vec<&Value> =
+            list["items"].as_array().expect("a page").iter().map(|run| &run["run_id"]).collect();
+        assert_eq!(listed, [&durable["run_id"]], "what is not on the disk is not shown");
     }
     assert!(!waiting.is_finished(), "nothing is acknowledged that is not on the disk");
     std::fs::remove_file(stuck).expect("removed");

@@ -1,14 +1,16 @@
 //! The threads of one engine and the way to them.
 //!
-//! Each partition has a thread for its [`crate::sequencer::Sequencer`], one that appends, and one that writes checkpoints; a few threads read.
-//! Everything that calls the store blocks on a thread of its own kind, so that a slow checkpoint holds up no append and no read.
+//! A partition's [`crate::sequencer::Sequencer`] is driven by whoever has something for it. Each partition has a thread that appends and one
+//! that writes checkpoints; a few threads read. Everything that calls the store blocks on a thread of its own kind, so that a slow
+//! checkpoint holds up no append and no read.
 
 mod janitor;
 mod lanes;
 mod partition;
+mod post;
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,11 +20,13 @@ use tokio::sync::oneshot;
 
 use crate::error::{EngineError, Health, OpenError};
 use crate::hub::{Counters, Gate, Hub, Permit, lock};
-use crate::sequencer::{Answer, Ask, Clock, Done};
+use crate::sequencer::{Answer, Ask, Clock};
 use crate::settings::Settings;
 
 pub(crate) use janitor::Sweep;
 pub(crate) use lanes::Lane;
+use partition::{Desk, Kick};
+use post::{Mail, Post};
 
 /// Threads that read.
 const READERS: usize = 2;
@@ -36,31 +40,13 @@ pub(crate) enum Handle {
     Line(PartitionId),
 }
 
-/// What is sent to a partition's thread.
-#[derive(Debug)]
-pub(crate) enum Mail {
-    /// A request.
-    Ask(Option<Handle>, Ask),
-    /// How a call of the store went.
-    Done(u64, Done),
-    /// A call of the store ended by a panic: what it did is not known.
-    Panicked(String),
-    /// Write a checkpoint, and say when it is written.
-    Checkpoint(oneshot::Sender<()>),
-    /// The end; with a checkpoint before it, or at once.
-    Stop {
-        /// Whether to write a checkpoint.
-        checkpoint: bool,
-    },
-}
-
 /// The inside of an [`crate::Engine`].
 pub(crate) struct Node {
     pub(crate) settings: Settings,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) readers: Arc<Lane>,
-    mailboxes: Vec<mpsc::Sender<Mail>>,
+    desks: Vec<Arc<Desk>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     janitor: Mutex<Option<janitor::Janitor>>,
     clock: SystemClock,
@@ -114,24 +100,28 @@ impl Node {
             opened.push(loaded);
         }
         let readers = Arc::new(Lane::new("riverrun-read", READERS)?);
-        let (mailboxes, inboxes): (Vec<_>, Vec<_>) = opened.iter().map(|_| mpsc::channel()).unzip();
-        let mut threads = Vec::new();
-        for (loaded, inbox) in opened.into_iter().zip(inboxes) {
-            let shared = partition::Shared {
-                store: store.clone(),
-                hub: hub.clone(),
-                readers: readers.clone(),
-                mailboxes: mailboxes.clone(),
-                clock,
-            };
-            threads.push(partition::spawn(loaded, inbox, shared)?);
+        let posts = opened.iter().map(|_| Post::default()).collect();
+        let shared = partition::Shared {
+            store: store.clone(),
+            hub: hub.clone(),
+            readers: readers.clone(),
+            posts,
+            clock,
+        };
+        let (mut desks, mut threads) = (Vec::new(), Vec::new());
+        for loaded in opened {
+            let spawned = partition::spawn(loaded, shared.clone());
+            let (desk, thread) =
+                spawned.inspect_err(|_| desks.iter().for_each(|desk: &Arc<Desk>| desk.stop(false)))?;
+            desks.push(desk);
+            threads.push(thread);
         }
         let node = Arc::new(Node {
             settings,
             store,
             hub,
             readers,
-            mailboxes,
+            desks,
             threads: Mutex::new(threads),
             janitor: Mutex::new(None),
             clock,
@@ -146,7 +136,7 @@ impl Node {
     }
 
     pub(crate) fn partitions(&self) -> u16 {
-        self.mailboxes.len() as u16
+        self.desks.len() as u16
     }
 
     pub(crate) fn partition_of(&self, slot: Slot) -> PartitionId {
@@ -195,23 +185,24 @@ impl Node {
 
     /// Tells every partition something that needs no answer.
     pub(crate) fn tell_all(&self, command: impl Fn() -> Command) {
-        for mailbox in &self.mailboxes {
-            // A thread that has ended has no use for it.
-            let _ = mailbox.send(Mail::Ask(None, Ask::Command(command())));
+        for desk in &self.desks {
+            desk.leave(Mail::Ask(None, Ask::Command(command())));
+            desk.visit(false);
         }
     }
 
     /// Has every partition write a checkpoint. The receivers are dropped where none can be written.
     pub(crate) fn checkpoint_all(&self) -> Vec<oneshot::Receiver<()>> {
-        let ask = |mailbox: &mpsc::Sender<Mail>| {
+        let ask = |desk: &Arc<Desk>| {
             let (sender, receiver) = oneshot::channel();
-            // Where the thread has ended, the dropped sender is the answer.
-            let _ = mailbox.send(Mail::Checkpoint(sender));
+            desk.leave(Mail::Checkpoint(sender));
+            desk.call();
             receiver
         };
-        self.mailboxes.iter().map(ask).collect()
+        self.desks.iter().map(ask).collect()
     }
 
+    /// Leaves a request at once; it is decided when its answer is first waited for, together with whatever else was left before that.
     fn post(
         &self,
         partition: PartitionId,
@@ -219,13 +210,16 @@ impl Node {
         permit: Option<Permit>,
     ) -> impl Future<Output = Result<Answer, EngineError>> + Send + use<> {
         let (sender, receiver) = oneshot::channel();
-        let mail = Mail::Ask(Some(Handle::Caller(sender, permit)), ask);
-        if let Some(mailbox) = self.mailboxes.get(usize::from(partition.0)) {
-            // Where the thread has ended, the dropped sender is the answer.
-            let _ = mailbox.send(mail);
-        }
+        let reads = matches!(ask, Ask::Query(_));
+        let kick = self.desks.get(usize::from(partition.0)).map(|desk| {
+            desk.leave(Mail::Ask(Some(Handle::Caller(sender, permit)), ask));
+            Kick { desk: desk.clone(), reads }
+        });
         let hub = self.hub.clone();
-        async move { receiver.await.unwrap_or_else(|_| Err(gone(&hub))) }
+        async move {
+            drop(kick);
+            receiver.await.unwrap_or_else(|_| Err(gone(&hub)))
+        }
     }
 
     /// Ends every thread and waits for that.
@@ -237,9 +231,7 @@ impl Node {
         }
         let threads = std::mem::take(&mut *lock(&self.threads));
         if !threads.is_empty() {
-            for mailbox in &self.mailboxes {
-                let _ = mailbox.send(Mail::Stop { checkpoint });
-            }
+            self.desks.iter().for_each(|desk| desk.stop(checkpoint));
         }
         for thread in threads {
             if thread.join().is_err() {

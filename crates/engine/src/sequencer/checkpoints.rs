@@ -11,6 +11,10 @@ const SLICE_RUNS: usize = 256;
 const EVICT_RUNS: usize = 256;
 /// A slice that could not be written is tried again after so long.
 const RETRY_MS: u64 = 1_000;
+/// A log of so small a part of the records that start a checkpoint is left as it is when nothing goes on.
+const QUIET_PART: u64 = 100;
+/// Sleepers are counted each time that so many records were logged.
+const COUNT_EVERY: u64 = 16_384;
 /// At so many times the size that starts a checkpoint, new work is refused.
 const OVERFULL: u64 = 4;
 
@@ -31,13 +35,14 @@ pub(super) struct Checkpoints {
     /// The first record of the newest batch: it stays in the log, which so never forgets its numbers.
     newest: u64,
     bytes: u64,
+    /// When anything was logged last.
+    logged_at: u64,
+    /// What was logged since the sleepers were counted.
+    uncounted: u64,
+    crowded: bool,
 }
 
 impl Checkpoints {
-    pub(super) fn deadline(&self) -> Option<u64> {
-        (self.failed && !self.slice).then_some(self.retry_at)
-    }
-
     pub(super) fn has_slice(&self) -> bool {
         self.slice
     }
@@ -46,9 +51,11 @@ impl Checkpoints {
         self.until.is_none() && !self.slice && !self.wanted
     }
 
-    pub(super) fn logged(&mut self, first: u64, bytes: u64) {
+    pub(super) fn logged(&mut self, first: u64, records: u64, bytes: u64, at: u64) {
         self.newest = first;
         self.bytes += bytes;
+        self.uncounted += records;
+        self.logged_at = at;
     }
 
     pub(super) fn issued(&mut self) {
@@ -87,6 +94,49 @@ impl<H> Sequencer<H> {
         }
     }
 
+    /// Whether the next slice can be made, or a checkpoint begun.
+    pub(super) fn checkpoint_is_due(&self) -> bool {
+        let checkpoints = &self.checkpoints;
+        if checkpoints.slice || (checkpoints.failed && self.clock.mono < checkpoints.retry_at) {
+            return false;
+        }
+        checkpoints.until.is_some() || checkpoints.wanted || self.log_is_long()
+    }
+
+    fn log_is_long(&self) -> bool {
+        self.kernel.dirty_records() >= self.settings.checkpoint_records
+            || self.checkpoints.bytes >= self.settings.checkpoint_bytes
+            || self.kernel.loaded().0 > self.settings.max_loaded && self.kernel.dirty_records() > 0
+            || self.checkpoints.crowded
+            || self.quiet_at().is_some_and(|at| self.clock.mono >= at)
+    }
+
+    /// When the partition counts as quiet, should nothing be logged until then.
+    fn quiet_at(&self) -> Option<u64> {
+        let worth = self.kernel.dirty_records() > self.settings.checkpoint_records / QUIET_PART;
+        (worth && self.in_flight.is_none())
+            .then(|| self.checkpoints.logged_at.saturating_add(self.settings.checkpoint_quiet_ms))
+    }
+
+    /// When a checkpoint is to be begun or tried again, should nothing happen before.
+    pub(super) fn checkpoint_deadline(&self) -> Option<u64> {
+        let checkpoints = &self.checkpoints;
+        match checkpoints {
+            Checkpoints { slice: true, .. } => None,
+            Checkpoints { failed: true, .. } => Some(checkpoints.retry_at),
+            Checkpoints { until: None, .. } => self.quiet_at(),
+            Checkpoints { until: Some(_), .. } => None,
+        }
+    }
+
+    /// Counts the runs that only wait, now and then: they alone need so much memory that it is worth a checkpoint.
+    fn count_sleepers(&mut self) {
+        if self.checkpoints.uncounted >= COUNT_EVERY {
+            self.checkpoints.uncounted = 0;
+            self.checkpoints.crowded = self.kernel.waiting_dirty() >= self.settings.checkpoint_sleepers;
+        }
+    }
+
     /// Begins a checkpoint when it is time, and makes the next slice of one.
     pub(super) fn advance_checkpoint(&mut self) {
         if self.standing != Standing::Serving || self.checkpoints.slice {
@@ -97,15 +147,14 @@ impl<H> Sequencer<H> {
         }
         self.checkpoints.failed = false;
         self.evict();
+        self.count_sleepers();
         if self.checkpoints.until.is_none() {
-            let due = self.kernel.dirty_records() >= self.settings.checkpoint_records
-                || self.checkpoints.bytes >= self.settings.checkpoint_bytes
-                || self.kernel.loaded().0 > self.settings.max_loaded && self.kernel.dirty_records() > 0;
-            if !due && !self.checkpoints.wanted {
+            if !self.log_is_long() && !self.checkpoints.wanted {
                 return;
             }
             self.checkpoints.until = Some(self.kernel.next_record());
             self.checkpoints.wanted = false;
+            self.checkpoints.crowded = false;
             self.checkpoints.bytes = 0;
         }
         let until = self.checkpoints.until.unwrap_or_default();
@@ -155,7 +204,8 @@ impl<H> Sequencer<H> {
         match result {
             Ok(()) => {
                 self.tally.checkpoints += 1;
-                self.kernel.checkpointed();
+                let now = self.now();
+                self.kernel.checkpointed(now);
                 if matches!(self.standing, Standing::ReadOnly(_)) {
                     self.serve();
                 }

@@ -1,5 +1,7 @@
 //! Turns: what was decided together, written together and let out together; and the four ways in which a write fails.
 
+use std::sync::Arc;
+
 use riverrun_kernel::driver::Work;
 use riverrun_kernel::schedule::ScheduleEntry;
 use riverrun_kernel::{Effect, Entry, Now, Record, WorkerId};
@@ -23,14 +25,17 @@ pub(super) struct Turn<H> {
     now: Option<Now>,
     /// When that was on the monotonic clock.
     since: u64,
-    batch: Option<Batch>,
+    /// What is to be written, from the end of the turn until it is handed to the store.
+    pub(super) batch: Option<Batch>,
+    /// The first of its records and how many there are, if there are any.
+    logged: Option<(u64, u64)>,
     outputs: Vec<Output<H>>,
     bytes: u64,
 }
 
 impl<H> Default for Turn<H> {
     fn default() -> Self {
-        Turn { now: None, since: 0, batch: None, outputs: Vec::new(), bytes: 0 }
+        Turn { now: None, since: 0, batch: None, logged: None, outputs: Vec::new(), bytes: 0 }
     }
 }
 
@@ -54,7 +59,8 @@ impl<H> Turn<H> {
 #[derive(Debug)]
 pub(super) struct Flight<H> {
     turns: Vec<Turn<H>>,
-    last: BatchId,
+    /// The same that the store has, should it be asked to write them again.
+    pub(super) batches: Arc<[Batch]>,
     /// Nobody knows whether it was written: ask.
     pub(super) lookup_wanted: bool,
 }
@@ -74,6 +80,12 @@ impl<H> Sequencer<H> {
     pub(super) fn may_decide(&self) -> bool {
         self.sealed.len() < AHEAD_TURNS
             && self.sealed.iter().map(|turn| turn.bytes).sum::<u64>() < AHEAD_BYTES
+    }
+
+    /// Whether there is something to write, and nothing is being written.
+    pub(super) fn may_append(&self) -> bool {
+        let decided = || !self.kernel.decided_records().is_empty();
+        self.in_flight.is_none() && (decided() || self.sealed.iter().any(|turn| turn.batch.is_some()))
     }
 
     /// Closes the forming turn when it is old or large. Checked after every command; the size is known only to the kernel, so
@@ -99,6 +111,7 @@ impl<H> Sequencer<H> {
             if !decided.records.is_empty() {
                 turn.bytes = weigh(&decided.records);
                 self.count(&decided.records);
+                turn.logged = Some((decided.first, decided.records.len() as u64));
                 turn.batch = Some(Batch {
                     partition: self.config.id,
                     epoch: self.epoch,
@@ -112,6 +125,21 @@ impl<H> Sequencer<H> {
         }
         if turn.batch.is_some() || !turn.outputs.is_empty() {
             self.sealed.push_back(turn);
+        }
+    }
+
+    /// A read sees everything that was decided before it, so its answer leaves with the last turn that decided something.
+    pub(super) fn answer_read(&mut self, to: Option<H>, answer: Result<Answer, EngineError>) {
+        let last = if self.forming.now.is_some() {
+            Some(&mut self.forming)
+        } else {
+            let flying = self.in_flight.as_mut().and_then(|flight| flight.turns.last_mut());
+            self.sealed.back_mut().or(flying)
+        };
+        match (last, to) {
+            (Some(turn), to) => turn.answer(to, answer),
+            (None, Some(to)) => self.out.push(Output::Answer { to, answer }),
+            (None, None) => {}
         }
     }
 
@@ -165,12 +193,12 @@ impl<H> Sequencer<H> {
             return self.seal_if_grown();
         }
         self.seal();
-        let turns: Vec<_> = self.sealed.drain(..).collect();
-        let batches: Vec<_> = turns.iter().filter_map(|turn| turn.batch.clone()).collect();
-        let Some(last) = batches.last().map(|batch| batch.id) else {
+        let mut turns: Vec<_> = self.sealed.drain(..).collect();
+        let batches: Arc<[Batch]> = turns.iter_mut().filter_map(|turn| turn.batch.take()).collect();
+        if batches.is_empty() {
             return self.release(turns);
-        };
-        self.in_flight = Some(Flight { turns, last, lookup_wanted: false });
+        }
+        self.in_flight = Some(Flight { turns, batches: batches.clone(), lookup_wanted: false });
         self.out.push(Output::Request(Request { life: self.life, io: Io::Append(batches) }));
     }
 
@@ -183,10 +211,10 @@ impl<H> Sequencer<H> {
             })
             .collect();
         for turn in turns {
-            if let Some(batch) = &turn.batch {
+            if let Some((first, records)) = turn.logged {
                 self.tally.batches += 1;
-                self.tally.records += batch.records.len() as u64;
-                self.checkpoints.logged(batch.first, turn.bytes);
+                self.tally.records += records;
+                self.checkpoints.logged(first, records, turn.bytes, self.clock.mono);
             }
             for output in turn.outputs {
                 match &output {
@@ -236,9 +264,10 @@ impl<H> Sequencer<H> {
     pub(super) fn look_up_again(&mut self) {
         if let Some(flight) = &mut self.in_flight
             && flight.lookup_wanted
+            && let Some(last) = flight.batches.last()
         {
             flight.lookup_wanted = false;
-            let io = Io::HasBatch(flight.last);
+            let io = Io::HasBatch(last.id);
             self.out.push(Output::Request(Request { life: self.life, io }));
         }
     }
@@ -249,8 +278,8 @@ impl<H> Sequencer<H> {
             Ok(false) => {
                 // It is not there and never will be: the same again, under the same numbers.
                 let Some(flight) = &self.in_flight else { return };
-                let batches = flight.turns.iter().filter_map(|turn| turn.batch.clone()).collect();
-                self.out.push(Output::Request(Request { life: self.life, io: Io::Append(batches) }));
+                let io = Io::Append(flight.batches.clone());
+                self.out.push(Output::Request(Request { life: self.life, io }));
             }
             Err(StoreError::Fenced) => self.fence(),
             Err(StoreError::Corrupt(reason) | StoreError::Broken(reason)) => {

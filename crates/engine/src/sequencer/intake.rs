@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use riverrun_kernel::schedule::{ScheduleCommand, ScheduleId};
-use riverrun_kernel::{Command, Drivers, KeyId, LoadedRows, Message, Needs, Refusal, RunId};
+use riverrun_kernel::{Command, Drivers, KeyId, LoadedRows, Message, Needs, RunId};
 use riverrun_store::StoreError;
 
 use crate::error::EngineError;
 
 use super::recovery::Stage;
-use super::types::{Answer, Ask, Dirty, Io, Output, Query, Request, Standing};
-use super::{ASKS_PER_RUN, Asked, Sequencer, Topic};
+use super::types::{Answer, Ask, Io, Output, Request, Standing};
+use super::{Asked, Sequencer, Topic};
 
 /// Runs and keys read in one call of the store.
 const LOAD_CHUNK: usize = 256;
@@ -76,16 +76,22 @@ impl Loads {
         (!self.failed.is_empty()).then_some(self.retry_at)
     }
 
-    /// Takes the next chunk, unless one is being read.
-    pub(super) fn next_chunk(&mut self) -> Option<Needs> {
-        if self.reading.is_some() || self.wanted.is_empty() {
+    /// Takes the next chunk, unless one is being read. What is known by now is left out: it may leave memory again before the answer comes,
+    /// which would then bring back what it was.
+    pub(super) fn next_chunk(&mut self, unknown: impl Fn(Needs) -> bool) -> Option<Needs> {
+        if self.reading.is_some() {
             return None;
         }
+        let run = |run: &RunId| unknown(Needs { runs: vec![*run], ..Needs::default() });
+        let schedule = |id: &ScheduleId| unknown(Needs { schedules: vec![id.clone()], ..Needs::default() });
         let chunk = Wanted {
-            runs: take(&mut self.wanted.runs),
-            keys: take(&mut self.wanted.keys),
-            schedules: take(&mut self.wanted.schedules),
+            runs: take(&mut self.wanted.runs, run),
+            keys: take(&mut self.wanted.keys, |_| true),
+            schedules: take(&mut self.wanted.schedules, schedule),
         };
+        if chunk.is_empty() {
+            return None;
+        }
         let needs = chunk.needs();
         self.reading = Some(chunk);
         Some(needs)
@@ -100,17 +106,18 @@ impl Loads {
     }
 }
 
-/// The first of a set, at most a chunk of them.
-fn take<T: Ord>(wanted: &mut BTreeSet<T>) -> BTreeSet<T> {
-    std::iter::from_fn(|| wanted.pop_first()).take(LOAD_CHUNK).collect()
+/// The first of a set that are still to be read, at most a chunk of them.
+fn take<T: Ord>(wanted: &mut BTreeSet<T>, unknown: impl Fn(&T) -> bool) -> BTreeSet<T> {
+    std::iter::from_fn(|| wanted.pop_first()).filter(unknown).take(LOAD_CHUNK).collect()
 }
 
 impl<H> Sequencer<H> {
-    /// Decides what has come in, as much as one run may.
-    pub(super) fn decide(&mut self, drivers: &dyn Drivers) {
-        for _ in 0..ASKS_PER_RUN {
+    /// Decides what has come in, at most so many requests.
+    pub(super) fn decide(&mut self, drivers: &dyn Drivers, limit: usize) {
+        for _ in 0..limit {
             self.queue_tick_if_due();
             if !self.may_decide() {
+                self.read_past(drivers);
                 break;
             }
             let Some(asked) = self.incoming.pop_front() else { break };
@@ -163,7 +170,7 @@ impl<H> Sequencer<H> {
     }
 
     /// Decides a request, or has it wait for what it needs; `fresh` has just been read and is not read again for it.
-    fn take(&mut self, asked: Asked<H>, drivers: &dyn Drivers, fresh: &Needs) {
+    pub(super) fn take(&mut self, asked: Asked<H>, drivers: &dyn Drivers, fresh: &Needs) {
         let needs = match &asked.ask {
             Ask::Command(command) => {
                 let behind = !self.blocked.is_empty()
@@ -185,8 +192,12 @@ impl<H> Sequencer<H> {
         match asked.ask {
             Ask::Command(command) => self.apply(asked.to, command, drivers),
             Ask::Query(query) => {
+                let durable = self.is_durable(&query);
                 let answer = self.read(query);
-                self.forming.answer(asked.to, answer);
+                match asked.to {
+                    Some(to) if durable => self.out.push(Output::Answer { to, answer }),
+                    to => self.answer_read(to, answer),
+                }
             }
         }
     }
@@ -230,68 +241,6 @@ impl<H> Sequencer<H> {
         }
     }
 
-    // ---- reading
-
-    fn query_needs(&self, query: &Query) -> Needs {
-        match query {
-            // What a cancellation would need is what it takes to know the run.
-            Query::Run(run) | Query::Tail(run, _) => self.kernel.needs(&Command::Pause { run: *run }),
-            Query::Key(key) if self.kernel.key(key).is_none() => {
-                Needs { keys: vec![key.clone()], ..Needs::default() }
-            }
-            Query::Schedule(id) => self.kernel.needs_of_schedules(std::slice::from_ref(id)),
-            Query::Schedules { namespace, prefix, after, limit } => {
-                let ids = self.kernel.schedule_ids(namespace, prefix, after.as_deref(), *limit);
-                self.kernel.needs_of_schedules(&ids)
-            }
-            _ => Needs::default(),
-        }
-    }
-
-    fn read(&self, query: Query) -> Result<Answer, EngineError> {
-        let now = self.now();
-        Ok(match query {
-            Query::Run(run) => {
-                Answer::Run(Box::new(self.kernel.run(now, run).ok_or(Refusal::UnknownRun(run))?))
-            }
-            Query::Tail(run, after) => {
-                let view = self.kernel.run(now, run).ok_or(Refusal::UnknownRun(run))?;
-                Answer::Tail {
-                    rows: self.kernel.journal_tail(run, after),
-                    entries: view.entries,
-                    closed: view.summary.state.is_closed(),
-                }
-            }
-            Query::Key(key) => {
-                let live = |key: &riverrun_kernel::Key| !key.is_expired(now.wall);
-                Answer::Key(self.kernel.key(&key).flatten().filter(live))
-            }
-            Query::DirtyRuns(filter) => {
-                let mut dirty = Dirty::default();
-                for (run, summary) in self.kernel.dirty_runs(now) {
-                    dirty.ids.push(run);
-                    dirty.matching.extend(summary.filter(|summary| filter.matches(summary)));
-                }
-                Answer::DirtyRuns(dirty)
-            }
-            Query::DirtyKeys => Answer::DirtyKeys(self.kernel.dirty_keys()),
-            Query::Schedule(id) => {
-                let found = self.kernel.schedule(&id).ok_or(Refusal::UnknownSchedule(id))?;
-                Answer::Schedules(vec![found.clone()])
-            }
-            Query::Schedules { namespace, prefix, after, limit } => {
-                let ids = self.kernel.schedule_ids(&namespace, &prefix, after.as_deref(), limit);
-                Answer::Schedules(ids.iter().filter_map(|id| self.kernel.schedule(id)).cloned().collect())
-            }
-            Query::Workers => Answer::Workers(self.kernel.workers()),
-            Query::QueueDepths => Answer::QueueDepths(self.kernel.queue_depths()),
-            Query::Queues => Answer::Queues(self.kernel.queues()),
-            Query::QueuedIn(namespace, queue, limit) => {
-                Answer::QueuedIn(self.kernel.queued_in(&namespace, &queue, limit))
-            }
-        })
-    }
-
     // ---- loading
 
     /// Asks for the rows that are wanted, a chunk at a time.
@@ -301,7 +250,12 @@ impl<H> Sequencer<H> {
             self.loads.wanted.runs.extend(failed.runs);
             self.loads.wanted.schedules.extend(failed.schedules);
         }
-        if let Some(needs) = self.loads.next_chunk() {
+        let kernel = &self.kernel;
+        let unknown = |needs: Needs| {
+            needs.runs.iter().any(|run| !kernel.needs(&Command::Pause { run: *run }).is_empty())
+                || !kernel.needs_of_schedules(&needs.schedules).is_empty()
+        };
+        if let Some(needs) = self.loads.next_chunk(unknown) {
             self.out.push(Output::Request(Request { life: self.life, io: Io::Load(needs) }));
         }
     }
@@ -357,7 +311,7 @@ impl<H> Sequencer<H> {
 }
 
 /// What a command is about.
-fn topics(command: &Command) -> Vec<Topic> {
+pub(super) fn topics(command: &Command) -> Vec<Topic> {
     let start = |start: &riverrun_kernel::StartRun| match &start.key {
         Some(key) => vec![Topic::Key(key.id.clone()), Topic::Run(start.run)],
         None => vec![Topic::Run(start.run)],

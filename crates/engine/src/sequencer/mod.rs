@@ -1,6 +1,6 @@
 //! One partition's loop without threads, clocks or I/O: requests and answers of the store go in, calls of the store and answers come out.
 //!
-//! The engine's thread and the simulation drive the same [`Sequencer`]. It owns a kernel [`Partition`], has requests decided in *turns*,
+//! The engine's threads and the simulation drive the same [`Sequencer`]. It owns a kernel [`Partition`], has requests decided in *turns*,
 //! asks for the turns' records to be appended, and lets the answers and effects of a turn out when its records are durable. While one group of
 //! turns is being written the next is decided; it shares the fate of the one before it. A read takes its place in the same order, so that no
 //! caller ever sees what could still be lost.
@@ -15,6 +15,7 @@
 mod checkpoints;
 mod commits;
 mod intake;
+mod reads;
 mod recovery;
 mod types;
 
@@ -37,6 +38,8 @@ pub use types::{Answer, Ask, Clock, Dirty, Done, Io, Library, Output, Query, Req
 
 /// Requests decided in one call of [`Sequencer::run`], so that answers of the store are not kept waiting.
 const ASKS_PER_RUN: usize = 1024;
+/// The same in one call of [`Sequencer::run_briefly`]: about a millisecond's work.
+const ASKS_PER_BRIEF_RUN: usize = 64;
 /// Runs that one tick fires, so that requests get their turns between ticks.
 const RUNS_PER_TICK: usize = 256;
 /// A turn that has formed for so long is closed, so that its moment stays close to the present.
@@ -172,12 +175,36 @@ impl<H> Sequencer<H> {
             Standing::Fenced | Standing::Broken(_) => self.turn_away(),
             Standing::Serving | Standing::ReadOnly(_) => {
                 self.retry();
-                self.decide(drivers);
+                self.decide(drivers, ASKS_PER_RUN);
                 self.advance_checkpoint();
                 self.flush();
                 self.request_loads();
             }
         }
+    }
+
+    /// The same without what takes longer than deciding, for a caller's own thread: [`Sequencer::leaves_work`] says whether somebody else must
+    /// call [`Sequencer::run`]. What is decided until then is written together.
+    pub fn run_briefly(&mut self, clock: Clock, drivers: &dyn Drivers) {
+        if !matches!(self.standing, Standing::Serving | Standing::ReadOnly(_)) {
+            return self.run(clock, drivers);
+        }
+        self.set_clock(clock);
+        self.retry();
+        self.decide(drivers, ASKS_PER_BRIEF_RUN);
+        if self.may_append() {
+            self.seal_if_grown();
+        } else {
+            self.flush();
+        }
+        self.request_loads();
+    }
+
+    /// Whether [`Sequencer::run`] has something to do that [`Sequencer::run_briefly`] does not.
+    pub fn leaves_work(&self) -> bool {
+        // What is in flight leads to a call of `run` by itself.
+        let checkpoint = self.in_flight.is_none() && self.checkpoint_is_due();
+        self.may_append() || (checkpoint && self.standing == Standing::Serving)
     }
 
     /// Ends the partition's service: something is wrong that only a new start can mend. Everybody who waits is answered.
@@ -210,7 +237,7 @@ impl<H> Sequencer<H> {
         let serving = self.standing == Standing::Serving;
         let probe = !serving && !self.checkpoints.has_slice();
         let retry = (lookup || probe).then_some(self.retry_at);
-        let checkpoint = if serving { self.checkpoints.deadline() } else { None };
+        let checkpoint = if serving { self.checkpoint_deadline() } else { None };
         let resend = (!self.outbox.is_empty()).then_some(self.resend_at);
         let tick = if self.may_tick() { self.tick_deadline() } else { None };
         [retry, resend, tick, checkpoint, self.loads.deadline()].into_iter().flatten().min()

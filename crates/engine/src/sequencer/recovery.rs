@@ -120,7 +120,9 @@ impl<H> Sequencer<H> {
         for batch in &replay.tail {
             self.kernel.replay(batch.now, batch.first, &batch.records);
             self.next_batch = BatchId(batch.id.0 + 1);
-            self.checkpoints.logged(batch.first, super::commits::weigh(&batch.records));
+            let records = batch.records.len() as u64;
+            let bytes = super::commits::weigh(&batch.records);
+            self.checkpoints.logged(batch.first, records, bytes, self.clock.mono);
         }
         if !self.anchored {
             self.anchor(replay.last);

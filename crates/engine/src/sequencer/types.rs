@@ -1,5 +1,7 @@
 //! What goes into a [`super::Sequencer`] and comes out of it.
 
+use std::sync::Arc;
+
 use riverrun_kernel::schedule::{Schedule, ScheduleId};
 use riverrun_kernel::workflow::Event;
 use riverrun_kernel::{
@@ -28,7 +30,7 @@ pub enum Ask {
     Query(Query),
 }
 
-/// A read. Its answer leaves once everything that was decided before it is durable.
+/// A read. Its answer leaves once everything that it shows is durable.
 #[derive(Debug, Clone)]
 pub enum Query {
     /// A run.
@@ -39,7 +41,9 @@ pub enum Query {
     Key(KeyId),
     /// The runs that lists must take from memory: those that match, and the ids of all that may have outdated rows.
     DirtyRuns(Box<RunFilter>),
-    /// The same for keys.
+    /// The same without waiting for what is being written: of a run that this is about it is only told that it goes on.
+    DurableRuns(Box<RunFilter>),
+    /// As [`Query::DirtyRuns`], for keys.
     DirtyKeys,
     /// A schedule.
     Schedule(ScheduleId),
@@ -91,7 +95,7 @@ pub enum Answer {
     },
     /// To [`Query::Key`].
     Key(Option<Key>),
-    /// To [`Query::DirtyRuns`].
+    /// To [`Query::DirtyRuns`] and [`Query::DurableRuns`].
     DirtyRuns(Dirty),
     /// To [`Query::DirtyKeys`].
     DirtyKeys(Vec<(KeyId, Option<Key>)>),
@@ -120,7 +124,7 @@ pub struct Request {
 #[derive(Debug, Clone)]
 pub enum Io {
     /// [`riverrun_store::Store::append`].
-    Append(Vec<Batch>),
+    Append(Arc<[Batch]>),
     /// [`riverrun_store::Store::has_batch`].
     HasBatch(BatchId),
     /// [`riverrun_store::Store::load`].

@@ -110,7 +110,7 @@ impl Partition {
     fn attempt_succeeded(&mut self, attempt: AttemptId, output: Json) {
         let AttemptId { run, step, attempt } = attempt;
         let Some(state) = self.state(run) else { return };
-        let callback = state.steps.get(&step).and_then(Step::call).is_some_and(|call| call.callback);
+        let callback = state.steps.get(&step).and_then(|step| step.call()).is_some_and(|call| call.callback);
         if callback && state.gives_up() {
             self.give_up(run, step, attempt);
         } else if callback {

@@ -7,10 +7,15 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::life::Phase;
 use super::lines::Lines;
-use super::state::{RunState, Step, StepStatus};
+use super::state::{RunState, StepStatus};
 use crate::ids::{RunId, StepId};
 use crate::rows::{QueuePlace, Stub};
 use crate::time::{Due, Now, Ticks, Wall};
+
+/// A run of which only a stub is in memory is loaded so long before it is due, so that it is not late.
+const LEAD_MS: u64 = 2_000;
+/// A run that is due sooner stays in memory.
+const NEAR_MS: u64 = 2 * LEAD_MS;
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,7 +98,7 @@ impl Index {
     }
 
     fn open_step(&mut self, run: &RunState, id: StepId, now: Now, graces: Graces, on: bool) {
-        if let Some(call) = run.steps.get(&id).filter(|step| step.is_running()).and_then(Step::call) {
+        if let Some(call) = run.steps.get(&id).filter(|step| step.is_running()).and_then(|step| step.call()) {
             let key = call.limit.as_ref().map(|limit| &limit.key);
             self.lines.seat(&run.created.definition.namespace, &call.queue, key, on);
         }
@@ -123,7 +128,7 @@ impl Index {
     /// Puts in or takes out a run that is only a stub.
     pub(super) fn stub(&mut self, stub: &Stub, on: bool) {
         for due in [stub.wake_ticks, stub.wake_wall].into_iter().flatten() {
-            self.set(due, stub.run, Cause::Stub, on);
+            self.set(due.earlier(LEAD_MS), stub.run, Cause::Stub, on);
         }
         for place in &stub.queued {
             self.lines.put(place, stub.run, on);
@@ -199,6 +204,16 @@ fn queue_place(run: &RunState, id: StepId, now: Now) -> Option<QueuePlace> {
     })
 }
 
+/// Whether nothing of a run is wanted in memory for a while but its stub.
+pub(super) fn is_at_rest(stub: &Stub, now: Now) -> bool {
+    !stub.active && stub.queued.is_empty() && !is_near(stub, now)
+}
+
+/// Whether time alone will soon concern it.
+pub(super) fn is_near(stub: &Stub, now: Now) -> bool {
+    [stub.wake_ticks, stub.wake_wall].into_iter().flatten().any(|due| due.earlier(NEAR_MS).reached(now))
+}
+
 /// What stays in memory of a run when the rest does not; `None` for one that is over.
 pub(super) fn stub(run: &RunState, now: Now, graces: Graces) -> Option<Stub> {
     if run.is_settled() {
@@ -206,7 +221,7 @@ pub(super) fn stub(run: &RunState, now: Now, graces: Graces) -> Option<Stub> {
     }
     let mut dues: Vec<Due> = run_dues(run, graces).into_iter().map(|(due, _)| due).collect();
     dues.extend(run.steps.keys().filter_map(|id| step_due(run, *id, graces)));
-    let active = run.steps.values().any(Step::is_running)
+    let active = run.steps.values().any(|step| step.is_running())
         || !run.draining.is_empty()
         || run.ending.is_some()
         || (run.is_queued() && run.created.predecessor.is_some())

@@ -4,7 +4,7 @@
 //! needed from the first record that some dirty row lacks.
 
 use super::index;
-use super::state::{RunState, Step};
+use super::state::RunState;
 use super::{Partition, Slot};
 use crate::effect::{Effect, Needs};
 use crate::entry::{Entry, Record};
@@ -13,6 +13,8 @@ use crate::keys::{Key, KeyId, KeyStatus, Ttl};
 use crate::rows::{JournalRow, KeyRow, LoadedRows, PartitionRow, Rows, RunRow, Stub};
 use crate::time::Now;
 
+/// A run that did nothing for so long is not expected to go on soon.
+const SETTLED_MS: u64 = 1_000;
 /// How many absences are remembered before they are forgotten together.
 const MAX_ABSENT: usize = 100_000;
 
@@ -44,7 +46,8 @@ impl Partition {
             Record::RunDeleted(run) => {
                 let Some(slot) = self.drop_run(*run) else { return };
                 self.dirty.remove(&(slot.dirty_since.unwrap_or(0), *run));
-                self.deleted.insert(*run, number);
+                // Until its row is gone the log tells how it came to its end: no part of that without the rest.
+                self.deleted.insert(*run, slot.dirty_since.unwrap_or(number));
                 if let Some(key) = &slot.state.created.key {
                     self.fold_key(number, &key.key.id, |key| {
                         key.purged |= key.run == *run;
@@ -92,7 +95,7 @@ impl Partition {
                 return;
             };
             if let Some((step, failed)) = ended_step(entry)
-                && let Some(call) = slot.state.steps.get(&step).and_then(Step::call)
+                && let Some(call) = slot.state.steps.get(&step).and_then(|step| step.call())
             {
                 self.index.lines.ended(&slot.state.created.definition.namespace, &call.queue, failed);
             }
@@ -125,13 +128,17 @@ impl Partition {
         }
         let mut charged = false;
         if let Entry::AttemptStarted { step, .. } = entry
-            && let Some(call) = slot.state.steps.get(step).and_then(Step::call)
+            && let Some(call) = slot.state.steps.get(step).and_then(|step| step.call())
         {
             let namespace = &slot.state.created.definition.namespace;
             let known = number <= self.charged_to;
             charged = self.index.lines.started(number, namespace, &call.queue, call.limit.as_deref(), known);
         }
         slot.last = number;
+        if slot.tail.len() == slot.tail.capacity() {
+            // Most journals are short, and there are many.
+            slot.tail.reserve_exact(2.max(slot.tail.len() / 2));
+        }
         slot.tail.push(JournalRow { run, seq: slot.state.entries, at: now.wall, entry: entry.clone() });
         if slot.dirty_since.is_none() {
             slot.dirty_since = Some(number);
@@ -269,10 +276,10 @@ impl Partition {
         if let Some(created) = &slot.state.created.key {
             self.key_runs.entry(created.key.id.clone()).or_default().insert(run);
         }
-        self.runs.insert(run, slot);
+        self.runs.insert(run, Box::new(slot));
     }
 
-    fn drop_run(&mut self, run: RunId) -> Option<Slot> {
+    fn drop_run(&mut self, run: RunId) -> Option<Box<Slot>> {
         let slot = self.runs.remove(&run)?;
         if let Some(created) = &slot.state.created.key
             && let Some(runs) = self.key_runs.get_mut(&created.key.id)
@@ -468,14 +475,18 @@ impl Partition {
         rows
     }
 
-    /// The slice that [`Partition::checkpoint_slice`] gave last is durable: its rows are clean unless they changed again meanwhile.
-    pub fn checkpointed(&mut self) {
+    /// The slice that [`Partition::checkpoint_slice`] gave last is durable: its rows are clean unless they changed again meanwhile. Of a run
+    /// that rests, at this moment and since a while, only a stub is kept.
+    pub fn checkpointed(&mut self, now: Now) {
         let Some(flush) = self.flush.take() else { return };
+        let graces = self.config.graces();
         for run in flush.runs {
             let Some(slot) = self.runs.get_mut(&run) else {
                 continue;
             };
+            let settled = slot.tail.last().is_none_or(|line| line.at.plus(SETTLED_MS) <= now.wall);
             slot.tail.drain(..slot.flushing);
+            slot.tail.shrink_to_fit();
             slot.flushing = 0;
             if let Some(since) = slot.dirty_since {
                 self.dirty.remove(&(since, run));
@@ -486,8 +497,15 @@ impl Partition {
                     self.dirty.insert((since, run));
                 }
                 None if slot.state.is_settled() => {
-                    self.index.whole(&slot.state, self.now, self.config.graces(), false);
+                    self.index.whole(&slot.state, self.now, graces, false);
                     self.drop_run(run);
+                }
+                None if settled => {
+                    let stub =
+                        index::stub(&slot.state, now, graces).filter(|stub| index::is_at_rest(stub, now));
+                    if let Some(stub) = stub {
+                        self.unload(run, Some(stub));
+                    }
                 }
                 None => {}
             }
@@ -544,20 +562,37 @@ impl Partition {
             .iter()
             .filter(|(_, slot)| slot.dirty_since.is_none() && slot.flushing == 0)
             .map(|(run, slot)| (*run, index::stub(&slot.state, now, graces)))
-            .filter(|(_, stub)| stub.as_ref().is_none_or(|stub| !stub.active))
+            .filter(|(_, stub)| stub.as_ref().is_none_or(|stub| !stub.active && !index::is_near(stub, now)))
             .take(limit)
             .collect();
         let count = idle.len();
         for (run, stub) in idle {
-            let Some(slot) = self.drop_run(run) else { continue };
-            self.index.whole(&slot.state, now, graces, false);
-            if let Some(stub) = stub {
-                self.recover_stub(stub);
-            }
+            self.unload(run, stub);
         }
+        // Those that were looked for and belong to no run in memory.
         let used = &self.key_runs;
         self.keys.retain(|id, slot| slot.dirty_since.is_some() || used.contains_key(id));
         count
+    }
+
+    fn unload(&mut self, run: RunId, stub: Option<Stub>) {
+        let Some(slot) = self.drop_run(run) else { return };
+        self.index.whole(&slot.state, self.now, self.config.graces(), false);
+        if let Some(created) = &slot.state.created.key {
+            let id = &created.key.id;
+            let clean = self.keys.get(id).is_some_and(|slot| slot.dirty_since.is_none());
+            if clean && !self.key_runs.contains_key(id) {
+                self.keys.remove(id);
+            }
+        }
+        if let Some(stub) = stub {
+            self.recover_stub(stub);
+        }
+    }
+
+    /// How many runs that changed since their row was written only wait: a checkpoint frees their memory.
+    pub fn waiting_dirty(&self) -> usize {
+        self.dirty.iter().filter_map(|(_, run)| self.state(*run)).filter(|state| state.only_waits()).count()
     }
 
     /// How many runs are loaded, and how many more are stubs.

@@ -118,11 +118,12 @@ pub struct Partition {
     next: u64,
     decided: Decided,
 
-    runs: HashMap<RunId, Slot>,
+    /// In boxes: the map keeps room for up to twice as many.
+    runs: HashMap<RunId, Box<Slot>>,
     stubs: HashMap<RunId, Stub>,
     /// Runs that were looked for and have no row.
     absent: HashSet<RunId>,
-    /// Removed runs whose rows may still be there, with the number of the record that removed them.
+    /// Removed runs whose rows may still be there, with the number of the first record that their rows lack.
     deleted: BTreeMap<RunId, u64>,
     keys: HashMap<KeyId, KeySlot>,
     /// The runs in memory of each key.
@@ -360,6 +361,11 @@ impl Partition {
         decided
     }
 
+    /// The records decided since [`Partition::take_decided`] was called.
+    pub fn decided_records(&self) -> &[Record] {
+        &self.decided.records
+    }
+
     /// The number the next record gets.
     pub fn next_record(&self) -> u64 {
         self.next
@@ -392,7 +398,7 @@ impl Partition {
     }
 
     fn slot(&self, run: RunId) -> Result<&Slot, Refusal> {
-        self.runs.get(&run).ok_or(Refusal::UnknownRun(run))
+        self.runs.get(&run).map(|slot| &**slot).ok_or(Refusal::UnknownRun(run))
     }
 
     fn state(&self, run: RunId) -> Option<&RunState> {

@@ -1,5 +1,7 @@
 //! Starting runs: what a start under a key finds, and what follows from it. The table is `continue_id`'s contract.
 
+use std::sync::Arc;
+
 use super::Partition;
 use super::life::Phase;
 use crate::command::{Refusal, Reply, StartKind, StartRun};
@@ -104,7 +106,7 @@ impl Partition {
             predecessor,
             options: start.options,
         };
-        self.emit(run, Entry::RunCreated(Box::new(created)));
+        self.emit(run, Entry::RunCreated(Arc::new(created)));
         if child {
             // A child begins with a command of its own: a flow that starts itself must not hold up the others.
             self.effect(crate::effect::Effect::Continue { run });

@@ -28,7 +28,7 @@ pub struct RunState {
     /// The number of the record that created it: tells which of two runs of a key came first.
     #[serde(default)]
     pub(crate) number: u64,
-    pub(crate) created: Created,
+    pub(crate) created: Arc<Created>,
     pub(crate) created_at: Now,
     pub(crate) phase: Phase,
     /// Since when it is paused.
@@ -51,9 +51,9 @@ pub struct RunState {
     /// What the driver has not seen yet, in order.
     #[serde(default)]
     pub(crate) wakes: VecDeque<Wake>,
-    /// Open steps.
+    /// Open steps. In boxes: a map keeps room for eleven.
     #[serde(default)]
-    pub(crate) steps: BTreeMap<StepId, Step>,
+    pub(crate) steps: BTreeMap<StepId, Box<Step>>,
     /// The number of the last step.
     #[serde(default)]
     pub(crate) last_step: u32,
@@ -199,7 +199,7 @@ impl Step {
 
 impl RunState {
     /// The state that the first entry of a journal makes.
-    pub(crate) fn create(id: RunId, number: u64, now: Now, created: &Created) -> Self {
+    pub(crate) fn create(id: RunId, number: u64, now: Now, created: &Arc<Created>) -> Self {
         RunState {
             id,
             number,
@@ -240,6 +240,15 @@ impl RunState {
     /// Whether something of it must stay in memory although it may be closed.
     pub(crate) fn is_settled(&self) -> bool {
         self.phase.is_closed() && self.draining.is_empty()
+    }
+
+    /// Whether nothing of it executes, is ready to, or stands in a queue.
+    pub(crate) fn only_waits(&self) -> bool {
+        !self.steps.is_empty()
+            && self.wakes.is_empty()
+            && self.draining.is_empty()
+            && self.ending.is_none()
+            && self.steps.values().all(|step| matches!(step.status, StepStatus::Waiting | StepStatus::Parked))
     }
 
     /// Whether it is a task run that no attempt has been started for, or a run that has not begun.
@@ -294,7 +303,7 @@ impl RunState {
                 self.idle_transitions = self.idle_transitions.saturating_add(*transitions);
             }
             Entry::ChildStarted { step, run } => {
-                if let Some(Step { work: Work::Child(child), .. }) = self.steps.get(step) {
+                if let Some(Work::Child(child)) = self.steps.get(step).map(|step| &step.work) {
                     let link = ChildLink { step: *step, on_parent_end: child.on_parent_end };
                     self.children.insert(*run, link);
                 }
@@ -470,7 +479,7 @@ impl RunState {
         }
         self.steps.insert(
             id,
-            Step {
+            Box::new(Step {
                 tag,
                 path: path.to_owned(),
                 work: work.clone(),
@@ -480,14 +489,14 @@ impl RunState {
                 crashes: 0,
                 retries: Vec::new(),
                 status,
-            },
+            }),
         );
     }
 
     /// An attempt goes on without anybody waiting for it. It still counts against the limits of its call.
     fn drain(&mut self, step: StepId, attempt: u32) {
         self.draining.insert((step, attempt));
-        if let Some(call) = self.steps.get(&step).and_then(Step::call) {
+        if let Some(call) = self.steps.get(&step).and_then(|step| step.call()) {
             let key = call.limit.as_ref().map(|limit| limit.key.clone());
             self.held.insert((step, attempt), Seat { queue: call.queue.as_str().into(), key });
         }

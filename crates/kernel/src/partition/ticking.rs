@@ -50,7 +50,7 @@ impl Partition {
 
     fn fire(&mut self, run: RunId, cause: Cause) {
         match cause {
-            // Its row says what is due; that is due then, too.
+            // Its row says what is due, and that is due soon.
             Cause::Stub => self.ask_for(run),
             Cause::Start => self.to_advance.push_back(run),
             Cause::QueueTtl => self.close(run, Closing::Expired),

@@ -250,7 +250,7 @@ fn waiting(state: &RunState, now: Now) -> Option<Waiting> {
         let since = state.started_at.map_or(state.created_at.wall, |started| started.wall);
         return Some(Waiting { kind: WaitKind::Child, since, until: None, name: child.to_string() });
     }
-    if !state.wakes.is_empty() || state.steps.values().any(Step::is_running) {
+    if !state.wakes.is_empty() || state.steps.values().any(|step| step.is_running()) {
         return None;
     }
     let all = state.steps.values().filter_map(|step| step_waiting(step, now));

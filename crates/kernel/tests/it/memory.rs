@@ -21,17 +21,38 @@ fn recovery_from_the_log_alone_gives_the_same_partition() {
 
 #[test]
 fn a_sleeping_run_costs_a_stub_and_wakes_in_time() {
-    let mut world = World::new(&[("f", vec![Op::Sleep(1_000)])]);
+    let mut world = World::new(&[("f", vec![Op::Sleep(60_000)])]);
     let runs: Vec<RunId> = (0..100).map(|_| world.start(flow("f"))).collect();
     world.evict();
     assert_eq!(world.partition.loaded(), (0, 100));
     world.crash();
     assert_eq!(world.partition.loaded(), (0, 100), "recovery loads nothing that only sleeps");
+    world.pass(59_000);
+    assert_eq!(world.partition.loaded(), (100, 0), "they are loaded before they are due");
+    world.evict();
+    assert_eq!(world.partition.loaded(), (100, 0), "and stay");
+    assert!(runs.iter().all(|run| world.state(*run) == State::Suspended));
     world.pass(1_000);
     for run in runs {
         assert_eq!(world.state(run), State::Succeeded);
     }
     assert_eq!(world.partition.loaded().1, 0);
+}
+
+#[test]
+fn a_checkpoint_leaves_a_stub_of_a_run_that_rests() {
+    let mut world = World::new(&[("far", vec![Op::Sleep(60_000)]), ("near", vec![Op::Sleep(3_000)])]);
+    world.start(flow("far"));
+    world.start(flow("near"));
+    world.checkpoint(10);
+    assert_eq!(world.partition.loaded(), (2, 0), "both have just done something");
+    world.start(flow("far"));
+    world.start(flow("near"));
+    world.pass(1_000);
+    assert_eq!(world.partition.waiting_dirty(), 2);
+    world.checkpoint(10);
+    assert_eq!(world.partition.loaded(), (3, 1));
+    assert_eq!(world.partition.waiting_dirty(), 0);
 }
 
 #[test]
@@ -62,7 +83,7 @@ fn what_changes_while_a_slice_is_written_stays_dirty() {
     assert_eq!(rows.runs.len(), 1);
     let number = world.partition.next_record();
     world.send(Command::Signal { run, name: "go".into(), payload: Json::null(), id: None }).expect("sent");
-    world.partition.checkpointed();
+    world.partition.checkpointed(world.now);
     assert_eq!(world.partition.trim_point(), number);
     let tail: Vec<u64> = world.partition.journal_tail(run, 0).iter().map(|line| line.seq).collect();
     assert_eq!(
@@ -78,7 +99,7 @@ fn a_million_timers_tick_without_scanning() {
     for number in 0..1_000_000_u64 {
         world.partition.recover_stub(Stub {
             run: RunId::new(number, Slot(0), number),
-            wake_ticks: Some(Due::Ticks(Ticks(1_000 + number))),
+            wake_ticks: Some(Due::Ticks(Ticks(3_000 + number))),
             wake_wall: None,
             queued: vec![],
             active: false,

@@ -109,13 +109,13 @@ fn a_report_sent_again_takes_no_act_twice_and_a_gap_is_refused() {
 #[test]
 fn parked_code_costs_a_stub_and_is_offered_again_when_its_timer_fires() {
     let (mut world, run, offer) = begun();
-    world.progress(&offer, 1, vec![ran(0, "a"), sleep(1, 1_000)]).expect("acts");
+    world.progress(&offer, 1, vec![ran(0, "a"), sleep(1, 10_000)]).expect("acts");
     let last = seen(&world);
     park(&mut world, &offer, last, 2).expect("a park");
     assert_eq!((world.state(run), world.waiting(run)), (State::Suspended, Some(WaitKind::Timer)));
     world.evict();
     assert_eq!(world.partition.loaded(), (0, 1));
-    world.pass(999);
+    world.pass(9_999);
     assert!(world.offers.is_empty());
     world.pass(1);
     let again = world.offer();

@@ -474,7 +474,7 @@ impl World {
             self.table.journal.retain(|(of, _), _| *of != run);
         }
         self.table.partition = rows.partition.expect("every slice has the partition's row");
-        self.partition.checkpointed();
+        self.partition.checkpointed(self.now);
         self.table.trimmed_below = self.partition.trim_point();
     }
 

@@ -198,6 +198,20 @@ impl Ledger {
 }
 
 impl Told {
+    /// Whether it was closed at any time; it may have been reopened since.
+    pub fn has_closed(&self) -> bool {
+        self.entries.iter().any(|entry| {
+            matches!(
+                entry,
+                Entry::RunSucceeded { .. }
+                    | Entry::RunFailed { .. }
+                    | Entry::RunTimedOut
+                    | Entry::RunCancelled
+                    | Entry::RunExpired
+            )
+        })
+    }
+
     fn steps(&mut self, run: RunId, entry: &Entry) {
         match entry {
             Entry::StepBegun { step, .. } => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use riverrun_engine::sequencer::{Answer, Ask, Clock, Done, Io, Output, Query, Request, Sequencer, Standing};
 use riverrun_engine::{Definitions, EngineError, Settings};
 use riverrun_kernel::{AttemptId, Command, Offer, PartitionId, Reply, RunId, RunView, Wall, WorkerId};
-use riverrun_store::{AppendError, Epoch, MemoryStore, Store, StoreError};
+use riverrun_store::{AppendError, Epoch, MemoryStore, RunFilter, Store, StoreError};
 
 use super::clients::Clients;
 use super::ledger::Ledger;
@@ -49,9 +49,20 @@ impl Dice {
 #[derive(Debug, Clone)]
 pub enum To {
     Client(usize),
-    Report { worker: usize, attempt: AttemptId },
-    Connected { worker: usize, link: u64 },
-    Line { from: PartitionId, to: PartitionId },
+    Report {
+        worker: usize,
+        attempt: AttemptId,
+    },
+    Connected {
+        worker: usize,
+        link: u64,
+    },
+    /// Somebody who only looks.
+    Reader,
+    Line {
+        from: PartitionId,
+        to: PartitionId,
+    },
     Probe,
 }
 
@@ -334,13 +345,24 @@ impl World {
     fn turn(&mut self, partition: u16) {
         loop {
             let clock = self.clock();
+            let read = self.some_read(partition);
+            // As by a caller's thread, or as by the partition's own.
+            let brief = self.dice.below(2) == 0;
             let Some((sequencer, _)) = &mut self.partitions[usize::from(partition)] else { return };
-            sequencer.run(clock, &self.library);
+            if let Some(query) = read {
+                sequencer.submit(Some(To::Reader), Ask::Query(query));
+            }
+            if brief {
+                sequencer.run_briefly(clock, &self.library);
+            } else {
+                sequencer.run(clock, &self.library);
+            }
             let outputs = sequencer.take_outputs();
             let again = outputs
                 .iter()
                 .any(|output| matches!(output, Output::Request(Request { io: Io::Recover, .. })));
-            let deadline = sequencer.deadline();
+            let left = brief && sequencer.leaves_work();
+            let deadline = if left { Some(0) } else { sequencer.deadline() };
             if let Standing::Broken(_) = sequencer.standing() {
                 self.crash();
                 let delay = 1 + self.dice.below(2_000);
@@ -360,6 +382,21 @@ impl World {
                 self.after(at - self.now, Event::Wake { node, partition });
             }
             return;
+        }
+    }
+
+    /// Now and then somebody looks at a run or at a list.
+    fn some_read(&mut self, partition: u16) -> Option<Query> {
+        let filter = || Box::new(RunFilter { namespace: "default".to_owned(), ..RunFilter::default() });
+        match self.dice.below(8) {
+            0 => {
+                let own = |run: &&RunId| PartitionId::of(run.slot(), PARTITIONS).0 == partition;
+                let runs: Vec<RunId> = self.ledger.runs.keys().filter(own).copied().collect();
+                runs.get(self.dice.below(runs.len() as u64) as usize).map(|run| Query::Run(*run))
+            }
+            1 => Some(Query::DurableRuns(filter())),
+            2 => Some(Query::DirtyRuns(filter())),
+            _ => None,
         }
     }
 
@@ -488,6 +525,17 @@ impl World {
                     view.summary.id
                 );
             }
+            Ok(Answer::DirtyRuns(dirty)) => {
+                for run in &dirty.matching {
+                    let told = &self.ledger.runs[&run.id];
+                    assert!(
+                        told.has_closed() || !run.state.is_closed(),
+                        "a list shows {} as {} before that is durable",
+                        run.id,
+                        run.state
+                    );
+                }
+            }
             _ => {}
         }
     }
@@ -603,7 +651,7 @@ impl World {
                 Ok(Answer::Run(view)) => self.probes.push(*view),
                 other => panic!("a run that was acknowledged is lost: {other:?}"),
             },
-            To::Line { .. } => {}
+            To::Line { .. } | To::Reader => {}
         }
     }
 
