@@ -15,6 +15,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use riverrun_engine::{EngineError, ToWorker, WorkerLink};
 use riverrun_kernel::driver::ANY_ADDRESS;
 use riverrun_kernel::{AttemptId, Failure, Json, Offer, Report, Token, WorkerSpec};
+use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, interval, sleep, timeout_at};
 
@@ -27,8 +28,10 @@ const NAME: &str = "http";
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Calls what is to be called until the server stops. Calls that are out then have most of `shutdown_grace` to come back; the others are
-/// made again by whoever serves the directory next.
-pub(crate) async fn serve(app: Shared, caller: Caller) {
+/// made again by whoever serves the directory next. `asked` is dropped when the engine has been asked for work: from then on it is shown what
+/// is served here.
+pub(crate) async fn serve(app: Shared, caller: Caller, asked: oneshot::Sender<()>) {
+    let mut asked = Some(asked);
     let mut desk = Desk {
         app: app.clone(),
         caller: Arc::new(caller),
@@ -38,7 +41,9 @@ pub(crate) async fn serve(app: Shared, caller: Caller) {
     };
     while !app.stopping.is_cancelled() {
         let claims = desk.out.iter().map(|(attempt, call)| (*attempt, call.token)).collect();
-        match app.engine.connect_worker(spec(&app), claims).await {
+        let connected = app.engine.connect_worker(spec(&app), claims).await;
+        drop(asked.take());
+        match connected {
             Ok(mut link) => {
                 for attempt in &link.claims().drop.clone() {
                     desk.give_up(*attempt);

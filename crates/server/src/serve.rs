@@ -16,7 +16,7 @@ use riverrun_engine::Engine;
 use riverrun_wire::http::{Code, Problem};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +31,8 @@ use crate::stall::Stalling;
 
 /// How long to wait after the system refused another connection (no file descriptors) before asking again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long the first connections wait for the server's own worker.
+const FIRST_CONNECT: Duration = Duration::from_secs(1);
 
 /// Serves the HTTP interface on `listener` until `shutdown`; then no connection is accepted, long polls are answered, event streams
 /// end, workers are told, and after at most `shutdown_grace` the rest is cut.
@@ -68,7 +70,10 @@ pub async fn serve(
         fnf: crate::fnf::Memory::new(&config.fnf),
         config,
     });
-    tasks.spawn(calls::serve(app.clone(), caller));
+    let (asked, has_asked) = oneshot::channel();
+    tasks.spawn(calls::serve(app.clone(), caller, asked));
+    // Who asks right after the start which functions are served is told of those with an address, too.
+    let _ = tokio::time::timeout(FIRST_CONNECT, has_asked).await;
     let connections = Connections {
         service: TowerToHyperService::new(crate::routes::router(app.clone())),
         places: Arc::new(Semaphore::new(limits.max_connections)),

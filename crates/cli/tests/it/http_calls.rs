@@ -3,10 +3,14 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::support::{House, post, until};
+
+/// How long a call may take to come.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One request, which waits for its answer.
 struct Request {
@@ -80,11 +84,11 @@ fn addresses_and_configured_functions_are_called_with_their_secrets_and_nobody_i
          x-key = {{ file = \"secrets/charge\" }}\nx-plain = \"plain\"\n"
     ));
     let answering = std::thread::spawn(move || {
-        let ask = requests.recv().expect("the address is called");
+        let ask = requests.recv_timeout(PATIENCE).expect("the address is called");
         assert_eq!((ask.path.as_str(), &ask.body), ("/ask?part=1", &json!({"n": 1})));
         assert!(ask.header("idempotency-key").len() >= 16 && ask.header("riverrun-run").starts_with("run_"));
         ask.answer("200 OK", "{\"price\": 12345678901234567890123}");
-        let charge = requests.recv().expect("the function is called");
+        let charge = requests.recv_timeout(PATIENCE).expect("the function is called");
         assert_eq!(charge.path, "/charge");
         assert_eq!(charge.header("authorization"), "Bearer hunter2-of-the-environment");
         assert_eq!(charge.header("x-key"), "hunter2-of-a-file");
@@ -123,10 +127,10 @@ fn a_call_that_was_out_when_the_server_was_killed_is_repeated_under_the_same_key
     house.run(&["deploy", "flow.yaml", "--name", "ask", "--server", &server.url]).expect(0);
     let started = post(&server.url, "/v1/runs", &json!({"definition": "ask"}).to_string());
     let run = started["run_id"].as_str().expect("a run id").to_owned();
-    let first = requests.recv().expect("the address is called");
+    let first = requests.recv_timeout(PATIENCE).expect("the address is called");
     server.process.kill();
     let server = house.server_at(&server.url, &[]);
-    let again = requests.recv().expect("it is called again");
+    let again = requests.recv_timeout(PATIENCE).expect("it is called again");
     let key = first.header("idempotency-key").to_owned();
     assert!(!key.is_empty());
     assert_eq!(again.header("idempotency-key"), key);
