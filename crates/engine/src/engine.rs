@@ -533,7 +533,7 @@ impl Engine {
                     tracing::warn!(task = %task.reference.name, %error, "the store did not take a worker's task");
                 }
                 Err(_) => {
-                    tracing::warn!(task = %task.reference.name, "the store is slow to take a worker's task")
+                    tracing::warn!(task = %task.reference.name, "the store is slow to take a worker's task");
                 }
             }
         }

@@ -242,7 +242,7 @@ fn begin(tag: Tag, path: String, part: &Next, before: Option<&Json>) -> Action {
         continue_id: None,
         wait: true,
         on_parent_end: OnParentEnd::Cancel,
-        options: part.options.clone(),
+        options: Box::new(part.options.clone()),
     };
     Action::Begin { tag, path, work: Work::Child(child) }
 }

@@ -254,7 +254,7 @@ pub struct Child {
     pub on_parent_end: OnParentEnd,
     /// How it is to be run; the time limit of its definition wins.
     #[serde(default, skip_serializing_if = "is_plain")]
-    pub options: RunOptions,
+    pub options: Box<RunOptions>,
 }
 
 fn is_plain(options: &RunOptions) -> bool {

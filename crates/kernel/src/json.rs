@@ -43,6 +43,7 @@ impl Json {
     }
 
     /// An object with this value in a field, in place of what it had there. Its other fields stay as they are, text and all.
+    #[must_use]
     pub fn put_into(&self, object: Option<&Json>, field: &str) -> Json {
         let fields: BTreeMap<String, &RawValue> =
             object.and_then(|object| serde_json::from_str(object.get()).ok()).unwrap_or_default();

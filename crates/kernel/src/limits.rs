@@ -87,7 +87,7 @@ impl Rate {
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(24 * 3_600_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
-        let (ms, unit) = *units.iter().find(|(ms, _)| self.per_ms % ms == 0).unwrap_or(&(1, "ms"));
+        let (ms, unit) = *units.iter().find(|(ms, _)| self.per_ms.is_multiple_of(*ms)).unwrap_or(&(1, "ms"));
         match self.per_ms / ms {
             1 => write!(f, "{}/{unit}", self.count),
             many => write!(f, "{}/{many}{unit}", self.count),

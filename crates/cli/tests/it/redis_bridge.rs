@@ -8,7 +8,7 @@ const PING: &str = "/demo_api/ping";
 /// A house with a handler that waits for a gate if it is given one, and a configuration where the server looks for it.
 fn house(redis: &Redis) -> House {
     let house = House::new();
-    let calls = house.path("calls");
+    let calls = house.path("calls").to_str().expect("text").to_owned();
     house.write(
         "handlers/demo_api.py",
         &format!(
@@ -37,7 +37,7 @@ fn a_task_from_redis_survives_kills_of_server_and_redis_and_runs_once() {
     let house = house(&redis);
     let server = house.server(&[]);
     let _worker = house.spawn(&["worker", "handlers", "--server", &server.url]);
-    let gate = house.path("gate");
+    let gate = house.path("gate").to_str().expect("text").to_owned();
     let data = format!("{{\"n\": 7, \"gate\": {gate:?}}}");
     client.enqueue(PING, "AC3C301A7CA516EA", data.as_bytes(), &[]);
     until("the handler is called", || (house.calls("7") == 1).then_some(()));

@@ -207,7 +207,7 @@ impl Partition {
                 return self.emit(parent, Entry::StepFailed { step, attempt: 0, failure, draining: false });
             }
         };
-        let mut options = child.options;
+        let mut options = *child.options;
         options.timeout_ms = found.timeout_ms.or(options.timeout_ms);
         let limiter = options.limiter(&found.definition).map(|limiter| limiter.slot());
         let slot = key.as_ref().map(|options| options.id.slot()).or(limiter).unwrap_or(parent.slot());

@@ -321,9 +321,9 @@ fn a_run_says_how_long_its_outcome_is_kept() {
         let run = world.start_run(request).expect("a start").0;
         let offer = world.offer();
         if succeeds {
-            world.succeed(&offer)
+            world.succeed(&offer);
         } else {
-            world.fail(&offer, "Bad")
+            world.fail(&offer, "Bad");
         }
         let summary = world.view(run).summary;
         let kept = summary.expires.map(|expires| expires.0 - summary.ended.expect("ended").0);

@@ -326,7 +326,7 @@ impl Player {
             continue_id: None,
             wait: how.is_multiple_of(2),
             on_parent_end: OnParentEnd::Cancel,
-            options: RunOptions::default(),
+            options: Box::default(),
         };
         let mut flaky = call("a");
         flaky.retry = retry(1, 10);
@@ -516,9 +516,12 @@ const KEYS: [(&str, Option<u32>, u32); 4] =
     [("one", Some(1), 0), ("two", Some(2), 0), ("rated", None, 3), ("both", Some(2), 2)];
 const RATE_MS: u64 = 300;
 
+/// The queue and the concurrency key of a call.
+type Standing = (String, Option<String>);
+
 /// No limit is exceeded at any instant, as the log tells it: attempts count from their start until they are known to have stopped.
 fn no_limit_is_exceeded(world: &World) {
-    let mut calls: BTreeMap<(RunId, StepId), (String, Option<String>)> = BTreeMap::new();
+    let mut calls: BTreeMap<(RunId, StepId), Standing> = BTreeMap::new();
     let mut out: BTreeSet<(RunId, StepId, u32)> = BTreeSet::new();
     let mut queues: BTreeMap<String, LimiterSettings> = BTreeMap::new();
     let mut starts: BTreeMap<String, Vec<u64>> = BTreeMap::new();
@@ -538,7 +541,7 @@ fn no_limit_is_exceeded(world: &World) {
                 Record::Run(run, Entry::AttemptStarted { step, attempt, .. }) => {
                     out.insert((*run, *step, *attempt));
                     let (queue, key) = calls[&(*run, *step)].clone();
-                    let count = |of: &dyn Fn(&(String, Option<String>)) -> bool| {
+                    let count = |of: &dyn Fn(&Standing) -> bool| {
                         out.iter().filter(|(run, step, _)| of(&calls[&(*run, *step)])).count() as u32
                     };
                     if let Some(settings) = queues.get(&queue) {

@@ -158,7 +158,7 @@ fn steps_that_code_begins_end_in_the_order_of_the_journal() {
         continue_id: None,
         wait: true,
         on_parent_end: OnParentEnd::Cancel,
-        options: RunOptions::default(),
+        options: Box::default(),
     };
     let acts = vec![begin(0, "pack", Work::Call(call("pack"))), begin(1, "child", Work::Child(child))];
     world.progress(&offer, 1, acts).expect("acts");

@@ -99,7 +99,7 @@ impl Driver for Script {
                         continue_id: key.map(str::to_owned),
                         wait: *wait,
                         on_parent_end: *on_parent_end,
-                        options: RunOptions::default(),
+                        options: Box::default(),
                     }),
                 ),
                 Op::Both(one, other) => {

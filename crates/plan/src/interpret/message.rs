@@ -33,7 +33,7 @@ impl Machine<'_> {
             name: function.into(),
             version: "".into(),
         };
-        let options = RunOptions::default();
+        let options = Box::default();
         let on_parent_end = OnParentEnd::Abandon;
         Child { definition, input, continue_id: None, wait: false, on_parent_end, options }
     }
@@ -44,7 +44,7 @@ impl Machine<'_> {
         let queue = message.queue.clone();
         let task = TaskOptions { queue, priority: message.priority, ..TaskOptions::default() };
         let options = RunOptions { delay_ms: message.delay_ms, task: Some(task), ..RunOptions::default() };
-        Child { options, ..self.left_alone(&message.queue, input) }
+        Child { options: Box::new(options), ..self.left_alone(&message.queue, input) }
     }
 
     /// A message that somebody answers by the token in it.

@@ -7,7 +7,7 @@ use riverrun_kernel::driver::{
     Action, Call, Child, DriverFault, OnParentEnd, RetryPolicy, Sleep, Tag, Work, default_max_crashes,
     default_queue,
 };
-use riverrun_kernel::{DefinitionKind, DefinitionRef, Due, Failure, Json, RunOptions, Wall};
+use riverrun_kernel::{DefinitionKind, DefinitionRef, Due, Failure, Json, Wall};
 
 use super::data::{StepInput, param_value};
 use super::frame::{Open, Try};
@@ -204,7 +204,7 @@ impl Machine<'_> {
             continue_id: execution.transpose()?,
             wait: waits,
             on_parent_end: if waits { OnParentEnd::Cancel } else { OnParentEnd::Abandon },
-            options: RunOptions::default(),
+            options: Box::default(),
         })
     }
 

@@ -15,8 +15,6 @@ use crate::app::namespace;
 const UNIQUE: &str = "baichuan/";
 /// The label that tells from where a task was created.
 pub(super) const IP: &str = "ip";
-/// The label that tells for how many seconds its result is kept.
-pub(super) const RESULT_TTL: &str = "result_ttl";
 
 /// `POST /baichuan/task_create`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -84,9 +82,14 @@ impl Create {
             _ => None,
         };
         let task = TaskOptions { timeout_ms, ..TaskOptions::default() };
-        let mut labels = Labels::from([(IP.to_owned(), ip.to_owned())]);
-        labels.extend(self.kept()?.map(|seconds| (RESULT_TTL.to_owned(), seconds.to_string())));
-        let options = RunOptions { labels, task: Some(task), ..RunOptions::default() };
+        let kept = self.kept()?;
+        let options = RunOptions {
+            labels: Labels::from([(IP.to_owned(), ip.to_owned())]),
+            result_ttl: kept,
+            failure_ttl: kept,
+            task: Some(task),
+            ..RunOptions::default()
+        };
         Ok(Start {
             namespace: namespace(None),
             definition: self.handler,
@@ -109,9 +112,13 @@ impl Create {
         }
     }
 
-    /// For how many seconds the outcome is kept, if that was said.
-    fn kept(&self) -> Result<Option<i64>, Trouble> {
-        self.result_ttl.as_ref().map(|ttl| ttl.read("result_ttl")).transpose()
+    /// How long the outcome is kept, if that was said.
+    fn kept(&self) -> Result<Option<Ttl>, Trouble> {
+        let seconds = self.result_ttl.as_ref().map(|ttl| ttl.read("result_ttl")).transpose()?;
+        Ok(seconds.map(|seconds| match u64::try_from(seconds) {
+            Ok(seconds) => Ttl::Ms(seconds.saturating_mul(1_000)),
+            Err(_) => Ttl::Forever,
+        }))
     }
 }
 

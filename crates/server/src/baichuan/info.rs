@@ -1,9 +1,9 @@
 //! `task_info`: a task's fields, all of them texts, in the order and under the names that BaiChuan keeps them.
 
-use riverrun_kernel::{Entry, JournalRow, RunOptions, RunView};
+use riverrun_kernel::{Entry, JournalRow, RunOptions, RunView, Ttl};
 use riverrun_wire::baichuan::{Status, TaskInfo, dumps, handle_worker, time};
 
-use super::ask::{IP, RESULT_TTL};
+use super::ask::IP;
 use super::reply::text;
 
 /// The object, as JSON text.
@@ -40,7 +40,7 @@ fn fields(view: &RunView, task: &TaskInfo, lines: &[JournalRow], port: u16) -> V
         return fields;
     }
     fields.push(("cost", task.cost.clone()));
-    fields.extend(run.labels.get(RESULT_TTL).cloned().map(|ttl| ("result_ttl", ttl)));
+    fields.extend(options.and_then(result_ttl).map(|ttl| ("result_ttl", ttl)));
     fields.extend(task.started_at.clone().map(|at| ("started_at", at)));
     fields.extend(task.ended_at.clone().map(|at| ("ended_at", at)));
     fields.extend(task.answer.as_ref().map(|answer| ("result", answer.body.clone())));
@@ -52,4 +52,12 @@ fn fields(view: &RunView, task: &TaskInfo, lines: &[JournalRow], port: u16) -> V
 fn timeout(options: &RunOptions) -> String {
     let ms = options.task.as_ref().and_then(|task| task.timeout_ms);
     ms.map_or_else(|| "-1".to_owned(), |ms| (ms / 1_000).to_string())
+}
+
+/// Seconds; −1 is for ever.
+fn result_ttl(options: &RunOptions) -> Option<String> {
+    match options.result_ttl? {
+        Ttl::Ms(ms) => Some((ms / 1_000).to_string()),
+        Ttl::Forever => Some("-1".to_owned()),
+    }
 }

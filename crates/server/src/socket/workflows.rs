@@ -5,7 +5,7 @@ use std::sync::Arc;
 use riverrun_engine::EngineError;
 use riverrun_kernel::driver::{Call, Child, Sleep, Work, default_max_crashes, default_queue};
 use riverrun_kernel::workflow::{self, History};
-use riverrun_kernel::{AttemptId, DefinitionRef, Due, Failure, Json, RunOptions, Wall};
+use riverrun_kernel::{AttemptId, DefinitionRef, Due, Failure, Json, Wall};
 use riverrun_wire::http::check;
 use riverrun_wire::worker::ToWorker;
 use riverrun_wire::workflow as wire;
@@ -106,7 +106,7 @@ fn read_child(namespace: &Arc<str>, child: wire::Child) -> Result<Child, String>
         continue_id: child.continue_id,
         wait: child.wait,
         on_parent_end: child.on_parent_end,
-        options: RunOptions::default(),
+        options: Box::default(),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use riverrun_engine::Settings;
+use riverrun_server::ServerConfig;
 use riverrun_store::{MemoryStore, Store};
 use serde_json::{Value, json};
 
@@ -72,7 +73,7 @@ async fn while_two_versions_are_connected_either_is_taken() {
 #[tokio::test]
 async fn a_task_is_known_from_its_first_worker_on_also_after_a_restart() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(1, [7; 32]));
-    let server = Server::set(store.clone(), strict(), Default::default()).await;
+    let server = Server::set(store.clone(), strict(), ServerConfig::default()).await;
     let unknown = server.start(hello(json!({"str_info": "x"}))).await;
     unknown.is_problem(404, "unknown_task");
     assert!(unknown.detail().contains("--accept-unknown-tasks"), "{}", unknown.detail());
@@ -81,7 +82,7 @@ async fn a_task_is_known_from_its_first_worker_on_also_after_a_restart() {
     server.stop.cancel();
     server.engine.shutdown().await;
 
-    let server = Server::set(store, strict(), Default::default()).await;
+    let server = Server::set(store, strict(), ServerConfig::default()).await;
     server.start(hello(json!({"str_info": "x"}))).await.is(201);
     server.start(hello(json!({"str_info": 1}))).await.is_problem(422, "invalid_params");
     server.start(json!({"definition": "plain", "kind": "task", "input": [1]})).await.is(201);

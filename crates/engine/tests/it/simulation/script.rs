@@ -7,7 +7,7 @@ use riverrun_engine::sequencer::Library;
 use riverrun_kernel::driver::{
     Action, Call, Child, DriverFault, OnParentEnd, RetryPolicy, RunContext, Sleep, Then, Turn, Wake, Work,
 };
-use riverrun_kernel::{Definition, DefinitionKind, DefinitionRef, Driver, Drivers, Json, RunOptions};
+use riverrun_kernel::{Definition, DefinitionKind, DefinitionRef, Driver, Drivers, Json};
 
 /// A flow of the plan crate; deployed like any other.
 pub const FLOW: &str = "version: v1
@@ -132,7 +132,7 @@ impl Driver for Script {
                         continue_id: Some(format!("child-{}-{at}", run.run)),
                         wait: *on_parent_end != OnParentEnd::Abandon,
                         on_parent_end: *on_parent_end,
-                        options: RunOptions::default(),
+                        options: Box::default(),
                     }),
                 ),
                 Op::Pair => {
