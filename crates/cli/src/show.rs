@@ -88,13 +88,15 @@ pub fn run(run: &Run) -> String {
         };
         line("open step", format!("{}  {doing}", step.path));
     }
-    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let shown = lines.iter().map(|(name, value)| {
-        if name.is_empty() {
-            format!("{value}\n")
-        } else {
-            format!("{}  {value}\n", dim(&format!("{name:>width$}")))
-        }
+    named(&lines)
+}
+
+/// Values behind their names; one without a name begins the line.
+fn named(lines: &[(impl AsRef<str>, String)]) -> String {
+    let width = lines.iter().map(|(name, _)| name.as_ref().len()).max().unwrap_or(0);
+    let shown = lines.iter().map(|(name, value)| match name.as_ref() {
+        "" => format!("{value}\n"),
+        name => format!("{}  {value}\n", dim(&format!("{name:>width$}"))),
     });
     shown.collect()
 }
@@ -218,8 +220,7 @@ pub fn schedule(item: &ScheduleView) -> String {
     if let Some(failure) = &item.last_failure {
         add("failed", bad(failure));
     }
-    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    lines.iter().map(|(name, value)| format!("{}  {value}\n", dim(&format!("{name:>width$}")))).collect()
+    named(&lines)
 }
 
 /// A list of workers.

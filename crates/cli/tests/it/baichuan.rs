@@ -47,8 +47,10 @@ fn curl(server: &str, what: &str, body: &str) -> (String, String) {
         "{what} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\nConnection: close\r\n"
     );
     if !body.is_empty() {
-        request +=
-            &format!("Content-Length: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n", body.len());
+        let length = body.len();
+        request = format!(
+            "{request}Content-Length: {length}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        );
     }
     let mut stream = TcpStream::connect(host).expect("the server listens");
     stream.write_all(format!("{request}\r\n{body}").as_bytes()).expect("it reads");

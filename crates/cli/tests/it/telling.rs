@@ -48,7 +48,7 @@ fn a_flows_history_is_a_table_or_a_line_of_json_per_event() {
     let run = page["items"][0]["run_id"].as_str().expect("a run").to_owned();
     let table = house.run(&["runs", "history", &run]).expect(0).stdout;
     let lines: Vec<&str> = table.lines().collect();
-    assert!(lines[0].starts_with("#") && lines[1].contains("ExecutionStarted"), "{table}");
+    assert!(lines[0].starts_with('#') && lines[1].contains("ExecutionStarted"), "{table}");
     assert_eq!(lines.len(), 10, "{table}");
     let json = house.run(&["runs", "history", &run, "--json", "--follow"]).expect(0).stdout;
     assert!(json.lines().next().is_some_and(|line| line.starts_with(r#"{"event_id":1,"#)), "{json}");

@@ -21,7 +21,7 @@ impl Machine<'_> {
         };
         let input = param_value(params, &StepInput::of(self, cell, step)).unwrap_or_else(Json::null);
         let call = self.call(step, task, &function.name, input);
-        let callback_paths = self.tokens_in(&call, params, "");
+        let callback_paths = tokens_in(&call, params, "");
         Call { callback_paths, ..call }
     }
 
@@ -53,7 +53,7 @@ impl Machine<'_> {
         let call = self.call(step, task, &message.queue, input);
         let places = message.parts.iter();
         let callback_paths =
-            places.flat_map(|(name, part)| self.tokens_in(&call, part, &format!("/{name}"))).collect();
+            places.flat_map(|(name, part)| tokens_in(&call, part, &format!("/{name}"))).collect();
         Call { queue: message.queue.clone(), priority: message.priority, callback_paths, ..call }
     }
 
@@ -84,28 +84,27 @@ impl Machine<'_> {
             Target::Function(_) | Target::Flow { .. } | Target::Message(_) => None,
         }
     }
+}
 
-    /// Pointers to where a call's input has the callback token, when `param` makes the part of it at `at`.
-    fn tokens_in(&self, call: &Call, param: &Param, at: &str) -> Vec<String> {
-        match param {
-            Param::Constant(_) => Vec::new(),
-            Param::Path(path) => {
-                let Some(taken) = pointer(path) else { return Vec::new() };
-                let is_inside = |rest: &&str| rest.is_empty() || rest.starts_with('/');
-                let tokens = call.callback_paths.iter();
-                let inside = tokens.filter_map(|token| token.strip_prefix(taken.as_str()).filter(is_inside));
-                inside.map(|rest| format!("{at}{rest}")).collect()
-            }
-            Param::Object(entries) => {
-                let below = |(key, value): &(String, Param)| {
-                    self.tokens_in(call, value, &format!("{at}/{}", escaped(key)))
-                };
-                entries.iter().flat_map(below).collect()
-            }
-            Param::List(items) => {
-                let below = |(number, item)| self.tokens_in(call, item, &format!("{at}/{number}"));
-                items.iter().enumerate().flat_map(below).collect()
-            }
+/// Pointers to where a call's input has the callback token, when `param` makes the part of it at `at`.
+fn tokens_in(call: &Call, param: &Param, at: &str) -> Vec<String> {
+    match param {
+        Param::Constant(_) => Vec::new(),
+        Param::Path(path) => {
+            let Some(taken) = pointer(path) else { return Vec::new() };
+            let is_inside = |rest: &&str| rest.is_empty() || rest.starts_with('/');
+            let tokens = call.callback_paths.iter();
+            let inside = tokens.filter_map(|token| token.strip_prefix(taken.as_str()).filter(is_inside));
+            inside.map(|rest| format!("{at}{rest}")).collect()
+        }
+        Param::Object(entries) => {
+            let below =
+                |(key, value): &(String, Param)| tokens_in(call, value, &format!("{at}/{}", escaped(key)));
+            entries.iter().flat_map(below).collect()
+        }
+        Param::List(items) => {
+            let below = |(number, item)| tokens_in(call, item, &format!("{at}/{number}"));
+            items.iter().enumerate().flat_map(below).collect()
         }
     }
 }
@@ -115,8 +114,8 @@ fn pointer(path: &[Segment]) -> Option<String> {
     let mut pointer = String::new();
     for segment in path {
         match segment {
-            Segment::Key(key) => pointer.push_str(&format!("/{}", escaped(key))),
-            Segment::Index(index) => pointer.push_str(&format!("/{index}")),
+            Segment::Key(key) => pointer.extend(["/", &escaped(key)]),
+            Segment::Index(index) => pointer.extend(["/", &index.to_string()]),
             Segment::All => return None,
         }
     }
@@ -129,5 +128,5 @@ fn escaped(key: &str) -> String {
 
 /// What the vendor's queues give for a body, so that a sender can compare it with its own.
 fn digest(body: &str) -> String {
-    Md5::digest(body.as_bytes()).iter().map(|byte| format!("{byte:02X}")).collect()
+    Md5::digest(body.as_bytes()).iter().fold(String::new(), |text, byte| text + &format!("{byte:02X}"))
 }

@@ -87,7 +87,7 @@ pub fn check(seen: &AllSeen, history: &[Line]) -> Report {
         match one_answer(*key, seen) {
             Ok(run) => match one_journal(seen) {
                 Ok(journal) if is_code(*key) => {
-                    check_code(&run, &journal, &mut deeds, &mut report, &mut found)
+                    check_code(&run, &journal, &mut deeds, &mut report, &mut found);
                 }
                 Ok(journal) => check_flow(&run, &journal, &mut deeds, &mut report, &mut found),
                 Err(error) => found.push(error),
