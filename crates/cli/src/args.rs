@@ -1,5 +1,6 @@
 //! The command line, as clap reads it. Nothing is done here.
 
+mod queue;
 mod schedule;
 
 use std::path::{Path, PathBuf};
@@ -7,8 +8,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
-use crate::queue_args::{Queue, TaskArgs};
 use crate::values::{Retention, duration, label, retention};
+pub use queue::*;
 pub use schedule::*;
 
 /// Runs your work to the end, whatever happens in between.

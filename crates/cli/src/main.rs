@@ -20,7 +20,6 @@ mod input;
 mod node;
 mod printer;
 mod python;
-mod queue_args;
 mod show;
 mod signals;
 mod story;

@@ -244,6 +244,25 @@ pub struct QueueView {
     pub last_minute: u64,
 }
 
+impl QueueView {
+    /// A queue that has nothing to tell.
+    pub fn idle(namespace: impl Into<Arc<str>>, queue: impl Into<Arc<str>>) -> Self {
+        QueueView {
+            namespace: namespace.into(),
+            queue: queue.into(),
+            settings: LimiterSettings::default(),
+            waiting: 0,
+            functions: Vec::new(),
+            oldest: None,
+            running: 0,
+            started: 0,
+            ended: 0,
+            failed: 0,
+            last_minute: 0,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

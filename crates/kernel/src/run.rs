@@ -173,13 +173,6 @@ impl Failure {
         }
     }
 
-    /// The least wait before another try, where whoever failed asked for one: `retry_after_ms` in the details, up to a day.
-    pub fn retry_after_ms(&self) -> Option<u64> {
-        const LONGEST: u64 = 86_400_000;
-        let details = self.details.as_ref()?.to_value().ok()?;
-        details.get("retry_after_ms")?.as_u64().map(|asked| asked.min(LONGEST))
-    }
-
     /// The same, never retried.
     #[must_use]
     pub fn not_retryable(mut self) -> Self {

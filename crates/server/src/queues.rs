@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::Json as Answer;
 use axum::extract::State;
 use riverrun_kernel::{
-    DefinitionKind, LimiterChange, LimiterId, LimiterKind, LimiterSettings, QueueView, RunId, RunSummary,
-    State as RunState, Wall, WorkerView,
+    DefinitionKind, LimiterChange, LimiterId, LimiterKind, QueueView, RunId, RunSummary, State as RunState,
+    Wall, WorkerView,
 };
 use riverrun_store::{Cursor, RunFilter};
 use riverrun_wire::http::{
@@ -36,7 +36,7 @@ pub(crate) async fn list(
     if let Some(asked) = query.queue.filter(|name| !name.is_empty()) {
         queues.retain(|queue| *queue.queue == *asked);
         if queues.is_empty() {
-            queues.push(idle(&namespace(query.namespace), &asked));
+            queues.push(QueueView::idle(namespace(query.namespace), asked));
         }
     }
     Ok(Answer(Queues { items: queues.into_iter().map(|queue| item(queue, &workers)).collect() }))
@@ -126,7 +126,7 @@ async fn one(app: &App, body: &QueueBody) -> Result<Answer<QueueItem>, Refused> 
     let workers = app.engine.workers().await?;
     let queues = app.engine.queues().await?;
     let same = |queue: &QueueView| *queue.namespace == *namespace && *queue.queue == *name;
-    let found = queues.into_iter().find(same).unwrap_or_else(|| idle(&namespace, name));
+    let found = queues.into_iter().find(same).unwrap_or_else(|| QueueView::idle(namespace.as_str(), name));
     Ok(Answer(item(found, &workers)))
 }
 
@@ -135,23 +135,6 @@ fn queue_name(body: &QueueBody) -> Result<&str, Refused> {
         return Err(Refused::invalid("queue is empty: name it (GET /v1/queues lists them)"));
     }
     Ok(&body.queue)
-}
-
-/// A queue that has nothing to tell.
-fn idle(namespace: &str, queue: &str) -> QueueView {
-    QueueView {
-        namespace: namespace.into(),
-        queue: queue.into(),
-        settings: LimiterSettings::default(),
-        waiting: 0,
-        functions: Vec::new(),
-        oldest: None,
-        running: 0,
-        started: 0,
-        ended: 0,
-        failed: 0,
-        last_minute: 0,
-    }
 }
 
 fn item(queue: QueueView, workers: &[WorkerView]) -> QueueItem {

@@ -323,7 +323,7 @@ pub(crate) fn read_start(app: &App, headers: &HeaderMap, body: wire::Start) -> R
     })
 }
 
-/// What the keys of `unique` starts begin with, so that they are no `continue_id` of anybody.
+/// What the keys of `unique` starts begin with, so that they meet no `continue_id` by chance.
 const UNIQUE: &str = "unique/";
 
 fn is_unique(key: &StartKey) -> bool {
@@ -349,8 +349,13 @@ fn read_unique(body: &wire::Start) -> Result<Option<StartKey>, Refused> {
         }
         None => return Ok(None),
     };
-    Ok(Some(StartKey {
-        continue_id: name,
+    Ok(Some(while_in_flight(name)))
+}
+
+/// A key that holds while a run is in flight, and joins it: for all starts that are unique.
+pub(crate) fn while_in_flight(continue_id: String) -> StartKey {
+    StartKey {
+        continue_id,
         scope_version: false,
         fingerprint_paths: None,
         on_success: OnSuccess::Rerun,
@@ -362,7 +367,7 @@ fn read_unique(body: &wire::Start) -> Result<Option<StartKey>, Refused> {
         force: false,
         ttl: Ttl::Ms(0),
         max_generations: u32::MAX,
-    }))
+    }
 }
 
 fn read_key(headers: &HeaderMap, body: &wire::Start) -> Result<Option<StartKey>, Refused> {

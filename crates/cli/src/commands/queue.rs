@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use riverrun_wire::http::{Changed, DeadQuery, Duration as WireDuration, LimitBody, QueueBody, QueueItem};
 
+use crate::args::{
+    Dead, DeadChange, DeadFilter, DeadList, OneQueue, Queue, QueueDrain, QueueEmpty, QueueLimit,
+};
 use crate::commands::top;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::house::{Session, with};
 use crate::input;
 use crate::printer::{Printer, dim};
-use crate::queue_args::{
-    Dead, DeadChange, DeadFilter, DeadList, OneQueue, Queue, QueueDrain, QueueEmpty, QueueLimit,
-};
 use crate::show;
 
 /// The longest time that one request waits for a queue to drain.

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use riverrun_wire::http::{QueueItem, WorkerItem};
 
+use crate::args::QueueTop;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::house::Session;
 use crate::printer::{Printer, bold, dim};
-use crate::queue_args::QueueTop;
 use crate::show;
 
 /// What the counters of a queue showed at the last look.

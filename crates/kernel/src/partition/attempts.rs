@@ -304,7 +304,7 @@ fn retry(step: &Step, failure: &Failure, chance: u64) -> Option<(u32, u64)> {
     let wait = wait as u64;
     let drawn = (u128::from(chance) * (u128::from(wait) + 1)) >> 64;
     let wait = if policy.jitter { u64::try_from(drawn).unwrap_or(wait) } else { wait };
-    Some((u32::try_from(at).ok()?, wait.max(failure.retry_after_ms().unwrap_or(0))))
+    Some((u32::try_from(at).ok()?, wait))
 }
 
 /// The call as the worker gets it: with the callback token where its input asks for it. No record ever holds the token.

@@ -121,10 +121,6 @@ impl Lines {
         self.ready.iter()
     }
 
-    pub(super) fn line(&self, key: &QueueKey) -> Option<&Line> {
-        self.ready.get(key)
-    }
-
     // ---- places
 
     /// Puts a call into its line or takes it out.
@@ -374,16 +370,26 @@ impl Lines {
 
     // ---- what may start
 
-    /// Whether a queue lets anything start now.
-    pub(super) fn is_open(&mut self, namespace: &Arc<str>, queue: &Arc<str>) -> bool {
+    /// Whether a queue lets anything start now. One that has to wait for a token is added to `refills`, for [`Lines::wait_for`].
+    pub(super) fn is_open(
+        &self,
+        namespace: &Arc<str>,
+        queue: &Arc<str>,
+        refills: &mut Vec<(Ticks, LimiterId)>,
+    ) -> bool {
         match self.gate_of_queue(namespace, queue) {
             Gate::Open => true,
             Gate::Shut => false,
             Gate::Until(at) => {
-                self.refills.insert((at, id(LimiterKind::Queue, namespace, queue)));
+                refills.push((at, id(LimiterKind::Queue, namespace, queue)));
                 false
             }
         }
+    }
+
+    /// Has what waits for a token looked at again when there is one.
+    pub(super) fn wait_for(&mut self, refills: Vec<(Ticks, LimiterId)>) {
+        self.refills.extend(refills);
     }
 
     /// Whether anything is set for a queue.
@@ -451,19 +457,8 @@ impl Lines {
     /// Every queue that has something in it, did something, or was set.
     pub(super) fn views(&self) -> Vec<QueueView> {
         let mut views: BTreeMap<(Arc<str>, Arc<str>), QueueView> = BTreeMap::new();
-        let empty = |namespace: &Arc<str>, queue: &Arc<str>| QueueView {
-            namespace: namespace.clone(),
-            queue: queue.clone(),
-            settings: LimiterSettings::default(),
-            waiting: 0,
-            functions: Vec::new(),
-            oldest: None,
-            running: 0,
-            started: 0,
-            ended: 0,
-            failed: 0,
-            last_minute: 0,
-        };
+        let empty =
+            |namespace: &Arc<str>, queue: &Arc<str>| QueueView::idle(namespace.clone(), queue.clone());
         for (namespace, queues) in &self.queues {
             for (queue, limiter) in queues {
                 let view = views

@@ -220,19 +220,19 @@ impl Partition {
         let worker = self.workers.get(&id)?;
         let free = worker.free();
         let served = |(key, _): &(&QueueKey, &Line)| worker.serves(&key.0, &key.1, &key.2);
-        let lines: Vec<QueueKey> =
-            self.index.lines.ready().filter(served).map(|(key, _)| key.clone()).collect();
-        let open: Vec<QueueKey> =
-            lines.into_iter().filter(|key| self.index.lines.is_open(&key.0, &key.1)).collect();
-        let holding = self.index.lines.holding;
-        let mut wanted = Vec::new();
+        let lines = &self.index.lines;
+        let (mut wanted, mut refills) = (Vec::new(), Vec::new());
         let mut best: Option<Turn> = None;
-        for line in open.iter().filter_map(|key| self.index.lines.line(key)) {
+        for (key, line) in lines.ready().filter(served) {
+            if !lines.is_open(&key.0, &key.1, &mut refills) {
+                continue;
+            }
             best = [best, self.first_of(line.free(), free, &mut wanted)].into_iter().flatten().min();
-            if !holding {
+            if !lines.holding {
                 best = [best, self.first_of(line.heads(), free, &mut wanted)].into_iter().flatten().min();
             }
         }
+        self.index.lines.wait_for(refills);
         for run in wanted {
             self.ask_for(run);
         }

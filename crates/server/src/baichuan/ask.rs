@@ -1,17 +1,15 @@
 //! What BaiChuan's API is asked.
 
 use riverrun_engine::{Start, StartKey};
-use riverrun_kernel::{
-    DefinitionKind, Fingerprint, Json, Labels, OnFailure, OnInput, OnRunning, OnSuccess, RunOptions,
-    TaskOptions, Ttl,
-};
+use riverrun_kernel::{DefinitionKind, Fingerprint, Json, Labels, RunOptions, TaskOptions, Ttl};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::reply::Trouble;
 use crate::app::namespace;
+use crate::start::while_in_flight;
 
-/// What the keys of tasks that are created once begin with, so that they are no `continue_id` of anybody.
+/// What the keys of tasks that are created once begin with, so that they meet no `continue_id` by chance.
 const UNIQUE: &str = "baichuan/";
 /// The label that tells from where a task was created.
 pub(super) const IP: &str = "ip";
@@ -126,18 +124,5 @@ impl Create {
 fn unique(params: &Json) -> Result<StartKey, Trouble> {
     let fingerprint = Fingerprint::of(params.get())
         .map_err(|error| Trouble::bad_params(format!("params has no canonical form: {error}")))?;
-    Ok(StartKey {
-        continue_id: format!("{UNIQUE}{fingerprint}"),
-        scope_version: false,
-        fingerprint_paths: None,
-        on_success: OnSuccess::Rerun,
-        on_failure: Some(OnFailure::Rerun),
-        on_running: OnRunning::Attach,
-        on_input: OnInput::Ignore,
-        allow_new_input: true,
-        rerun_purged: true,
-        force: false,
-        ttl: Ttl::Ms(0),
-        max_generations: u32::MAX,
-    })
+    Ok(while_in_flight(format!("{UNIQUE}{fingerprint}")))
 }

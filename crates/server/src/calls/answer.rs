@@ -46,11 +46,8 @@ pub(super) fn read(place: &str, parts: &Parts, body: &[u8]) -> Result<Json, Fail
     let text = told.message.unwrap_or_else(|| String::from_utf8_lossy(body).chars().take(TOLD).collect());
     let text = if text.trim().is_empty() { String::new() } else { format!(": {}", text.trim()) };
     let failure = Failure::new(name, format!("{place} answered {status}{text}"));
-    let details = match retry_after(&parts.headers) {
-        Some(ms) => format!(r#"{{"status":{},"retry_after_ms":{ms}}}"#, status.as_u16()),
-        None => format!(r#"{{"status":{}}}"#, status.as_u16()),
-    };
-    let failure = Failure { details: Some(Json::trusted(details)), ..failure };
+    let details = Some(Json::trusted(format!(r#"{{"status":{}}}"#, status.as_u16())));
+    let failure = Failure { details, retry_after_ms: retry_after(&parts.headers), ..failure };
     Err(if retryable { failure } else { failure.not_retryable() })
 }
 
@@ -79,8 +76,9 @@ fn by_status(status: StatusCode) -> (&'static str, bool) {
     }
 }
 
-/// How long to stay away: seconds. A date would need a clock that both sides agree on.
+/// How long to stay away: seconds, up to a day. A date would need a clock that both sides agree on. No time at all says nothing, or a flow
+/// would try again without a wait.
 fn retry_after(headers: &HeaderMap) -> Option<u64> {
     let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(seconds.saturating_mul(1000))
+    (seconds > 0).then(|| seconds.min(86_400) * 1000)
 }
