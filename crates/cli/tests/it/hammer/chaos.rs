@@ -8,6 +8,12 @@ use super::history::History;
 use super::{Dice, code};
 use crate::support::{House, free_port, until};
 
+/// After so many kills there is a calm.
+const STORM: u32 = 32;
+/// Longer than the server's lease: an attempt whose worker died together with the server is free a lease after the next start, and never
+/// where no server lives for as long as that.
+const CALM: Duration = Duration::from_secs(7);
+
 /// The processes, and the dice that say who dies.
 pub struct Chaos<'a> {
     house: &'a House,
@@ -35,7 +41,8 @@ impl<'a> Chaos<'a> {
 
     /// Lets some time go by and kills somebody, who is replaced at once.
     pub fn strike(&mut self) {
-        std::thread::sleep(Duration::from_millis(100 + self.dice.below(1_000)));
+        let calm = if self.kills % STORM == STORM - 1 { CALM } else { Duration::ZERO };
+        std::thread::sleep(calm + Duration::from_millis(100 + self.dice.below(1_000)));
         self.expect_running();
         self.kills += 1;
         match self.dice.below(10) {

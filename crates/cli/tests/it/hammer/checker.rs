@@ -22,16 +22,19 @@ pub struct Report {
     pub given_up: usize,
     /// Attempts beyond one for each step.
     pub repeated: usize,
+    /// Attempts that their worker gave back before they began, because another one had time.
+    pub returned: usize,
     /// Attempts that began to execute when the server had given them up: their worker did not know yet.
     pub late: usize,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { runs, steps, given_up, repeated, late, .. } = self;
+        let Report { runs, steps, given_up, repeated, returned, late, .. } = self;
         write!(
             f,
-            "{runs} runs, {given_up} of them given up, {steps} steps, {repeated} repeated attempts, {late} late ones"
+            "{runs} runs, {given_up} of them given up, {steps} steps, {repeated} repeated attempts, {returned} given back, \
+             {late} late ones"
         )
     }
 }
@@ -138,6 +141,7 @@ struct Entry {
     step: u64,
     attempt: u64,
     path: String,
+    reason: String,
 }
 
 impl Entry {
@@ -151,6 +155,7 @@ impl Entry {
             step: number("step").unwrap_or_default(),
             attempt: number("attempt").unwrap_or_default(),
             path: value["path"].as_str().unwrap_or_default().to_owned(),
+            reason: value["reason"].as_str().unwrap_or_default().to_owned(),
         })
     }
 }
@@ -190,7 +195,7 @@ fn check_flow(
 }
 
 /// A step's attempts: each was recorded before it was executed, and is executed once; one follows another only where
-/// somebody was killed; none follows the outcome.
+/// somebody was killed, or the worker gave it back, and then it never began; none follows the outcome.
 fn check_step(
     run: &str,
     journal: &[Entry],
@@ -206,14 +211,21 @@ fn check_step(
         if attempt.seq > outcome.seq {
             found.push(format!("{name} was started after the step's outcome was recorded"));
         }
-        if let Some(before) = started.replace(attempt) {
+        let lost = |attempt: &Entry| of_step("AttemptLost").find(|lost| lost.attempt == attempt.attempt);
+        let returned = |attempt| lost(attempt).is_some_and(|lost| lost.reason == "returned");
+        if let Some(before) = started.replace(attempt).filter(|before| !returned(before)) {
             report.repeated += 1;
             if !deeds.was_killed_within(before.at - UNSHARP, attempt.at + UNSHARP) {
                 found.push(format!("{name} follows another attempt, and nobody was killed in between"));
             }
         }
-        let lost = of_step("AttemptLost").find(|lost| lost.attempt == attempt.attempt);
         let execution = deeds.executions.remove(name.as_str()).unwrap_or_default();
+        if returned(attempt) {
+            report.returned += 1;
+            if !execution.begun.is_empty() {
+                found.push(format!("{name} was given back, and had begun"));
+            }
+        }
         if execution.begun.len() > 1 {
             found.push(format!("{name} was executed {} times", execution.begun.len()));
         }
@@ -225,7 +237,7 @@ fn check_step(
             if begun < attempt.at - UNSHARP {
                 found.push(format!("{name} was executed before it was recorded"));
             }
-            report.late += usize::from(lost.is_some_and(|lost| begun > lost.at + UNSHARP));
+            report.late += usize::from(lost(attempt).is_some_and(|lost| begun > lost.at + UNSHARP));
         }
     }
     if started.is_none_or(|last| last.attempt != outcome.attempt) {
