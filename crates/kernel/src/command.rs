@@ -53,6 +53,10 @@ pub struct RunOptions {
     /// A step of another run that its outcome completes, when it ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report_to: Option<AwaitedStep>,
+    /// Steps whose callback tokens were handed down to it: its data holds their names ([`crate::callback_name`]), and functions that
+    /// it calls get the tokens in their place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<AwaitedStep>,
     /// The schedule that it comes from, and for which planned time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,

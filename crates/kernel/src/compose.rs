@@ -241,6 +241,7 @@ fn begin(tag: Tag, path: String, part: &Next, before: Option<&Json>) -> Action {
         input,
         continue_id: None,
         wait: true,
+        callback: None,
         on_parent_end: OnParentEnd::Cancel,
         options: Box::new(part.options.clone()),
     };

@@ -151,6 +151,18 @@ pub enum Work {
     Child(Child),
 }
 
+impl Work {
+    /// Whether it can be completed from outside, by the callback token of its step.
+    pub(crate) fn takes_callback(&self) -> bool {
+        match self {
+            Work::Callback { .. } => true,
+            Work::Call(call) => call.callback,
+            Work::Child(child) => child.callback.is_some(),
+            Work::Body(_) | Work::Sleep(_) | Work::Signal { .. } => false,
+        }
+    }
+}
+
 /// A function for a worker to execute.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Call {
@@ -249,6 +261,10 @@ pub struct Child {
     pub continue_id: Option<String>,
     /// Whether the step ends with the child's outcome, or at once with `{"run_id": …}`.
     pub wait: bool,
+    /// The step ends by its callback token, whatever the child does: these are JSON pointers into the input, to where the child
+    /// has the token. Its input holds the token's name ([`crate::callback_name`]) there; functions that it calls get the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<Vec<String>>,
     /// What becomes of the child when this run closes first.
     #[serde(default)]
     pub on_parent_end: OnParentEnd,

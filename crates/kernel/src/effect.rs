@@ -156,6 +156,11 @@ pub fn idempotency_key(run: RunId, path: &str) -> String {
     Token(digest[..16].try_into().expect("a digest has 32 bytes")).to_string()
 }
 
+/// What stands for the callback token of a step in what is kept: it names the step and proves nothing.
+pub fn callback_name(run: RunId, step: StepId) -> String {
+    format!("callback:{run}.{}", step.0)
+}
+
 /// Used by [`crate::Partition`] to name the step of a callback token in text.
 pub fn callback_text(run: RunId, step: StepId, token: Token) -> String {
     format!("{run}.{}.{token}", step.0)

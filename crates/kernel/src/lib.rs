@@ -31,7 +31,7 @@ pub use command::{
 };
 pub use definition::{Definition, DefinitionKind, DefinitionRef};
 pub use driver::{Driver, Drivers, Resolved};
-pub use effect::{Body, Decided, Effect, Needs, Offer, callback_text, idempotency_key};
+pub use effect::{Body, Decided, Effect, Needs, Offer, callback_name, callback_text, idempotency_key};
 pub use entry::{Created, CreatedKey, Entry, Lost, Record};
 pub use ids::{AttemptId, InvalidId, PartitionId, RunId, Slot, StepId, Token, WorkerId};
 pub use json::{Fingerprint, Json};

@@ -20,6 +20,9 @@ pub enum Message {
         step: StepId,
         /// The child.
         child: RunId,
+        /// It was handed the step's callback token, and goes on whatever became of the step.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        has_token: bool,
     },
     /// The child of `run`'s step has ended, or could not be started.
     ChildEnded {

@@ -118,12 +118,7 @@ pub(crate) struct Task {
 pub(crate) enum Target {
     Function(Function),
     /// Another flow.
-    Flow {
-        name: String,
-        input: Option<Param>,
-        execution: Option<Param>,
-        waits: bool,
-    },
+    Flow(ChildFlow),
     /// A queue.
     Message(Message),
 }
@@ -137,6 +132,29 @@ pub(crate) struct Function {
     pub(crate) params: Option<Param>,
     /// It is called by a run of its own, which the step does not wait for.
     pub(crate) is_left_alone: bool,
+}
+
+/// Another flow, and how it is started.
+#[derive(Debug)]
+pub(crate) struct ChildFlow {
+    /// Its name; where it is a path, the step's input says which flow.
+    pub(crate) name: Param,
+    /// Its input, in place of the step's.
+    pub(crate) input: Option<Param>,
+    /// The name of the execution.
+    pub(crate) execution: Option<Param>,
+    /// The step ends when the flow does.
+    pub(crate) waits: bool,
+}
+
+impl ChildFlow {
+    /// Its name, where the definition says it.
+    pub(crate) fn known_name(&self) -> Option<String> {
+        match &self.name {
+            Param::Constant(name) => serde_json::from_str(name.get()).ok(),
+            Param::Path(_) | Param::Object(_) | Param::List(_) => None,
+        }
+    }
 }
 
 /// A message to whoever takes from a queue.

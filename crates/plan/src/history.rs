@@ -336,7 +336,8 @@ impl Told<'_> {
             Work::Child(child) => {
                 let (kind, name) = (child.definition.kind, json::quote(&child.definition.name));
                 let key = if kind == DefinitionKind::Flow { "flow" } else { "function" };
-                (Kind::Child { waits: child.wait }, format!(r#"{{"{key}":{name},"input":{}}}"#, child.input))
+                let waits = child.wait || child.callback.is_some();
+                (Kind::Child { waits }, format!(r#"{{"{key}":{name},"input":{}}}"#, child.input))
             }
             _ => (Kind::Timer, String::new()),
         };

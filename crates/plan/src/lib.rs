@@ -30,7 +30,7 @@ pub use rehearsal::{CallMade, Case, Crash, Played, Program, rehearse};
 pub use trace::Trace;
 
 use diagnostic::Report;
-use graph::{Graph, Kind, Target};
+use graph::{Graph, Kind, Target, Task};
 
 /// A parsed and checked flow; the driver of its runs.
 #[derive(Debug)]
@@ -52,38 +52,53 @@ impl Flow {
     /// The functions that its steps call, in the order of the text, each once.
     pub fn functions(&self) -> Vec<String> {
         self.targets(|target| match target {
-            Target::Function(function) => Some(&function.name),
-            Target::Flow { .. } | Target::Message(_) => None,
+            Target::Function(function) => Some(function.name.clone()),
+            Target::Flow(_) | Target::Message(_) => None,
         })
     }
 
-    /// The flows that its steps start, in the order of the text, each once.
+    /// The flows that its steps start by name, in the order of the text, each once.
     pub fn children(&self) -> Vec<String> {
         self.targets(|target| match target {
-            Target::Flow { name, .. } => Some(name),
+            Target::Flow(flow) => flow.known_name(),
             Target::Function(_) | Target::Message(_) => None,
         })
+    }
+
+    /// Whether what flow a step starts is found in its input.
+    pub(crate) fn starts_any(&self) -> bool {
+        let is_any = |target: &Target| matches!(target, Target::Flow(flow) if flow.known_name().is_none());
+        self.tasks().any(|(_, task)| is_any(&task.target))
+    }
+
+    /// The steps that wait for a callback, in the order of the text.
+    pub(crate) fn callbacks(&self) -> Vec<String> {
+        self.tasks().filter(|(_, task)| task.callback).map(|(name, _)| name.to_owned()).collect()
     }
 
     /// The queues that its steps send messages to, in the order of the text, each once.
     pub fn queues(&self) -> Vec<String> {
         self.targets(|target| match target {
-            Target::Message(message) => Some(&message.queue),
-            Target::Function(_) | Target::Flow { .. } => None,
+            Target::Message(message) => Some(message.queue.clone()),
+            Target::Function(_) | Target::Flow(_) => None,
         })
     }
 
-    fn targets<'f>(&'f self, pick: impl Fn(&'f Target) -> Option<&'f String>) -> Vec<String> {
+    fn targets<'f>(&'f self, pick: impl Fn(&'f Target) -> Option<String>) -> Vec<String> {
         let mut found: Vec<String> = Vec::new();
-        for step in &self.graph.steps {
-            if let Kind::Task(task) = &step.kind
-                && let Some(name) = pick(&task.target)
-                && !found.contains(name)
-            {
-                found.push(name.clone());
+        for name in self.tasks().filter_map(|(_, task)| pick(&task.target)) {
+            if !found.contains(&name) {
+                found.push(name);
             }
         }
         found
+    }
+
+    fn tasks(&self) -> impl Iterator<Item = (&str, &Task)> {
+        self.graph.steps.iter().filter_map(|step| match &step.kind {
+            Kind::Task(task) => Some((step.name.as_str(), task)),
+            _ => None,
+        })
     }
 
     /// How long a run of it may take, by its own `timeoutSeconds`.

@@ -29,6 +29,7 @@ pub(crate) fn read_options(
         timeout_ms: None,
         report_to: None,
         origin: None,
+        tokens: Vec::new(),
         run_at: body.run_at.as_deref().map(|text| read_date("run_at", text)).transpose()?,
         delay_ms: ms(body.delay),
         queue_ttl_ms: ms(body.queue_ttl),

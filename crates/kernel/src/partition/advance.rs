@@ -1,11 +1,12 @@
 //! Giving runs their turns: the driver decides, its decision becomes records.
 
 use super::Partition;
+use super::attempts::with_text_at;
 use super::close::Closing;
 use super::life::Phase;
-use crate::command::StartRun;
+use crate::command::{AwaitedStep, StartRun};
 use crate::driver::{Action, Child, Drivers, RunContext, Sleep, Tag, Then, Turn, Wake, Work};
-use crate::effect::Effect;
+use crate::effect::{Effect, callback_name};
 use crate::entry::Entry;
 use crate::ids::{RunId, StepId};
 use crate::json::Fingerprint;
@@ -195,7 +196,14 @@ impl Partition {
         }
     }
 
-    fn start_child(&mut self, parent: RunId, step: StepId, child: Child, drivers: &dyn Drivers) {
+    fn start_child(&mut self, parent: RunId, step: StepId, mut child: Child, drivers: &dyn Drivers) {
+        let mut options = std::mem::take(child.options.as_mut());
+        options.tokens =
+            self.state(parent).map_or_else(Vec::new, |state| state.created.options.tokens.clone());
+        if let Some(paths) = &child.callback {
+            options.tokens.push(AwaitedStep { run: parent, step });
+            child.input = with_text_at(&child.input, paths, &callback_name(parent, step));
+        }
         let prepared = match drivers.resolve(&child.definition) {
             Some(found) => child_key(&child).map(|key| (found, key)),
             None => Err(format!("there is no {} `{}`", child.definition.kind, child.definition.name)),
@@ -207,7 +215,6 @@ impl Partition {
                 return self.emit(parent, Entry::StepFailed { step, attempt: 0, failure, draining: false });
             }
         };
-        let mut options = *child.options;
         options.timeout_ms = found.timeout_ms.or(options.timeout_ms);
         let limiter = options.limiter(&found.definition).map(|limiter| limiter.slot());
         let slot = key.as_ref().map(|options| options.id.slot()).or(limiter).unwrap_or(parent.slot());

@@ -1,11 +1,13 @@
 //! Attempts: giving them out, taking their outcomes, stopping them.
 
+use serde_json::Value;
+
 use super::Partition;
 use super::life::Phase;
 use super::state::{Step, StepStatus, digest};
-use crate::command::{Refusal, Reply, Report};
+use crate::command::{AwaitedStep, Refusal, Reply, Report};
 use crate::driver::{Call, RetryPolicy};
-use crate::effect::{Effect, Offer, callback_text, idempotency_key};
+use crate::effect::{Effect, Offer, callback_name, callback_text, idempotency_key};
 use crate::entry::{Entry, Lost};
 use crate::ids::{AttemptId, RunId, StepId, Token, WorkerId};
 use crate::json::Json;
@@ -33,7 +35,7 @@ impl Partition {
             return;
         };
         let callback = call.callback.then(|| callback_text(run, step, self.callback_token(run, step)));
-        let call = with_callback(call, callback.as_deref());
+        let call = self.with_handed(with_callback(call, callback.as_deref()), &state.created.options.tokens);
         let offer = Offer {
             body: self.body_offered(run, step),
             attempt,
@@ -45,6 +47,22 @@ impl Partition {
             callback,
         };
         self.effect(Effect::Offer { worker, offer: Box::new(offer) });
+    }
+
+    /// A call with the tokens that its run was handed by its ancestors.
+    fn with_handed(&self, mut call: Call, tokens: &[AwaitedStep]) -> Call {
+        let handed = tokens.iter().map(|AwaitedStep { run, step }| {
+            (callback_name(*run, *step), callback_text(*run, *step, self.callback_token(*run, *step)))
+        });
+        let handed: Vec<(String, String)> =
+            handed.filter(|(name, _)| call.input.get().contains(name.as_str())).collect();
+        if !handed.is_empty()
+            && let Ok(mut value) = call.input.to_value()
+        {
+            unseal(&mut value, &handed);
+            call.input = Json::from(value);
+        }
+        call
     }
 
     /// Takes what a worker says about an attempt.
@@ -309,16 +327,31 @@ fn retry(step: &Step, failure: &Failure, chance: u64) -> Option<(u32, u64)> {
 
 /// The call as the worker gets it: with the callback token where its input asks for it. No record ever holds the token.
 fn with_callback(call: &Call, token: Option<&str>) -> Call {
-    let mut call = call.clone();
-    let Some(token) = token.filter(|_| !call.callback_paths.is_empty()) else { return call };
-    // An input that cannot be decoded has no place for a token; the function says what it misses.
-    if let Ok(mut input) = call.input.to_value() {
-        for path in &call.callback_paths {
-            if let Some(place) = input.pointer_mut(path) {
-                *place = serde_json::Value::String(token.to_owned());
+    let Some(token) = token.filter(|_| !call.callback_paths.is_empty()) else { return call.clone() };
+    Call { input: with_text_at(&call.input, &call.callback_paths, token), ..call.clone() }
+}
+
+/// An input with a text in some places of it. One that cannot be decoded has no such places; who reads it says what is missing.
+pub(super) fn with_text_at(input: &Json, paths: &[String], text: &str) -> Json {
+    let Ok(mut value) = input.to_value() else { return input.clone() };
+    for path in paths {
+        if let Some(place) = value.pointer_mut(path) {
+            *place = Value::String(text.to_owned());
+        }
+    }
+    Json::from(value)
+}
+
+/// Puts the tokens that a run was handed where its data holds their names.
+fn unseal(value: &mut Value, tokens: &[(String, String)]) {
+    match value {
+        Value::String(text) => {
+            if let Some((_, token)) = tokens.iter().find(|(name, _)| name == text) {
+                text.clone_from(token);
             }
         }
-        call.input = Json::from(input);
+        Value::Array(items) => items.iter_mut().for_each(|item| unseal(item, tokens)),
+        Value::Object(members) => members.values_mut().for_each(|member| unseal(member, tokens)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
-    call
 }

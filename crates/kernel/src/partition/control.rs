@@ -3,7 +3,7 @@
 use super::Partition;
 use super::close::Closing;
 use super::life::Phase;
-use super::state::{RunState, StepStatus};
+use super::state::RunState;
 use crate::command::{CallbackToken, Refusal, Reply};
 use crate::driver::Work;
 use crate::entry::{Entry, Record};
@@ -237,9 +237,5 @@ impl Partition {
 
 /// Whether the step can be completed by its token: also while the function that was given it is queued or executing.
 fn awaits_callback(state: &RunState, step: StepId) -> bool {
-    state.steps.get(&step).is_some_and(|step| match &step.work {
-        Work::Callback { .. } => step.status == StepStatus::Waiting,
-        Work::Call(call) => call.callback,
-        _ => false,
-    })
+    state.steps.get(&step).is_some_and(|step| step.work.takes_callback())
 }

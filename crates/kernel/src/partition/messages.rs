@@ -56,7 +56,9 @@ impl Partition {
     pub(super) fn handle(&mut self, message: Message) {
         match message {
             Message::StartChild(start) => self.start_for_parent(*start),
-            Message::ChildStarted { run, step, child } => self.child_started(run, step, child),
+            Message::ChildStarted { run, step, child, has_token } => {
+                self.child_started(run, step, child, has_token);
+            }
             Message::ChildEnded { run, step, child, outcome } => self.child_ended(run, step, child, outcome),
             Message::Signal { run, name, payload, id } => {
                 if let Err(refusal) = self.take_signal(run, name, payload, id) {
@@ -76,23 +78,20 @@ impl Partition {
         }
     }
 
-    fn child_started(&mut self, run: RunId, step: StepId, child: RunId) {
+    fn child_started(&mut self, run: RunId, step: StepId, child: RunId, has_token: bool) {
         let Some(state) = self.state(run) else { return };
-        let Some(open) = state.steps.get(&step) else {
-            // The parent gave the step up while the child was being started.
-            self.post(Message::CancelRun {
-                run: child,
-                reason: format!("its parent {run} gave the step up"),
-            });
+        let open = state.steps.get(&step).filter(|_| !state.phase.is_closed() && !state.gives_up());
+        let Some(open) = open else {
+            // The parent gave the step up while the child was being started. With a token it may itself have been what ended the step.
+            if !has_token {
+                let gone = if state.steps.contains_key(&step) { "was cancelled" } else { "gave the step up" };
+                self.post(Message::CancelRun { run: child, reason: format!("its parent {run} {gone}") });
+            }
             return;
         };
-        if state.phase.is_closed() || state.gives_up() {
-            self.post(Message::CancelRun { run: child, reason: format!("its parent {run} was cancelled") });
-            return;
-        }
-        let waits = matches!(&open.work, Work::Child(work) if work.wait);
+        let goes_on = matches!(&open.work, Work::Child(work) if !work.wait && work.callback.is_none());
         self.emit(run, Entry::ChildStarted { step, run: child });
-        if !waits {
+        if goes_on {
             let output = Json::from(serde_json::json!({ "run_id": child.to_string() }));
             self.emit(run, Entry::StepSucceeded { step, attempt: 0, output });
             self.to_advance.push_back(run);
@@ -102,7 +101,9 @@ impl Partition {
     fn child_ended(&mut self, run: RunId, step: StepId, child: RunId, outcome: Result<Json, Failure>) {
         let Some(state) = self.state(run) else { return };
         let linked = state.children.contains_key(&child);
-        let waits = state.steps.contains_key(&step);
+        // A step that waits for its token hears of a child only that it could not be started.
+        let ends_with_it = |work: &Work| !(linked && work.takes_callback());
+        let waits = state.steps.get(&step).is_some_and(|step| ends_with_it(&step.work));
         if linked {
             self.emit(run, Entry::ChildEnded { run: child });
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Partition;
 use super::life::Phase;
-use crate::command::{Refusal, Reply, StartKind, StartRun};
+use crate::command::{AwaitedStep, Refusal, Reply, StartKind, StartRun};
 use crate::effect::Needs;
 use crate::entry::{Created, CreatedKey, Entry};
 use crate::ids::RunId;
@@ -126,10 +126,11 @@ impl Partition {
         };
         let wanted = start.run;
         let (run, step) = (parent.run, parent.step);
+        let has_token = start.options.tokens.contains(&AwaitedStep { run, step });
         let ended = |child, outcome| Message::ChildEnded { run, step, child, outcome };
         match self.start(start) {
             Ok(Reply::Started { run: child, .. }) => {
-                self.tell_of_child(parent, wanted, child);
+                self.tell_of_child(parent, wanted, child, has_token);
             }
             Ok(_) => {}
             Err(refusal) => {
@@ -140,12 +141,17 @@ impl Partition {
     }
 
     /// Tells a parent's step about its child. A run that was there before has its own parent or none: this one only hears of it.
-    fn tell_of_child(&mut self, parent: Parent, wanted: RunId, child: RunId) {
+    fn tell_of_child(&mut self, parent: Parent, wanted: RunId, child: RunId, has_token: bool) {
         let (run, step) = (parent.run, parent.step);
         if child == wanted {
-            return self.post(Message::ChildStarted { run, step, child });
+            return self.post(Message::ChildStarted { run, step, child, has_token });
         }
-        let outcome = if parent.waits {
+        let outcome = if has_token {
+            let text = format!(
+                "{child} was there before under the same key, and has no callback token of this step"
+            );
+            Err(Failure::new(Failure::START_REFUSED, text))
+        } else if parent.waits {
             self.state(child).and_then(|state| state.outcome.clone()).unwrap_or_else(|| {
                 let text = format!("{child} is in flight under the same key for another caller");
                 Err(Failure::new(Failure::START_REFUSED, text))

@@ -451,11 +451,7 @@ impl RunState {
     }
 
     fn is_callback(&self, step: StepId) -> bool {
-        self.steps.get(&step).is_some_and(|step| match &step.work {
-            Work::Callback { .. } => true,
-            Work::Call(call) => call.callback,
-            _ => false,
-        })
+        self.steps.get(&step).is_some_and(|step| step.work.takes_callback())
     }
 
     fn keep_report(&mut self, step: StepId, attempt: u32, outcome: &Result<&Json, &Failure>) {

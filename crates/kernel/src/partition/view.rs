@@ -285,6 +285,9 @@ fn step_waiting(step: &Step, now: Now) -> Option<Waiting> {
         }
         (Work::Sleep(_), _) => waiting(WaitKind::Timer, since, until, &step.path),
         (Work::Signal { name, .. }, _) => waiting(WaitKind::Signal, since, until, name),
+        (Work::Child(child), _) if child.callback.is_some() => {
+            waiting(WaitKind::Callback, since, until, &step.path)
+        }
         (Work::Child(child), _) => waiting(WaitKind::Child, since, until, &child.definition.name),
         (Work::Callback { .. }, _) => waiting(WaitKind::Callback, since, until, &step.path),
     }

@@ -3,7 +3,7 @@
 use riverrun_kernel::driver::OnParentEnd::{Abandon, Cancel, Wait};
 use riverrun_kernel::*;
 
-use crate::world::{Op, World, call, flow, task};
+use crate::world::{Op, SECRET, World, call, flow, task, token_of};
 
 #[test]
 fn a_task_is_queued_until_a_worker_takes_it() {
@@ -140,6 +140,114 @@ fn a_callback_token_works_once_also_before_the_function_returns() {
         }
     }
     assert!(world.partition.workers()[0].attempts.is_empty());
+}
+
+/// The run that a run started last.
+fn child_of(world: &World, parent: RunId) -> RunId {
+    let of_parent = |record: &Record| match record {
+        Record::Run(run, Entry::RunCreated(created)) if created.parent.is_some_and(|by| by.run == parent) => {
+            Some(*run)
+        }
+        _ => None,
+    };
+    world.log.iter().flat_map(|batch| &batch.records).filter_map(of_parent).next_back().expect("a child")
+}
+
+/// What the function of a child was given for the token of its parent's first step.
+fn token_in(offer: &Offer) -> (String, CallbackToken) {
+    let text = offer.call.input.to_value().expect("decodes")["to"][0].as_str().expect("a text").to_owned();
+    let token = token_of(&text);
+    (text, token)
+}
+
+#[test]
+fn a_child_hands_its_parents_token_to_functions_and_the_step_ends_by_it() {
+    let flows = [
+        ("parent", vec![Op::Hand("clerk", None)]),
+        ("clerk", vec![Op::PassOn("ask"), Op::Sleep(100)]),
+        ("chief", vec![Op::Hand("bad", None)]),
+        ("bad", vec![Op::Fail]),
+    ];
+    let mut world = World::new(&flows);
+    world.worker(1, &["ask"], 2);
+    let run = world.start(flow("parent"));
+    assert_eq!(world.waiting(run), Some(WaitKind::Callback));
+    let child = child_of(&world, run);
+    let offer = world.offer();
+    assert_eq!(offer.attempt.run, child);
+    let (text, token) = token_in(&offer);
+    assert_eq!((token.run, token), (run, CallbackToken::of(&SECRET, run, token.step)));
+    let log = serde_json::to_string(&world.log.iter().map(|batch| &batch.records).collect::<Vec<_>>());
+    let log = log.expect("it is written");
+    assert!(!log.contains(&text) && !log.contains(&token.token.to_string()), "no record holds the token");
+    assert!(log.contains(&callback_name(run, token.step)), "but its name");
+
+    // It comes before the child is done; that goes on alone.
+    let answer = Json::trusted(r#"{"yes":true}"#);
+    let complete = Command::CompleteCallback { token, outcome: Ok(answer) };
+    assert_eq!(world.send(complete.clone()), Ok(Reply::Done));
+    assert_eq!((world.state(run), world.state(child)), (State::Succeeded, State::Running));
+    assert_eq!(world.send(complete), Ok(Reply::Done), "the same again, after a lost answer");
+    world.succeed(&offer);
+    world.pass(100);
+    assert_eq!(world.state(child), State::Succeeded);
+
+    // A child that is over ends nothing, however it ended.
+    let chief = world.start(flow("chief"));
+    assert_eq!(world.state(child_of(&world, chief)), State::Failed);
+    assert_eq!(world.waiting(chief), Some(WaitKind::Callback));
+    let step = world.view(chief).steps[0].id;
+    let token = CallbackToken::of(&SECRET, chief, step);
+    let failure = Failure::new("TooDear", "no");
+    world.send(Command::CompleteCallback { token, outcome: Err(failure) }).expect("taken");
+    assert_eq!(world.view(chief).summary.error.as_deref(), Some("TooDear"));
+}
+
+#[test]
+fn a_token_goes_down_to_grandchildren_and_to_nobody_else() {
+    let flows = [
+        ("parent", vec![Op::Hand("middle", None)]),
+        ("middle", vec![Op::Child("clerk", true, Cancel, None)]),
+        ("clerk", vec![Op::PassOn("ask")]),
+    ];
+    let mut world = World::new(&flows);
+    world.worker(1, &["ask"], 9);
+    let run = world.start(flow("parent"));
+    // The child of this world's script passes nothing on, so there is nothing to put a token in place of.
+    assert_eq!(world.offer().call.input.get(), "{}");
+    let created = world.log.iter().flat_map(|batch| &batch.records).filter_map(|record| match record {
+        Record::Run(_, Entry::RunCreated(created)) => Some(created.options.tokens.clone()),
+        _ => None,
+    });
+    let created: Vec<_> = created.collect();
+    let step = world.view(run).steps[0].id;
+    let handed = AwaitedStep { run, step };
+    assert_eq!(created, [vec![], vec![handed], vec![handed]]);
+
+    // Whoever writes the name of a token into an input has not got the token.
+    let name = callback_name(run, step);
+    let mut start = world.request(flow("clerk"));
+    start.input = Json::trusted(format!(r#"{{"to":["{name}"]}}"#));
+    world.send(Command::Start(Box::new(start))).expect("started");
+    assert!(world.offer().call.input.get().contains(&name));
+}
+
+#[test]
+fn a_child_that_cannot_have_the_token_fails_the_step() {
+    let flows = [
+        ("unknown", vec![Op::Hand("nobody", None)]),
+        ("taken", vec![Op::Hand("clerk", Some("k"))]),
+        ("clerk", vec![Op::Sleep(100)]),
+    ];
+    let mut world = World::new(&flows);
+    let run = world.start(flow("unknown"));
+    assert_eq!(world.view(run).summary.error.as_deref(), Some(Failure::START_REFUSED));
+    let first = world.start(flow("taken"));
+    assert_eq!(world.waiting(first), Some(WaitKind::Callback));
+    let second = world.start(flow("taken"));
+    assert_eq!(world.view(second).summary.error.as_deref(), Some(Failure::START_REFUSED));
+    world.send(Command::Cancel { run: first, reason: "enough".into() }).expect("cancelled");
+    assert_eq!(world.state(child_of(&world, first)), State::Suspended, "it goes on alone");
 }
 
 #[test]

@@ -157,6 +157,7 @@ fn steps_that_code_begins_end_in_the_order_of_the_journal() {
         input: Json::trusted("{}"),
         continue_id: None,
         wait: true,
+        callback: None,
         on_parent_end: OnParentEnd::Cancel,
         options: Box::default(),
     };

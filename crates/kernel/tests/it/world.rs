@@ -11,6 +11,20 @@ use riverrun_kernel::task::TaskDriver;
 use riverrun_kernel::workflow::{Act, Event, History, WorkflowDriver};
 use riverrun_kernel::*;
 
+/// The secret of a world.
+pub const SECRET: [u8; 32] = [7; 32];
+
+/// A callback token that was written as text.
+pub fn token_of(text: &str) -> CallbackToken {
+    let parts: Vec<&str> = text.split('.').collect();
+    let [run, step, token] = parts.as_slice() else { panic!("{text} is no token") };
+    CallbackToken {
+        run: run.parse().expect("a run"),
+        step: StepId(step.parse().expect("a step")),
+        token: token.parse().expect("a secret"),
+    }
+}
+
 /// What a test flow does, one after another; a failed step fails the run.
 #[derive(Debug, Clone)]
 pub enum Op {
@@ -19,6 +33,10 @@ pub enum Op {
     Signal(&'static str, Option<u64>),
     Callback(Option<u64>),
     Child(&'static str, bool, OnParentEnd, Option<&'static str>),
+    /// A child that has the step's callback token in its input.
+    Hand(&'static str, Option<&'static str>),
+    /// A call with the run's own input.
+    PassOn(&'static str),
     /// Two calls side by side; the first failure ends the run.
     Both(Call, Call),
     /// So many transitions that do nothing.
@@ -98,10 +116,26 @@ impl Driver for Script {
                         input: Json::trusted("{}"),
                         continue_id: key.map(str::to_owned),
                         wait: *wait,
+                        callback: None,
                         on_parent_end: *on_parent_end,
                         options: Box::default(),
                     }),
                 ),
+                Op::Hand(name, key) => begin(
+                    1,
+                    Work::Child(Child {
+                        definition: flow(name),
+                        input: Json::trusted(r#"{"to":[null],"n":12345678901234567890.0}"#),
+                        continue_id: key.map(str::to_owned),
+                        wait: false,
+                        callback: Some(vec!["/to/0".to_owned()]),
+                        on_parent_end: OnParentEnd::Abandon,
+                        options: Box::default(),
+                    }),
+                ),
+                Op::PassOn(function) => {
+                    begin(1, Work::Call(Call { input: run.input.clone(), ..call(function) }));
+                }
                 Op::Both(one, other) => {
                     begin(1, Work::Call(one.clone()));
                     begin(2, Work::Call(other.clone()));
@@ -197,7 +231,7 @@ pub struct World {
 
 impl World {
     pub fn new(flows: &[(&str, Vec<Op>)]) -> Self {
-        let config = Config::new(PartitionId(0), 1, [7; 32]);
+        let config = Config::new(PartitionId(0), 1, SECRET);
         let library =
             Library(flows.iter().map(|(name, ops)| ((*name).to_owned(), Arc::new(ops.clone()))).collect());
         World {

@@ -193,7 +193,9 @@ impl Data<'_> {
             }
             Kind::Task(task) => {
                 let params: Vec<&Param> = match &task.target {
-                    Target::Flow { input, execution, .. } => input.iter().chain(execution).collect(),
+                    Target::Flow(flow) => {
+                        std::iter::once(&flow.name).chain(&flow.input).chain(&flow.execution).collect()
+                    }
                     Target::Function(function) => function.params.iter().collect(),
                     Target::Message(message) => message.parts.iter().map(|(_, part)| part).collect(),
                 };

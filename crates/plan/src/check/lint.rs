@@ -185,7 +185,7 @@ fn rests(graph: &Graph, step: StepIndex) -> bool {
     };
     match &graph.steps[step].kind {
         Kind::Wait(_) | Kind::Succeed | Kind::Fail { .. } => true,
-        Kind::Task(task) => task.callback || matches!(task.target, Target::Flow { waits: true, .. }),
+        Kind::Task(task) => task.callback || matches!(&task.target, Target::Flow(flow) if flow.waits),
         Kind::Pass => false,
         Kind::Choice(branches) => {
             branches.iter().all(|branch| branch.steps.is_some_and(|list| any(&[list])))

@@ -1,11 +1,12 @@
 //! What a task calls: resource names, service parameters and patterns.
 
+use riverrun_kernel::Json;
 use riverrun_kernel::driver::is_address;
 
 use super::fields::Fields;
 use super::mapping;
 use crate::diagnostic::Report;
-use crate::graph::{Function, Message, Param, Target};
+use crate::graph::{ChildFlow, Function, Message, Param, Target};
 use crate::yaml::Node;
 
 const FORMS: &str = "write `service/function`, `!Ref service/function`, `acs:fc:::services/SERVICE/functions/FUNCTION`, \
@@ -26,7 +27,7 @@ pub(super) fn target(fields: Fields, report: &mut Report) -> (Option<Target>, bo
     let callback = pattern == Some("waitForCallback");
     let resource = match (fields.get("resourceArn"), fields.get("action")) {
         (Some(node), None) => resource(fields, node, report),
-        (None, Some(_)) => return (action(fields, report), callback),
+        (None, Some(_)) => return (action(fields, pattern, report), callback),
         (Some(_), Some(_)) => {
             let message = format!("{} has both `resourceArn` and `action`", fields.what());
             report.error(fields.key_span("action"), message, "keep one of them".to_owned());
@@ -56,16 +57,7 @@ pub(super) fn target(fields: Fields, report: &mut Report) -> (Option<Target>, bo
             }
             Some(Target::Message(message(fields, queue, report)))
         }
-        Some(Resource::Flow(name)) => {
-            if callback {
-                report.error(
-                    fields.key_span("pattern"),
-                    format!("{} gives a callback token to a flow, which is not served yet", fields.what()),
-                    "use `pattern: sync` to wait for the flow's end".to_owned(),
-                );
-            }
-            Some(child(fields, name, pattern == Some("sync"), report))
-        }
+        Some(Resource::Flow(name)) => Some(Target::Flow(child(fields, Some(name), pattern, report))),
         None => None,
     };
     (target, callback)
@@ -177,7 +169,7 @@ fn address(text: &str) -> Result<String, (String, String)> {
 }
 
 /// A call of a cloud service, which stands for a function of that name. Its input is what `serviceParams` give.
-fn action(fields: Fields, report: &mut Report) -> Option<Target> {
+fn action(fields: Fields, pattern: Option<&str>, report: &mut Report) -> Option<Target> {
     let name = fields.text("action", report)?;
     let is_word = |word: &str| {
         !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
@@ -187,10 +179,14 @@ fn action(fields: Fields, report: &mut Report) -> Option<Target> {
         report.error(fields.key_span("action"), message, "write it as `service:Operation`".to_owned());
         return None;
     }
+    if name == "fnf:StartExecution" {
+        return Some(Target::Flow(child(fields, None, pattern, report)));
+    }
     if name.starts_with("fnf:") {
         let message = format!("{} calls `{name}`, which is not served", fields.what());
-        let advice = "start a flow with `resourceArn: acs:fnf:::flow/NAME`".to_owned();
-        report.error(fields.key_span("action"), message, advice);
+        let advice = "a flow starts another one with `action: fnf:StartExecution` or `resourceArn: acs:fnf:::flow/NAME`; what else is \
+                      to happen to executions, a function asks for over the API";
+        report.error(fields.key_span("action"), message, advice.to_owned());
         return None;
     }
     let params = fields.get("serviceParams");
@@ -256,19 +252,40 @@ fn function_params(fields: Fields, pattern: Option<&str>, report: &mut Report) -
     kind == Some("Async") && pattern.is_none_or(|pattern| pattern == "requestResponse")
 }
 
-fn child(fields: Fields, name: String, waits: bool, report: &mut Report) -> Target {
-    let mut input = None;
-    let mut execution = None;
-    if let Some(node) = fields.get("serviceParams") {
-        let what = format!("`serviceParams` of {}", fields.what());
-        if let Some(params) = Fields::of(node, &what, report) {
-            params.mostly(&["Input", "ExecutionName"], report);
-            let mut read = |key: &str| {
-                params.get(key).and_then(|node| mapping::param(node, &format!("`{key}`"), report))
-            };
-            input = read("Input");
-            execution = read("ExecutionName");
+/// The flow that a task starts: named by the resource, or by the parameter `FlowName` of the operation.
+fn child(fields: Fields, name: Option<String>, pattern: Option<&str>, report: &mut Report) -> ChildFlow {
+    const PARAMS: &[&str] = &["FlowName", "Input", "ExecutionName"];
+    let is_action = name.is_none();
+    let named = |name: String| Param::Constant(Json::from(serde_json::Value::from(name)));
+    let mut flow = ChildFlow {
+        name: named(name.unwrap_or_default()),
+        input: None,
+        execution: None,
+        waits: pattern == Some("sync"),
+    };
+    let what = format!("`serviceParams` of {}", fields.what());
+    let params = fields.get("serviceParams").and_then(|node| Fields::of(node, &what, report));
+    if let Some(params) = params {
+        params.mostly(if is_action { PARAMS } else { &PARAMS[1..] }, report);
+        let mut read =
+            |key: &str| params.get(key).and_then(|node| mapping::param(node, &format!("`{key}`"), report));
+        flow.input = read("Input");
+        flow.execution = read("ExecutionName");
+        if let Some(name) = read("FlowName").filter(|_| is_action) {
+            flow.name = name;
         }
     }
-    Target::Flow { name, input, execution, waits }
+    if !is_action {
+        return flow;
+    }
+    let span = params.map_or(fields.key_span("action"), |params| params.key_span("FlowName"));
+    let problem = match (&flow.name, flow.known_name()) {
+        (Param::Path(_), _) => return flow,
+        (_, Some(name)) if is_flow(&name) => return flow,
+        (_, Some(name)) if name.is_empty() => format!("{} does not say which flow it starts", fields.what()),
+        (_, Some(name)) => format!("`{name}` is no name of a flow"),
+        (_, None) => format!("`FlowName` of {} is no name of a flow", fields.what()),
+    };
+    report.error(span, problem, "name it in `serviceParams`: `FlowName: NAME`".to_owned());
+    flow
 }

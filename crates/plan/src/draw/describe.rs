@@ -2,7 +2,9 @@
 
 use super::overlay::Mark;
 use super::text::duration;
-use crate::graph::{Branch, Function, Graph, Kind, Message, Retry, Step, StepIndex, Target, Task, Wait};
+use crate::graph::{
+    Branch, Function, Graph, Kind, Message, Param, Retry, Step, StepIndex, Target, Task, Wait,
+};
 use crate::path;
 use crate::ways::Way;
 
@@ -45,8 +47,17 @@ fn called(task: &Task) -> String {
             format!("sends to {queue}, then waits for a callback")
         }
         Target::Message(Message { queue, .. }) => format!("sends to {queue}"),
-        Target::Flow { name, waits: true, .. } => format!("runs flow {name}"),
-        Target::Flow { name, .. } => format!("starts flow {name}"),
+        Target::Flow(flow) => {
+            let name = match (&flow.name, flow.known_name()) {
+                (Param::Path(path), _) => path::shown(path),
+                (_, name) => name.unwrap_or_default(),
+            };
+            match (flow.waits, task.callback) {
+                (true, _) => format!("runs flow {name}"),
+                (false, true) => format!("starts flow {name}, then waits for a callback"),
+                (false, false) => format!("starts flow {name}"),
+            }
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) fn of_step(kind: &Kind) -> (&'static str, &'static str) {
             "M3.5 11.5H12.5C11.5 10.5 11.5 9 11.5 7.2A3.5 3.5 0 0 0 4.5 7.2C4.5 9 4.5 10.5 3.5 11.5ZM6.8 13.6H9.2M8 2V3.5",
         ),
         // A flow in a frame.
-        Kind::Task(task) if matches!(task.target, Target::Flow { .. }) => {
+        Kind::Task(task) if matches!(task.target, Target::Flow(_)) => {
             ("flow", "M3 3H7V6H3ZM9 10H13V13H9ZM5 6V11.5H9")
         }
         // A letter.

@@ -21,7 +21,7 @@ impl Machine<'_> {
         };
         let input = param_value(params, &StepInput::of(self, cell, step)).unwrap_or_else(Json::null);
         let call = self.call(step, task, &function.name, input);
-        let callback_paths = tokens_in(&call, params, "");
+        let callback_paths = tokens_in(&call.callback_paths, params, "");
         Call { callback_paths, ..call }
     }
 
@@ -35,7 +35,7 @@ impl Machine<'_> {
         };
         let options = Box::default();
         let on_parent_end = OnParentEnd::Abandon;
-        Child { definition, input, continue_id: None, wait: false, on_parent_end, options }
+        Child { definition, input, continue_id: None, wait: false, callback: None, on_parent_end, options }
     }
 
     /// A message that nobody waits for: a run of the task that has the queue's name, in that queue.
@@ -52,8 +52,9 @@ impl Machine<'_> {
         let input = self.message_input(cell, step, message).to_json();
         let call = self.call(step, task, &message.queue, input);
         let places = message.parts.iter();
-        let callback_paths =
-            places.flat_map(|(name, part)| tokens_in(&call, part, &format!("/{name}"))).collect();
+        let callback_paths = places
+            .flat_map(|(name, part)| tokens_in(&call.callback_paths, part, &format!("/{name}")))
+            .collect();
         Call { queue: message.queue.clone(), priority: message.priority, callback_paths, ..call }
     }
 
@@ -81,29 +82,30 @@ impl Machine<'_> {
                 let sent = format!(r#"{{"MessageId":{run},"RequestId":{run},"MessageBodyMD5":"{digest}"}}"#);
                 Some(Json::trusted(sent))
             }
-            Target::Function(_) | Target::Flow { .. } | Target::Message(_) => None,
+            Target::Function(_) | Target::Flow(_) | Target::Message(_) => None,
         }
     }
 }
 
-/// Pointers to where a call's input has the callback token, when `param` makes the part of it at `at`.
-fn tokens_in(call: &Call, param: &Param, at: &str) -> Vec<String> {
+/// Pointers to where an input has the callback token, when `param` makes the part of it at `at` from a step's input that has it at
+/// `tokens`.
+pub(super) fn tokens_in(tokens: &[String], param: &Param, at: &str) -> Vec<String> {
     match param {
         Param::Constant(_) => Vec::new(),
         Param::Path(path) => {
             let Some(taken) = pointer(path) else { return Vec::new() };
             let is_inside = |rest: &&str| rest.is_empty() || rest.starts_with('/');
-            let tokens = call.callback_paths.iter();
-            let inside = tokens.filter_map(|token| token.strip_prefix(taken.as_str()).filter(is_inside));
+            let inside =
+                tokens.iter().filter_map(|token| token.strip_prefix(taken.as_str()).filter(is_inside));
             inside.map(|rest| format!("{at}{rest}")).collect()
         }
         Param::Object(entries) => {
             let below =
-                |(key, value): &(String, Param)| tokens_in(call, value, &format!("{at}/{}", escaped(key)));
+                |(key, value): &(String, Param)| tokens_in(tokens, value, &format!("{at}/{}", escaped(key)));
             entries.iter().flat_map(below).collect()
         }
         Param::List(items) => {
-            let below = |(number, item)| tokens_in(call, item, &format!("{at}/{number}"));
+            let below = |(number, item)| tokens_in(tokens, item, &format!("{at}/{number}"));
             items.iter().enumerate().flat_map(below).collect()
         }
     }

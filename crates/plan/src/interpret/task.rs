@@ -11,11 +11,12 @@ use riverrun_kernel::{DefinitionKind, DefinitionRef, Due, Failure, Json, Wall};
 
 use super::data::{StepInput, param_value};
 use super::frame::{Open, Try};
+use super::message::tokens_in;
 use super::{Machine, Moved, StepTag, walk};
 use crate::check::moment;
 use crate::condition::find;
 use crate::errors;
-use crate::graph::{Kind, Param, Retry, StepIndex, Target, Task, Wait};
+use crate::graph::{ChildFlow, Kind, Retry, StepIndex, Target, Task, Wait};
 use crate::json::{self, Object};
 
 impl Machine<'_> {
@@ -122,22 +123,19 @@ impl Machine<'_> {
                 let child = self.message_child(cell, step, message);
                 self.begin(cell, false, path, Work::Child(child));
             }
-            Target::Flow { name, input, execution, waits } => {
-                let child = self.child(cell, step, name, (input.as_ref(), execution.as_ref()), *waits);
-                match child {
-                    Ok(child) => {
-                        if let Some(limit) = task.timeout_ms.filter(|_| *waits) {
-                            let limit_path = format!("{path}~limit");
-                            self.begin(cell, true, limit_path, Work::Sleep(Sleep::For(limit)));
-                        }
-                        self.begin(cell, false, path, Work::Child(child));
+            Target::Flow(flow) => match self.child(cell, step, task, flow) {
+                Ok(child) => {
+                    if let Some(limit) = task.timeout_ms.filter(|_| flow.waits || task.callback) {
+                        let limit_path = format!("{path}~limit");
+                        self.begin(cell, true, limit_path, Work::Sleep(Sleep::For(limit)));
                     }
-                    Err(message) => {
-                        let failure = Failure::new(errors::INVALID_INPUT, message).not_retryable();
-                        self.task_failed(cell, step, task, &failure, false);
-                    }
+                    self.begin(cell, false, path, Work::Child(child));
                 }
-            }
+                Err(message) => {
+                    let failure = Failure::new(errors::INVALID_INPUT, message).not_retryable();
+                    self.task_failed(cell, step, task, &failure, false);
+                }
+            },
         }
     }
 
@@ -167,17 +165,11 @@ impl Machine<'_> {
         }
     }
 
-    fn child(
-        &self,
-        cell: u32,
-        step: StepIndex,
-        name: &str,
-        (input, execution): (Option<&Param>, Option<&Param>),
-        waits: bool,
-    ) -> Result<Child, String> {
+    fn child(&self, cell: u32, step: StepIndex, task: &Task, flow: &ChildFlow) -> Result<Child, String> {
         let own = StepInput::of(self, cell, step);
         let step_name = &self.graph.steps[step].name;
-        let input = match input {
+        let name = self.child_name(&own, flow)?;
+        let input = match &flow.input {
             Some(param) => {
                 let value = param_value(param, &own).unwrap_or_else(Json::null);
                 let object = Object::parse(value.get()).or_else(|| object_in_text(value.get()));
@@ -187,10 +179,14 @@ impl Machine<'_> {
             }
             None => self.step_input(cell, step),
         };
-        let execution = execution.map(|param| {
+        let execution = flow.execution.as_ref().map(|param| {
             let value = param_value(param, &own).unwrap_or_else(Json::null);
             serde_json::from_str::<String>(value.get())
                 .map_err(|_| format!("`ExecutionName` of `{step_name}` must be text, but is {value}"))
+        });
+        let callback = task.callback.then(|| {
+            let paths = self.token_paths(step);
+            flow.input.as_ref().map_or_else(|| paths.clone(), |param| tokens_in(&paths, param, ""))
         });
         let parent = self.run.definition;
         Ok(Child {
@@ -202,9 +198,19 @@ impl Machine<'_> {
             },
             input: input.to_json(),
             continue_id: execution.transpose()?,
-            wait: waits,
-            on_parent_end: if waits { OnParentEnd::Cancel } else { OnParentEnd::Abandon },
+            wait: flow.waits,
+            callback,
+            on_parent_end: if flow.waits { OnParentEnd::Cancel } else { OnParentEnd::Abandon },
             options: Box::default(),
+        })
+    }
+
+    /// Which flow: said in the definition, or found in the step's input.
+    fn child_name(&self, own: &StepInput<'_, '_>, flow: &ChildFlow) -> Result<String, String> {
+        let value = param_value(&flow.name, own).unwrap_or_else(Json::null);
+        serde_json::from_str::<String>(value.get()).map_err(|_| {
+            let step = &self.graph.steps[own.step].name;
+            format!("`FlowName` of `{step}` must be the name of a flow, but is {value}")
         })
     }
 
@@ -232,7 +238,8 @@ impl Machine<'_> {
             Kind::Task(task) if is_limit => {
                 self.give_up(cell, false);
                 let limit = task.timeout_ms.unwrap_or_default() / 1000;
-                let message = format!("the flow did not end within timeoutSeconds: {limit}");
+                let late = if task.callback { "no callback came" } else { "the flow did not end" };
+                let message = format!("{late} within timeoutSeconds: {limit}");
                 let failure = Failure::new(Failure::TIMEOUT, message);
                 self.walked(cell, step, Moved::TimedOut, |_| {
                     walk::failure(&errors::translate(&failure, false).0)
@@ -256,8 +263,13 @@ impl Machine<'_> {
             self.begin_try(cell, step);
             return;
         }
-        let is_child = matches!(task.target, Target::Flow { .. });
-        if matches!(task.target, Target::Flow { waits: true, .. }) && task.timeout_ms.is_some() {
+        let child = match &task.target {
+            Target::Flow(flow) => Some(flow),
+            Target::Function(_) | Target::Message(_) => None,
+        };
+        // What a callback reports is the step's own outcome, and not that of a run.
+        let of_child = child.is_some() && !task.callback;
+        if child.is_some_and(|flow| flow.waits || task.callback) && task.timeout_ms.is_some() {
             self.give_up(cell, true);
         }
         match outcome {
@@ -277,7 +289,7 @@ impl Machine<'_> {
                 let message = format!("the result of `{name}` must be a JSON object, but is {shown}");
                 self.task_failed(cell, step, task, &Failure::new(errors::INVALID_LOCAL, message), false);
             }
-            Err(failure) => self.task_failed(cell, step, task, failure, is_child),
+            Err(failure) => self.task_failed(cell, step, task, failure, of_child),
         }
     }
 
@@ -287,7 +299,7 @@ impl Machine<'_> {
         let is_call = match &task.target {
             Target::Function(function) => !function.is_left_alone,
             Target::Message(_) => task.callback,
-            Target::Flow { .. } => false,
+            Target::Flow(_) => false,
         };
         let kernel_retried = is_call && failure.error != errors::INVALID_LOCAL;
         if !kernel_retried && failure.retryable && self.back_off(cell, step, task, &names) {

@@ -10,9 +10,9 @@ use crate::check::fields::Fields;
 use crate::check::mapping::constant;
 use crate::check::moment;
 use crate::diagnostic::{Diagnostic, Report, did_you_mean};
-use crate::graph::Kind;
+
+use crate::Flow;
 use crate::yaml::{self, Node, Plain, Value as Yaml};
-use crate::{Flow, graph};
 
 /// When a case begins that does not say so: 2026-01-01T00:00:00Z.
 const STANDARD_START: i64 = 1_767_225_600_000;
@@ -130,14 +130,7 @@ impl Reader<'_, '_> {
         let mut all = shared.clone();
         let functions = [self.flow.functions(), self.flow.queues()].concat();
         let flows = self.flow.children();
-        let callbacks: Vec<String> = self
-            .flow
-            .graph
-            .steps
-            .iter()
-            .filter(|step| matches!(&step.kind, Kind::Task(graph::Task { callback: true, .. })))
-            .map(|step| step.name.clone())
-            .collect();
+        let callbacks = self.flow.callbacks();
         // A child flow that is played calls functions that only its own file knows.
         let plays_children = fields.get("flows").is_some_and(plays_files)
             || shared.flows.values().any(|stub| matches!(stub, ChildStub::File(_)));
@@ -148,7 +141,7 @@ impl Reader<'_, '_> {
             all.functions.insert(name.clone(), self.stub(node, &format!("the stub of `{name}`")));
         }
         for (name, key, node) in self.named(fields, "flows") {
-            if !plays_children {
+            if !plays_children && !self.flow.starts_any() {
                 self.known(&name, key, &flows, "no step runs the flow", "the flow runs");
             }
             let what = format!("the stub of `{name}`");

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use riverrun_kernel::driver::Work;
 use riverrun_kernel::{
     AttemptId, CallbackToken, Command, Config, DefinitionKind, DefinitionRef, Due, Effect, Entry, Failure,
     JournalRow, Json, LoadedRows, Lost, Needs, Now, Offer, Partition, PartitionId, Record, Refusal, Reply,
@@ -68,7 +69,9 @@ impl Stage {
         let config = Config { lease_ms, ..Config::new(PartitionId(0), 1, [7; 32]) };
         let flows = || std::iter::once(&program.flow).chain(program.children.values());
         let queues: BTreeSet<String> = flows().flat_map(|flow| flow.queues()).collect();
-        let functions = flows().flat_map(|flow| flow.functions()).chain(queues.iter().cloned()).collect();
+        let functions: BTreeSet<String> =
+            flows().flat_map(|flow| flow.functions()).chain(queues.iter().cloned()).collect();
+        let problems = never_asked(program, case, &functions);
         let now = Now { wall: Wall(case.starts), ticks: Ticks(0) };
         Stage {
             partition: Partition::new(config.clone()),
@@ -88,7 +91,7 @@ impl Stage {
             run: RunId::new(u64::try_from(case.starts).unwrap_or(0), Slot(0), 1),
             functions,
             queues,
-            problems: Vec::new(),
+            problems,
         }
     }
 
@@ -240,8 +243,24 @@ impl Stage {
     /// Whoever is to call back, does.
     fn expect_callback(&mut self, offer: &Offer) {
         let Some(token) = offer.callback.as_deref().and_then(token_of) else { return };
-        let name = crate::trace::step_name(&offer.path).to_owned();
-        let Some(answer) = self.ask(Part::Callback, &name, &offer.call.input, &offer.path) else { return };
+        self.ask_for_callback(token, &offer.call.input, &offer.path);
+    }
+
+    /// The same where the token went to a child flow.
+    fn expect_callbacks(&mut self, records: &[Record]) {
+        for record in records {
+            if let Record::Run(run, Entry::StepBegun { step, path, work: Work::Child(child), .. }) = record
+                && child.callback.is_some()
+            {
+                let token = CallbackToken::of(&self.config.secret, *run, *step);
+                self.ask_for_callback(token, &child.input, path);
+            }
+        }
+    }
+
+    fn ask_for_callback(&mut self, token: CallbackToken, input: &Json, path: &str) {
+        let name = crate::trace::step_name(path).to_owned();
+        let Some(answer) = self.ask(Part::Callback, &name, input, path) else { return };
         if answer.outcome != Outcome::Never {
             self.cue(answer.after_ms, Cue::CallBack(token, answer.outcome.as_result()));
         }
@@ -299,6 +318,7 @@ impl Stage {
                 self.act(decided.effects, &mut waiting);
                 continue;
             }
+            self.expect_callbacks(&decided.records);
             self.log.push(Batch { now: decided.now, first: decided.first, records: decided.records });
             self.batches += 1;
             match self.crash {
@@ -420,6 +440,28 @@ impl Stage {
             problems,
         }
     }
+}
+
+/// Stubs that nothing calls, where child flows are played: what those call was not known when the case was read.
+fn never_asked(program: &Program, case: &Case, functions: &BTreeSet<String>) -> Vec<String> {
+    if program.children.is_empty() {
+        return Vec::new();
+    }
+    let flows = || std::iter::once(&program.flow).chain(program.children.values());
+    let callbacks: BTreeSet<String> = flows().flat_map(|flow| flow.callbacks()).collect();
+    let children: BTreeSet<String> = flows().flat_map(|flow| flow.children()).collect();
+    let starts_any = flows().any(|flow| flow.starts_any());
+    let unknown = |what: &str, name: &String| format!("{what} `{name}`, and the case has a stub for it");
+    let functions = case.functions.keys().filter(|name| !functions.contains(*name));
+    let callbacks = case.callbacks.keys().filter(|name| !callbacks.contains(*name));
+    let children = case.flows.keys().filter(|name| !children.contains(*name) && !starts_any);
+    functions
+        .map(|name| unknown("no step of the flows calls the function", name))
+        .chain(children.map(|name| unknown("no step of the flows runs the flow", name)))
+        .chain(
+            callbacks.map(|name| unknown("no step of the flows waits for a callback under the name", name)),
+        )
+        .collect()
 }
 
 /// From the start to the last entry.

@@ -153,6 +153,34 @@ steps:
 }
 
 #[test]
+fn a_child_that_has_the_token_is_submitted_and_the_answer_is_the_tasks() {
+    let flow = r"
+version: v1
+type: flow
+steps:
+  - type: task
+    name: hand
+    resourceArn: acs:fnf:::flow/other
+    pattern: waitForCallback
+    timeoutSeconds: 60
+    inputMappings: [{target: token, source: $context.task.token}]
+    catch: [{errors: [No], goto: again}]
+  - type: task
+    name: again
+    resourceArn: acs:fnf:::flow/other
+    pattern: waitForCallback
+    timeoutSeconds: 60
+";
+    let case = r"
+- input: {}
+  flows: {other: {result: {c: 1}}}
+  callbacks: {hand: {error: No, after: 3}, again: {never: true}}
+  expect: {state: failed}
+";
+    insta::assert_snapshot!(told(flow, case));
+}
+
+#[test]
 fn a_failure_goes_through_everything_around_it() {
     let flow = r"
 version: v1

@@ -197,6 +197,25 @@ cases:
 }
 
 #[test]
+fn stubs_that_nothing_calls_are_found_also_where_child_flows_are_played() {
+    let (_, mut program, _) =
+        examples().into_iter().find(|(name, ..)| name == "delegate").expect("the example");
+    let source = r"
+- flows: {approval: {file: ../approval.yaml}, report: {result: {}}, raport: {result: {}}}
+  functions: {office/ask: {result: {}}, office/file: {result: {}}, office/fiel: {result: {}}}
+  callbacks: {Decide: {result: {}}, Ask: {result: {}}}
+  expect: {state: succeeded}
+";
+    let case = &cases(&program.flow, source)[0];
+    program.children.retain(|name, _| name == "approval");
+    let differences = rehearse(&program, case, Crash::Never).differences(case);
+    for (found, what) in differences.iter().zip(["function `office/fiel`", "flow `raport`", "name `Ask`"]) {
+        assert!(found.contains(what), "{differences:?}");
+    }
+    assert_eq!(differences.len(), 3, "{differences:?}");
+}
+
+#[test]
 fn empty_files_and_files_that_are_no_cases_are_refused() {
     for (source, says) in [
         ("", "the file is empty"),

@@ -61,7 +61,7 @@ fn a_cloud_service_is_a_function_that_is_given_the_service_parameters() {
     run.settle();
     let input = r#"{"ImageURL":"u","Side":"face","All":{"in":[{"other":1,"url":"u"}]}}"#;
     assert_eq!(run.log(), format!("call T ocr:Read {input}"));
-    for action in ["ocr", "ocr:", ":Read", "a b:c", "fnf:StartExecution"] {
+    for action in ["ocr", "ocr:", ":Read", "a b:c", "fnf:StopExecution"] {
         let found = mistakes(&flow(&format!("  - {{type: task, name: T, action: '{action}'}}\n")));
         assert!(found.contains("service:Operation") || found.contains("acs:fnf:::flow/NAME"), "{found}");
     }
@@ -226,6 +226,86 @@ fn service_parameters_of_a_child_are_literals_and_paths() {
     );
     assert_eq!(child("{Input: $.text}").0, json!({"z": 2}));
     assert_eq!(child("{Input: $, ExecutionName: fixed}").0["id"], "n-1");
+}
+
+#[test]
+fn a_child_may_get_the_token_of_the_step_that_starts_it() {
+    let child = |step: &str| {
+        let work = begun(step, &json!({"x": 1}));
+        let Work::Child(child) = work else { panic!("{work:?}") };
+        child
+    };
+    let mapped = "inputMappings: [{target: to, source: $context.task.token}, {target: x, source: $input.x}]";
+    let plain = child(&format!(
+        "  - {{type: task, name: T, resourceArn: 'acs:fnf:::flow/c', pattern: waitForCallback, {mapped}}}\n"
+    ));
+    assert_eq!(plain.callback, Some(vec!["/to".to_owned()]));
+    assert_eq!((plain.wait, plain.on_parent_end), (false, OnParentEnd::Abandon));
+    assert_eq!(plain.input.get(), r#"{"to":null,"x":1}"#);
+    let moved = child(&format!(
+        "  - {{type: task, name: T, action: 'fnf:StartExecution', pattern: waitForCallback, \
+         serviceParams: {{FlowName: c, Input: {{all: $, one: [$.x, $.to]}}}}, {mapped}}}\n"
+    ));
+    assert_eq!(moved.callback, Some(vec!["/all/to".to_owned(), "/one/1".to_owned()]));
+    let none = child(
+        "  - {type: task, name: T, resourceArn: 'acs:fnf:::flow/c', pattern: waitForCallback, \
+         serviceParams: {Input: {}}}\n",
+    );
+    assert_eq!(none.callback, Some(vec![]), "whoever else has the token may use it");
+}
+
+#[test]
+fn an_answer_ends_a_step_whose_child_has_the_token_and_silence_does_in_time() {
+    let source = flow(&LIMITED.replace("pattern: sync", "pattern: waitForCallback"));
+    let mut run = Run::new(&source, &json!({}));
+    run.settle();
+    run.end("T", Ok(json!({"a": 1})));
+    assert_eq!(run.outcome, Some(Ok(json!({"a": 1}))));
+    let mut silent = Run::new(&source, &json!({}));
+    silent.settle();
+    silent.end("T~limit", Ok(Value::Null));
+    assert_eq!(silent.outcome, Some(Ok(json!({"h": 1}))));
+    let mut refused = Run::new(&source.replace("FnF.TaskTimeout", "FnF.RuntimeError"), &json!({}));
+    refused.settle();
+    refused.end("T", Err(Failure::new(Failure::START_REFUSED, "there is no flow `c`")));
+    assert_eq!(refused.outcome, Some(Ok(json!({"h": 1}))));
+}
+
+#[test]
+fn an_operation_starts_the_flow_that_its_parameters_name() {
+    let step = |params: &str, more: &str| {
+        format!("  - {{type: task, name: T, action: 'fnf:StartExecution', serviceParams: {params}{more}}}\n")
+    };
+    let child = |params: &str, more: &str| {
+        let work = begun(&step(params, more), &json!({"flow": "d", "x": 1, "text": "{\"z\": 2}"}));
+        let Work::Child(child) = work else { panic!("{work:?}") };
+        child
+    };
+    let started = child("{FlowName: c}", "");
+    assert_eq!((&*started.definition.name, started.wait), ("c", false));
+    assert_eq!(started.input.to_value().expect("decodes")["x"], 1);
+    let found = child("{FlowName: $.flow, Input: $.text, ExecutionName: e}", ", pattern: sync");
+    assert_eq!((&*found.definition.name, found.wait), ("d", true));
+    assert_eq!((found.input.get(), found.continue_id.as_deref()), (r#"{"z":2}"#, Some("e")));
+    assert_eq!(parse(&flow(&step("{FlowName: c}", ""))).children(), ["c"]);
+    assert_eq!(parse(&flow(&step("{FlowName: $.flow}", ""))).children(), Vec::<String>::new());
+    for (params, why) in [
+        ("{}", "does not say which flow it starts"),
+        ("{Input: {}}", "does not say which flow it starts"),
+        ("{FlowName: a.b}", "`a.b` is no name of a flow"),
+        ("{FlowName: [c]}", "is no name of a flow"),
+        ("{FlowName: 7}", "is no name of a flow"),
+    ] {
+        let found = mistakes(&flow(&step(params, "")));
+        assert!(found.contains(why) && found.contains("FlowName: NAME"), "{params}: {found}");
+    }
+    let nameless = "  - {type: task, name: T, action: 'fnf:StartExecution'}\n";
+    assert!(mistakes(&flow(nameless)).contains("does not say which flow it starts"));
+    let mut lost = Run::new(&flow(&step("{FlowName: $.none}", "")), &json!({}));
+    lost.settle();
+    let Some(Err(failure)) = lost.outcome else { panic!("{:?}", lost.outcome) };
+    assert_eq!(failure.error, "FnF.InvalidInput");
+    assert!(failure.message.contains("`FlowName` of `T` must be the name of a flow"), "{failure}");
 }
 
 #[test]

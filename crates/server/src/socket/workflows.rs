@@ -105,6 +105,7 @@ fn read_child(namespace: &Arc<str>, child: wire::Child) -> Result<Child, String>
         input: child.input,
         continue_id: child.continue_id,
         wait: child.wait,
+        callback: None,
         on_parent_end: child.on_parent_end,
         options: Box::default(),
     })

@@ -131,6 +131,7 @@ impl Driver for Script {
                         // A key of its own sends it to a partition of its own.
                         continue_id: Some(format!("child-{}-{at}", run.run)),
                         wait: *on_parent_end != OnParentEnd::Abandon,
+                        callback: None,
                         on_parent_end: *on_parent_end,
                         options: Box::default(),
                     }),
