@@ -111,7 +111,7 @@ impl Parameters {
 
     fn unknown(&self, name: &str, place: &str) -> Misfit {
         let hint = match nearest(name, self.order.iter().map(String::as_str)) {
-            Some(near) => format!("; did you mean `{near}`?"),
+            Some(near) => format!(" (did you mean `{near}`?)"),
             None => String::new(),
         };
         Misfit {
@@ -373,7 +373,7 @@ mod tests {
                 "`rate` must be a number, and is true",
                 "`size` must be \"s\" or \"l\", and is a string",
                 "`tags[1]` must be a string or null, and is 1",
-                "there is no parameter `too`; did you mean `to`?",
+                "there is no parameter `too` (did you mean `to`?)",
                 "`to` is missing: expected a string",
             ]
         );

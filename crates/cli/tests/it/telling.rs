@@ -95,7 +95,7 @@ fn another_try_is_offered_only_where_it_can_help() {
         "import riverrun\n\n\nclass InvalidInput(Exception):\n    pass\n\n\n@riverrun.task\ndef double(n: int):\n    raise InvalidInput('odd')\n",
     );
     let said = house.run(&["run", "jobs.py:double", "--input", r#"{"m": 1}"#]).expect(1).stderr;
-    assert!(said.contains("there is no parameter `m`; did you mean `n`?; `n` is missing"), "{said}");
+    assert!(said.contains("there is no parameter `m` (did you mean `n`?); `n` is missing"), "{said}");
     let said = house.run(&["run", "jobs.py:double", "--input", r#"{"n": 1}"#]).expect(1).stderr;
     assert!(said.contains("InvalidInput") && said.contains("with an input that fits"), "{said}");
     assert!(!said.contains("runs resume"), "{said}");
