@@ -4,6 +4,7 @@
 
 mod advance;
 mod attempts;
+mod checkpoints;
 mod close;
 mod code;
 mod control;
@@ -12,6 +13,7 @@ pub mod life;
 mod lines;
 mod memory;
 mod messages;
+mod recovery;
 mod schedules;
 mod start;
 mod state;
@@ -142,7 +144,7 @@ pub struct Partition {
     lines_again: Option<u64>,
     /// The last record whose start the buckets of the partition's row already contain.
     charged_to: u64,
-    flush: Option<memory::Flush>,
+    flush: Option<checkpoints::Flush>,
 
     workers: BTreeMap<WorkerId, Worker>,
     /// Who executes what: every attempt that is out is here or among the orphans.
