@@ -4,6 +4,7 @@
 //! that was out when the process died is made again, under the same idempotency key.
 
 mod answer;
+mod certificates;
 mod request;
 
 use std::collections::{BTreeSet, HashMap};

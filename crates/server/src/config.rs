@@ -86,6 +86,8 @@ pub struct CallConfig {
     pub timeout: Duration,
     /// Bytes of an answer.
     pub max_answer: usize,
+    /// Certificates of authorities that are trusted beside the machine's: PEM, one after another.
+    pub authorities: Option<String>,
 }
 
 impl Default for CallConfig {
@@ -96,6 +98,7 @@ impl Default for CallConfig {
             max_calls: 64,
             timeout: Duration::from_mins(10),
             max_answer: 16 << 20,
+            authorities: None,
         }
     }
 }
@@ -233,6 +236,9 @@ pub enum ServeError {
         /// Why.
         problem: String,
     },
+    /// Certificates of authorities that cannot be read.
+    #[error("ca_file of `[http]` {0}")]
+    Authorities(String),
     /// The socket.
     #[error("cannot accept connections: {0}")]
     Io(#[from] std::io::Error),

@@ -17,6 +17,7 @@ pub(super) struct Http {
     max_calls: Option<u32>,
     timeout: Option<Duration>,
     max_answer: Option<usize>,
+    ca_file: Option<PathBuf>,
 }
 
 /// `[functions."NAME"]`: one function.
@@ -70,6 +71,7 @@ pub(super) fn calls(
         max_calls: http.max_calls.unwrap_or(usual.max_calls).max(1),
         timeout: http.timeout.map_or(usual.timeout, Duration::to_std),
         max_answer: http.max_answer.unwrap_or(usual.max_answer),
+        authorities: http.ca_file.map(|file| authorities(path, &file)).transpose()?,
     };
     calls.check().map_err(|error| {
         CliError::usage(
@@ -78,6 +80,17 @@ pub(super) fn calls(
         )
     })?;
     Ok(calls)
+}
+
+/// A file is looked for beside the configuration.
+fn beside(path: &Path, file: &Path) -> PathBuf {
+    path.parent().map_or_else(|| file.to_path_buf(), |folder| folder.join(file))
+}
+
+fn authorities(path: &Path, file: &Path) -> Result<String, CliError> {
+    let file = beside(path, file);
+    std::fs::read_to_string(&file)
+        .map_err(|error| CliError::named_file("read ca_file of [http]:", &file, &error))
 }
 
 fn address(path: &Path, name: &str, function: Function) -> Result<Address, CliError> {
@@ -111,8 +124,7 @@ fn read(path: &Path, name: &str, header: &str, value: Value) -> Result<String, C
             (prefix, secret)
         }
         Value::File(FromFile { file, prefix }) => {
-            // A file is looked for beside the configuration.
-            let file = path.parent().map_or_else(|| file.clone(), |folder| folder.join(&file));
+            let file = beside(path, &file);
             let secret = std::fs::read_to_string(&file)
                 .map_err(|error| CliError::named_file("read the secret", &file, &error))?;
             (prefix, secret)

@@ -147,6 +147,8 @@ fn a_call_that_was_out_when_the_server_was_killed_is_repeated_under_the_same_key
 fn a_configuration_that_is_wrong_is_refused_before_anything_is_opened() {
     let house = House::new();
     house.write("flow.yaml", &flow("  - {type: pass, name: P}\n"));
+    house.write("cut.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n");
+    house.write("bad.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     for (text, told) in [
         ("[functions.\"a/b\"]\nadress = \"x\"\n", "adress"),
         ("[functions.\"a/b\"]\ntimeout = \"5s\"\n", "has no url"),
@@ -157,6 +159,10 @@ fn a_configuration_that_is_wrong_is_refused_before_anything_is_opened() {
         ),
         ("[functions.\"a/b\"]\nurl = \"http://x\"\nheaders.k = {file = \"nowhere\"}\n", "nowhere"),
         ("[http]\nallowed_hosts = [\"y\"]\n[functions.\"a/b\"]\nurl = \"http://x\"\n", "allowed_hosts"),
+        ("[http]\nca_file = \"nowhere.pem\"\n", "nowhere.pem"),
+        ("[http]\nca_file = \"flow.yaml\"\n", "holds no certificate"),
+        ("[http]\nca_file = \"cut.pem\"\n", "not whole"),
+        ("[http]\nca_file = \"bad.pem\"\n", "cannot be used"),
         ("[http\n", "line 1"),
     ] {
         house.write("riverrun.toml", text);

@@ -15,6 +15,7 @@ mod flows;
 #[cfg(target_os = "linux")]
 mod hammer;
 mod http_calls;
+mod https_calls;
 mod keys;
 mod operations;
 mod queue;

@@ -29,7 +29,7 @@ pub struct Done {
 }
 
 impl Done {
-    fn of(output: Output) -> Done {
+    pub fn of(output: Output) -> Done {
         let status = output.status;
         Done {
             code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode, Uri, body::Incoming};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -16,6 +16,7 @@ use riverrun_kernel::{Failure, Json, Offer};
 use tokio::time::timeout;
 
 use super::answer::{self, INTERNAL, INVALID, UNKNOWN};
+use super::certificates::{self, Authorities};
 use crate::config::{CallConfig, ServeError};
 
 /// How long a host may take to accept a connection.
@@ -26,14 +27,15 @@ const MAX_REDIRECTS: usize = 5;
 const IDLE: usize = 16;
 
 type Plain = Client<HttpConnector, Full<Bytes>>;
-type Secure = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type Encrypted = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// Calls addresses.
 pub(crate) struct Caller {
     config: CallConfig,
     plain: Plain,
+    authorities: Authorities,
     /// Made for the first call that needs it: it reads the machine's certificates.
-    secure: OnceLock<Result<Secure, String>>,
+    encrypted: OnceLock<Result<Encrypted, String>>,
 }
 
 /// Where a call goes, and with what.
@@ -57,7 +59,10 @@ impl Caller {
                 }
             }
         }
-        Ok(Caller { config: config.clone(), plain: client(connector()), secure: OnceLock::new() })
+        let authorities =
+            Authorities::read(config.authorities.as_deref()).map_err(ServeError::Authorities)?;
+        let (config, plain) = (config.clone(), client(connector()));
+        Ok(Caller { config, plain, authorities, encrypted: OnceLock::new() })
     }
 
     /// Where a call goes, for people: without the query, which may hold a key.
@@ -117,7 +122,7 @@ impl Caller {
             Failure::new(INVALID, format!("{place} cannot be called: {error}")).not_retryable()
         })?;
         let sent = if target.uri.scheme_str() == Some("https") {
-            match self.secure.get_or_init(secure) {
+            match self.encrypted.get_or_init(|| self.authorities.encrypt(connector()).map(client)) {
                 Ok(client) => client.request(request).await,
                 Err(problem) => {
                     return Err(Failure::new(INTERNAL, format!("{place} cannot be called: {problem}")));
@@ -132,6 +137,9 @@ impl Caller {
             while let Some(deeper) = source {
                 text = format!("{text}: {deeper}");
                 source = deeper.source();
+            }
+            if let Some(advice) = certificates::advice(&text) {
+                text = format!("{text}; {advice}");
             }
             if error.is_connect() {
                 Failure::new(INTERNAL, format!("{place} cannot be reached: {text}"))
@@ -262,11 +270,4 @@ fn client<C: Connect + Clone>(connector: C) -> Client<C, Full<Bytes>> {
         // A call that may have arrived is made again by the engine, which counts it, and by nobody else.
         .retry_canceled_requests(false)
         .build(connector)
-}
-
-fn secure() -> Result<Secure, String> {
-    let builder = HttpsConnectorBuilder::new()
-        .with_native_roots()
-        .map_err(|error| format!("this machine has no certificates of authorities: {error}"))?;
-    Ok(client(builder.https_only().enable_http1().wrap_connector(connector())))
 }
