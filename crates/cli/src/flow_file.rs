@@ -2,13 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use miette::{
-    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report, Severity,
-};
 use riverrun_plan::{Diagnostic, Flow};
 use serde_json::json;
 
 use crate::error::CliError;
+use crate::excerpt::excerpts;
 use crate::printer::Printer;
 
 /// Something to run, as `FILE[:NAME]` names it.
@@ -131,38 +129,7 @@ pub fn counted(count: usize, what: &str) -> String {
     }
 }
 
-/// Each diagnostic with the lines it is about.
-pub fn excerpts(file: &Path, source: &str, diagnostics: &[Diagnostic]) -> Vec<String> {
-    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode())
-        .with_links(false)
-        .without_cause_chain()
-        .with_context_lines(1);
-    let one = |diagnostic: &Diagnostic| {
-        let (start, end) = diagnostic.span;
-        let mut shown = MietteDiagnostic::new(diagnostic.message.clone())
-            .with_severity(if diagnostic.is_error { Severity::Error } else { Severity::Warning })
-            .with_label(LabeledSpan::underline(start..end.max(start)));
-        if let Some(advice) = &diagnostic.advice {
-            shown = shown.with_help(advice.clone());
-        }
-        let name = file.display().to_string();
-        let report = Report::new(shown).with_source_code(NamedSource::new(name, source.to_owned()));
-        let mut text = String::new();
-        match handler.render_report(&mut text, report.as_ref()) {
-            Ok(()) => text.trim_end().to_owned(),
-            Err(_) => format!(
-                "{}:{}:{}: {}",
-                file.display(),
-                diagnostic.line,
-                diagnostic.column,
-                diagnostic.message
-            ),
-        }
-    };
-    diagnostics.iter().map(one).collect()
-}
-
-/// The same for programs.
+/// Mistakes and warnings for programs.
 pub fn as_json(file: &Path, diagnostics: &[Diagnostic]) -> Vec<serde_json::Value> {
     let one = |diagnostic: &Diagnostic| {
         json!({

@@ -11,6 +11,7 @@ mod config;
 mod data_dir;
 mod entries;
 mod error;
+mod excerpt;
 mod executor;
 mod exit;
 mod flow_file;

@@ -4,8 +4,9 @@ use riverrun_plan::Flow;
 
 use crate::args::Check;
 use crate::error::CliError;
+use crate::excerpt::excerpts;
 use crate::exit::Exit;
-use crate::flow_file::{as_json, counted, excerpts, read};
+use crate::flow_file::{as_json, counted, read};
 use crate::printer::{Printer, dim, good};
 
 /// Checks all files, also after one of them was found wrong.

@@ -9,8 +9,9 @@ use serde_json::json;
 
 use crate::args::Test;
 use crate::error::CliError;
+use crate::excerpt::excerpts;
 use crate::exit::Exit;
-use crate::flow_file::{counted, default_name, excerpts, load, read};
+use crate::flow_file::{counted, default_name, load, read};
 use crate::printer::{Printer, bad, bold, dim, good};
 
 /// Plays every case, also after one of them went wrong.
