@@ -85,10 +85,10 @@ impl Driver for GroupDriver {
             read(run.cells.get(&COUNTS).map_or("{\"begun\":0,\"ended\":0,\"failed\":0}", |c| c))?;
         match wake {
             Wake::Started | Wake::Continued => begin_parts(&run, counts, fuel),
-            Wake::StepEnded { tag: FOLLOWING, outcome } => {
+            Wake::StepEnded { tag: FOLLOWING, outcome, .. } => {
                 Ok(Turn { then: Then::End(outcome.clone()), transitions: 1, ..Turn::default() })
             }
-            Wake::StepEnded { tag, outcome } => {
+            Wake::StepEnded { tag, outcome, .. } => {
                 counts.ended += 1;
                 counts.failed += usize::from(outcome.is_err());
                 let cell = u32::try_from(tag + 1).map_err(|_| fault("a part that no group has"))?;

@@ -56,6 +56,9 @@ pub enum Wake {
         tag: Tag,
         /// Its output, or why it failed for good (its retries are used up).
         outcome: Result<Json, Failure>,
+        /// The step waited for its callback token, and no attempt of its function gave the outcome: its retry policies were not asked.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        from_outside: bool,
     },
     /// The last turn ran out of fuel: go on.
     Continued,

@@ -244,11 +244,11 @@ impl Told<'_> {
             }
             Entry::StepSucceeded { step, output, .. } => {
                 self.of_task(*step, EventType::TaskSucceeded, format!(r#"{{"output":{output}}}"#));
-                self.step_ended(*step, Some(Ok(output.clone())));
+                self.step_ended(*step, Some((Ok(output.clone()), false)));
             }
             Entry::StepFailed { step, attempt, failure, .. } => {
                 self.task_failed(*step, failure, *attempt > 0);
-                self.step_ended(*step, Some(Err(failure.clone())));
+                self.step_ended(*step, Some((Err(failure.clone()), *attempt == 0)));
             }
             Entry::StepCancelled { step } => self.step_ended(*step, None),
             _ => {}
@@ -376,10 +376,12 @@ impl Told<'_> {
         self.tell((kind, name), lane, lane, detail);
     }
 
-    fn step_ended(&mut self, step: StepId, outcome: Option<Result<Json, Failure>>) {
+    /// A step of the kernel's has ended; with its outcome comes whether no attempt gave it.
+    fn step_ended(&mut self, step: StepId, ended: Option<(Result<Json, Failure>, bool)>) {
         let Some(open) = self.history.open.remove(&step) else { return };
-        if let Some(outcome) = outcome {
-            self.history.wakes.push_back(Wake::StepEnded { tag: open.tag, outcome });
+        if let Some((outcome, by_none)) = ended {
+            let from_outside = by_none && open.work == Kind::Call { callback: true };
+            self.history.wakes.push_back(Wake::StepEnded { tag: open.tag, outcome, from_outside });
         }
     }
 }

@@ -105,6 +105,13 @@ impl Index {
         if let Some(place) = queue_place(run, id, now) {
             self.lines.put(&place, run.id, on);
         }
+        // A callback step in its back-off has two moments: the next try, and its end.
+        if is_backoff(run, id)
+            && !run.phase.is_closed()
+            && let Some(limit) = run.steps.get(&id).and_then(|step| step.limit())
+        {
+            self.set(limit, run.id, Cause::Step(id), on);
+        }
         if let Some(due) = step_due(run, id, graces) {
             // A back-off that is over is a place in the queue and no moment any more.
             if on && due.reached(now) && is_backoff(run, id) {

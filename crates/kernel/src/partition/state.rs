@@ -178,6 +178,12 @@ impl Step {
         matches!(self.status, StepStatus::Running { .. })
     }
 
+    /// When a callback step is over whatever its attempts do.
+    pub(crate) fn limit(&self) -> Option<Due> {
+        let call = self.call().filter(|call| call.callback)?;
+        Some(Due::Ticks(self.begun.ticks.plus(call.timeout_ms?)))
+    }
+
     /// When time alone changes the step, with `slack` for the worker's own verdict on its time limit.
     pub(crate) fn due(&self, slack_ms: u64) -> Option<Due> {
         let within = |from: Now, ms: Option<u64>| ms.map(|ms| Due::Ticks(from.ticks.plus(ms)));
@@ -187,7 +193,11 @@ impl Step {
             (Work::Signal { timeout_ms, .. } | Work::Callback { timeout_ms }, _) => {
                 within(self.begun, *timeout_ms)
             }
-            (Work::Call(call), _) if call.callback => within(self.begun, call.timeout_ms),
+            (Work::Call(call), StepStatus::Backoff { until, .. }) if call.callback => {
+                let until = Due::Ticks(*until);
+                Some(self.limit().map_or(until, |limit| limit.min(until)))
+            }
+            (Work::Call(call), _) if call.callback => self.limit(),
             (Work::Call(call), StepStatus::Running { since, .. }) => {
                 within(*since, call.timeout_ms.map(|ms| ms.saturating_add(slack_ms)))
             }
@@ -521,7 +531,8 @@ impl RunState {
             None => {}
         }
         if let Some(outcome) = outcome {
-            self.wakes.push_back(Wake::StepEnded { tag: step.tag, outcome });
+            let from_outside = reported == 0 && step.work.takes_callback();
+            self.wakes.push_back(Wake::StepEnded { tag: step.tag, outcome, from_outside });
         }
     }
 

@@ -84,7 +84,9 @@ impl Partition {
                 self.emit(run, Entry::StepSucceeded { step, attempt: 0, output: Json::null() });
             }
             // The back-off is over: the step stands in its queue again.
-            (Work::Call(_), StepStatus::Backoff { .. }) => {
+            (Work::Call(_), StepStatus::Backoff { .. })
+                if open.limit().is_none_or(|limit| !limit.reached(now)) =>
+            {
                 return self.index.ripen(&slot.state, step, now);
             }
             (Work::Call(call), StepStatus::Running { .. }) if !call.callback => {

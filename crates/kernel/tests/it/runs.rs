@@ -3,7 +3,7 @@
 use riverrun_kernel::driver::OnParentEnd::{Abandon, Cancel, Wait};
 use riverrun_kernel::*;
 
-use crate::world::{Op, SECRET, World, call, flow, task, token_of};
+use crate::world::{Op, SECRET, World, call, flow, retry, task, token_of};
 
 #[test]
 fn a_task_is_queued_until_a_worker_takes_it() {
@@ -140,6 +140,49 @@ fn a_callback_token_works_once_also_before_the_function_returns() {
         }
     }
     assert!(world.partition.workers()[0].attempts.is_empty());
+}
+
+#[test]
+fn the_function_of_a_callback_step_is_tried_again_within_the_steps_time() {
+    let mut asks = call("a");
+    asks.callback = true;
+    asks.timeout_ms = Some(250);
+    asks.retry = retry(9, 100);
+    let mut world = World::new(&[("f", vec![Op::Call(asks)])]);
+    world.worker(1, &["a"], 1);
+    let run = world.start(flow("f"));
+    let first = world.offer();
+    world.report(&first, Report::Failed(Failure::new("Busy", ""))).expect("taken");
+    assert_eq!(world.waiting(run), Some(WaitKind::Retry));
+    world.pass(100);
+    let second = world.offer();
+    assert_eq!((second.attempt.attempt, &second.callback), (2, &first.callback));
+    // The next back-off would last longer than the step may.
+    world.report(&second, Report::Failed(Failure::new("Busy", ""))).expect("taken");
+    world.pass(149);
+    assert_eq!(world.view(run).outcome, None);
+    world.pass(1);
+    assert_eq!(world.view(run).summary.error.as_deref(), Some(Failure::TIMEOUT));
+    assert!(world.offers.is_empty());
+}
+
+#[test]
+fn a_callback_step_that_stands_in_its_queue_again_still_ends_in_time() {
+    let mut asks = call("a");
+    asks.callback = true;
+    asks.timeout_ms = Some(250);
+    asks.retry = retry(9, 100);
+    let mut world = World::new(&[("f", vec![Op::Call(asks)])]);
+    world.worker(1, &["a"], 1);
+    let run = world.start(flow("f"));
+    let offer = world.offer();
+    world.report(&offer, Report::Failed(Failure::new("Busy", ""))).expect("taken");
+    // Something else takes the only place.
+    world.start(task("a"));
+    world.pass(249);
+    assert_eq!(world.view(run).outcome, None);
+    world.pass(1);
+    assert_eq!(world.view(run).summary.error.as_deref(), Some(Failure::TIMEOUT));
 }
 
 /// The run that a run started last.

@@ -85,7 +85,9 @@ impl<'a> Machine<'a> {
     fn turn(&mut self, wake: &Wake) -> Result<(), DriverFault> {
         match wake {
             Wake::Started => self.start(),
-            Wake::StepEnded { tag, outcome } => self.step_ended(*tag, outcome)?,
+            Wake::StepEnded { tag, outcome, from_outside } => {
+                self.step_ended(*tag, outcome, *from_outside)?;
+            }
             Wake::Continued => {}
             // A run that failed before its first decision has no state to go on from.
             Wake::Reopened if !self.exists(ROOT) => self.start(),

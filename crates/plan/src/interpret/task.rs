@@ -133,7 +133,7 @@ impl Machine<'_> {
                 }
                 Err(message) => {
                     let failure = Failure::new(errors::INVALID_INPUT, message).not_retryable();
-                    self.task_failed(cell, step, task, &failure, false);
+                    self.task_failed(cell, step, task, &failure, By::Step);
                 }
             },
         }
@@ -219,6 +219,7 @@ impl Machine<'_> {
         &mut self,
         tag: Tag,
         outcome: &Result<Json, Failure>,
+        from_outside: bool,
     ) -> Result<(), DriverFault> {
         let StepTag { cell, epoch, is_limit } = StepTag::from_tag(tag);
         if !self.exists(cell) {
@@ -244,9 +245,9 @@ impl Machine<'_> {
                 self.walked(cell, step, Moved::TimedOut, |_| {
                     walk::failure(&errors::translate(&failure, false).0)
                 });
-                self.task_failed(cell, step, task, &failure, false);
+                self.task_failed(cell, step, task, &failure, By::Step);
             }
-            Kind::Task(task) => self.task_ended(cell, step, task, outcome),
+            Kind::Task(task) => self.task_ended(cell, step, task, outcome, from_outside),
             _ => return Ok(()),
         }
         if self.is_ready(cell) && self.ended.is_none() {
@@ -255,7 +256,14 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn task_ended(&mut self, cell: u32, step: StepIndex, task: &Task, outcome: &Result<Json, Failure>) {
+    fn task_ended(
+        &mut self,
+        cell: u32,
+        step: StepIndex,
+        task: &Task,
+        outcome: &Result<Json, Failure>,
+        from_outside: bool,
+    ) {
         if self.tried(cell).backing_off {
             if let Open::Step(tried) = &mut self.frame_mut(cell).control.open {
                 tried.backing_off = false;
@@ -268,7 +276,11 @@ impl Machine<'_> {
             Target::Function(_) | Target::Message(_) => None,
         };
         // What a callback reports is the step's own outcome, and not that of a run.
-        let of_child = child.is_some() && !task.callback;
+        let by = match child {
+            Some(_) if !task.callback => By::Child,
+            None if is_call(task) && !from_outside => By::Attempts,
+            _ => By::Step,
+        };
         if child.is_some_and(|flow| flow.waits || task.callback) && task.timeout_ms.is_some() {
             self.give_up(cell, true);
         }
@@ -287,21 +299,17 @@ impl Machine<'_> {
                 let shown: String = result.get().chars().take(80).collect();
                 let name = &self.graph.steps[step].name;
                 let message = format!("the result of `{name}` must be a JSON object, but is {shown}");
-                self.task_failed(cell, step, task, &Failure::new(errors::INVALID_LOCAL, message), false);
+                self.task_failed(cell, step, task, &Failure::new(errors::INVALID_LOCAL, message), By::Step);
             }
-            Err(failure) => self.task_failed(cell, step, task, failure, of_child),
+            Err(failure) => self.task_failed(cell, step, task, failure, by),
         }
     }
 
     /// A task has failed, as far as the kernel is concerned: for good.
-    fn task_failed(&mut self, cell: u32, step: StepIndex, task: &Task, failure: &Failure, of_child: bool) {
-        let (failure, names) = errors::translate(failure, of_child);
-        let is_call = match &task.target {
-            Target::Function(function) => !function.is_left_alone,
-            Target::Message(_) => task.callback,
-            Target::Flow(_) => false,
-        };
-        let kernel_retried = is_call && failure.error != errors::INVALID_LOCAL;
+    fn task_failed(&mut self, cell: u32, step: StepIndex, task: &Task, failure: &Failure, by: By) {
+        let (failure, names) = errors::translate(failure, by == By::Child);
+        // A function may itself have said that its result is of no use: it is tried again as if it had returned one.
+        let kernel_retried = by == By::Attempts && failure.error != errors::INVALID_LOCAL;
         if !kernel_retried && failure.retryable && self.back_off(cell, step, task, &names) {
             return;
         }
@@ -341,6 +349,26 @@ impl Machine<'_> {
         let path = format!("{path}~{}~wait", tried.before);
         self.begin(cell, false, path, Work::Sleep(Sleep::For(delay)));
         true
+    }
+}
+
+/// What a failure is one of, and with that who retries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// Of the last of a call's attempts: the kernel has retried them.
+    Attempts,
+    /// Of a child flow.
+    Child,
+    /// Of the step itself: of what became of its token, of its time limit, or of what it was given.
+    Step,
+}
+
+/// Whether a worker calls a function for the step.
+fn is_call(task: &Task) -> bool {
+    match &task.target {
+        Target::Function(function) => !function.is_left_alone,
+        Target::Message(_) => task.callback,
+        Target::Flow(_) => false,
     }
 }
 

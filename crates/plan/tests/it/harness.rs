@@ -198,7 +198,7 @@ impl Run {
     pub fn end(&mut self, path: &str, outcome: Result<Value, Failure>) {
         let tag = *self.open.iter().find(|(_, (open, _))| open == path).expect("the step is open").0;
         self.open.remove(&tag);
-        self.wakes.push_back(Wake::StepEnded { tag, outcome: outcome.map(Json::from) });
+        self.wakes.push_back(Wake::StepEnded { tag, outcome: outcome.map(Json::from), from_outside: false });
         self.settle();
     }
 

@@ -197,6 +197,36 @@ cases:
 }
 
 #[test]
+fn what_is_reported_of_a_callback_is_retried_by_policy_with_a_token_of_its_own() {
+    let source = flow(
+        "- {type: task, name: Ask, resourceArn: s/ask, pattern: waitForCallback, timeoutSeconds: 60, \
+         inputMappings: [{target: token, source: $context.task.token}], \
+         retry: [{errors: [Busy, FnF.TaskTimeout], intervalSeconds: 10, maxAttempts: 2, multiplier: 1}]}",
+    );
+    let case = |answers: &str, expect: &str| {
+        format!(
+            "- functions: {{s/ask: {{result: {{}}}}}}\n  callbacks: {{Ask: [{answers}]}}\n  expect: {{{expect}, calls: [s/ask, s/ask, s/ask]}}\n"
+        )
+    };
+    let silent_then_busy = "{never: true}, {error: Busy, after: 5}, {result: {yes: true}, after: 1}";
+    let (played, differences) = play(&source, &case(silent_then_busy, "output: {'yes': true}, took: 86"));
+    assert_eq!(differences, Vec::<String>::new(), "{:?}", played.lines());
+    let tokens: std::collections::BTreeSet<&str> = played.calls.iter().map(|call| call.input.get()).collect();
+    assert_eq!(tokens.len(), 3, "{tokens:?}");
+    let busy = "{error: Busy}, {error: Busy}, {error: Busy}";
+    let (played, differences) = play(&source, &case(busy, "error: Busy, took: 20"));
+    assert_eq!(differences, Vec::<String>::new(), "{:?}", played.lines());
+
+    // What the function itself did wrong is retried with the token that it may have handed out.
+    let (played, differences) = play(
+        &source,
+        "- functions: {s/ask: [{error: Busy}, {result: {}}]}\n  callbacks: {Ask: {result: {}, after: 20}}\n  expect: {output: {}, took: 20}\n",
+    );
+    assert_eq!(differences, Vec::<String>::new(), "{:?}", played.lines());
+    assert_eq!(played.calls[0].input, played.calls[1].input);
+}
+
+#[test]
 fn stubs_that_nothing_calls_are_found_also_where_child_flows_are_played() {
     let (_, mut program, _) =
         examples().into_iter().find(|(name, ..)| name == "delegate").expect("the example");

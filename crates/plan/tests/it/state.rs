@@ -165,7 +165,11 @@ fn a_wake_for_a_step_that_is_gone_changes_nothing() {
     let mut run = Run::new(&flow("  - {type: wait, name: W, duration: 1}\n"), &json!({}));
     run.settle();
     let before = run.cells.clone();
-    run.wakes.push_back(Wake::StepEnded { tag: 77, outcome: Ok(riverrun_kernel::Json::null()) });
+    run.wakes.push_back(Wake::StepEnded {
+        tag: 77,
+        outcome: Ok(riverrun_kernel::Json::null()),
+        from_outside: false,
+    });
     run.settle();
     assert_eq!(run.cells, before);
 }
