@@ -312,6 +312,13 @@ impl Builder<'_, '_> {
             self.too_deep((at, at));
             return;
         }
+        let found = source[at..].chars().next().filter(|_| error.info().contains("unprintable"));
+        if let Some(found) = found {
+            let message = format!("the character U+{:04X} cannot stand in YAML", u32::from(found));
+            let advice = "remove it, or write it as an escape in double quotes, such as \"\\x07\"".to_owned();
+            self.report.error((at, at), message, advice);
+            return;
+        }
         let start = source[..at].rfind(['\n', '\r']).map_or(0, |end| end + 1);
         let line = source[start..].split(['\n', '\r']).next().unwrap_or_default();
         let indent = &line[..line.len() - line.trim_start().len()];

@@ -7,6 +7,13 @@ use riverrun_plan::Flow;
 
 use crate::harness::shown;
 
+/// What real flows are warned of. A loop that asks for the next part until there is none looks like one that asks for the same again: the
+/// warning says so, and its author knows.
+const WARNINGS: &[(&str, &str)] = &[
+    ("unzip-multiple-files.yaml", "this loop does not wait: unzip → hasMoreFilesInZipFile → unzip"),
+    ("unzip-single-file.yaml", "this loop does not wait: unzip → hasMoreFiles → unzip"),
+];
+
 #[test]
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn real_flows_parse() {
@@ -24,7 +31,11 @@ fn real_flows_parse() {
         match Flow::parse(&source) {
             Ok((flow, warnings)) => {
                 assert!(!flow.functions().is_empty() || !flow.children().is_empty(), "{name}");
-                assert!(warnings.is_empty(), "{name}:\n{}", shown(&warnings));
+                let expected = WARNINGS.iter().filter(|(file, _)| *file == name).map(|(_, what)| *what);
+                let expected: Vec<&str> = expected.collect();
+                let as_expected = warnings.len() == expected.len()
+                    && warnings.iter().zip(&expected).all(|(found, what)| found.message.contains(what));
+                assert!(as_expected, "{name}, {expected:?}:\n{}", shown(&warnings));
             }
             Err(mistakes) => panic!("{name}:\n{}", shown(&mistakes)),
         }
