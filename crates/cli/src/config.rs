@@ -2,12 +2,13 @@
 //! named here.
 
 mod addresses;
+mod callbacks;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use riverrun_bridge::Settings;
-use riverrun_server::{AccessKey, CallConfig, FnfConfig};
+use riverrun_server::{AccessKey, CallConfig, CallbackConfig, FnfConfig};
 use serde::Deserialize;
 
 use crate::error::CliError;
@@ -22,6 +23,7 @@ struct File {
     fnf: Fnf,
     http: addresses::Http,
     functions: BTreeMap<String, addresses::Function>,
+    callbacks: callbacks::Callbacks,
     bridge: Bridge,
 }
 
@@ -71,6 +73,8 @@ pub struct Config {
     pub fnf: FnfConfig,
     /// Functions that have an address.
     pub calls: CallConfig,
+    /// Addresses that are told how runs have ended.
+    pub callbacks: CallbackConfig,
 }
 
 /// Reads a configuration file, the one in this folder where none is named, and the secrets that it names.
@@ -95,6 +99,7 @@ pub fn read(named: Option<&Path>) -> Result<Config, CliError> {
     let defaults = FnfConfig::default();
     Ok(Config {
         calls: addresses::calls(path, file.http, file.functions)?,
+        callbacks: callbacks::callbacks(path, file.callbacks)?,
         redis: file.bridge.redis.map(|redis| redis_settings(folder, redis)).transpose()?,
         fnf: FnfConfig {
             access_keys: keys.collect::<Result<_, _>>()?,
@@ -179,6 +184,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("secret"), "secret-EXAMPLE\n").expect("written");
         std::fs::write(folder.path().join("short"), "secret\n").expect("written");
+        std::fs::write(folder.path().join("signing"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").expect("written");
         let path = folder.path().join("riverrun.toml");
         std::fs::write(&path, text).expect("written");
         read(Some(&path))
@@ -209,6 +215,24 @@ mod tests {
         assert_eq!(read_text("[fnf]\nmax_nonces = 5\n").unwrap().fnf.max_nonces, 5);
         assert!(read_text("").unwrap().fnf.access_keys.is_empty());
         assert!(read(None).unwrap().fnf.access_keys.is_empty());
+    }
+
+    #[test]
+    fn secrets_of_callbacks_are_read_and_shown_to_nobody() {
+        let text = "[callbacks]\nsecrets = [{ file = \"signing\" }, { file = \"signing\" }]\ntimeout = \"5s\"\n";
+        let callbacks = read_text(text).unwrap().callbacks;
+        assert_eq!((callbacks.secrets.len(), callbacks.timeout.as_secs()), (2, 5));
+        assert!(!format!("{callbacks:?}").contains("MfKQ"));
+        assert!(read_text("").unwrap().callbacks.secrets.is_empty());
+        for (secrets, expected) in [
+            ("{ env = \"RIVERRUN_NO_SUCH\" }", "RIVERRUN_NO_SUCH"),
+            ("{}", "env and file"),
+            ("{ file = \"secret\" }", "openssl"),
+        ] {
+            let error = read_text(&format!("[callbacks]\nsecrets = [{secrets}]\n")).unwrap_err();
+            let whole = format!("{} {}", error.message, error.next);
+            assert!(whole.contains(expected) && !whole.contains("secret-EXAMPLE"), "{whole}");
+        }
     }
 
     #[test]

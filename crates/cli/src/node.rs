@@ -122,6 +122,7 @@ impl Node {
             instance: instance.clone(),
             fnf: setup.config.fnf.clone(),
             calls: setup.config.calls.clone(),
+            callbacks: setup.config.callbacks.clone(),
             metrics: bridge.iter().map(|bridge| Arc::new(bridge.metrics()) as MetricSource).collect(),
             limits: limits(&setup.node, &setup.limits),
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use riverrun_kernel::callback;
 use riverrun_kernel::driver::ANY_ADDRESS;
 use riverrun_kernel::{
     AttemptId, AwaitedStep, CallbackToken, Claims, Command, Definition, DefinitionKind, DefinitionRef,
@@ -489,7 +490,8 @@ impl Engine {
         // What is served everywhere is known as a task where nothing else is named.
         let is_everywhere = *spec.namespace == *WorkerSpec::EVERY_NAMESPACE;
         let known = if is_everywhere { "default".into() } else { spec.namespace.clone() };
-        let tasks = spec.functions.iter().filter(|function| *function != ANY_ADDRESS);
+        let is_own = |name: &str| name.starts_with(callback::RESERVED);
+        let tasks = spec.functions.iter().filter(|function| *function != ANY_ADDRESS && !is_own(function));
         let functions = tasks.map(|name| (name, parameters.get(name)));
         let news = self.node.hub.definitions.announce(&known, worker, functions, wall());
         self.keep_tasks(news).await;

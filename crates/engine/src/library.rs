@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use riverrun_kernel::compose;
+use riverrun_kernel::{callback, compose};
 use riverrun_kernel::task::TaskDriver;
 use riverrun_kernel::workflow::{WorkflowDriver, workflow_of};
 use riverrun_kernel::{
@@ -225,6 +225,12 @@ impl Definitions {
         kind: Option<DefinitionKind>,
         version: Option<&str>,
     ) -> Result<DefinitionRef, EngineError> {
+        if name.starts_with(callback::RESERVED) {
+            return Err(EngineError::Invalid(format!(
+                "`{name}` is one of Riverrun's own tasks, which nobody starts but Riverrun: names that begin with `{}` are kept for them",
+                callback::RESERVED
+            )));
+        }
         if let Some(kind @ (DefinitionKind::Task | DefinitionKind::Workflow | DefinitionKind::Builtin)) = kind
         {
             return Ok(reference(&((namespace.into(), name.into()), kind)));

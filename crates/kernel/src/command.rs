@@ -47,6 +47,9 @@ pub struct RunOptions {
     /// What starts when it has succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub then: Option<Box<Next>>,
+    /// The address that is told how it has ended: see [`crate::callback`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callback_url: Option<Arc<str>>,
     /// For a task: its one step's options.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskOptions>,

@@ -6,6 +6,7 @@
 //!
 //! It does not know any definition language: what a run does next is a [`Driver`]'s decision.
 
+pub mod callback;
 mod command;
 pub mod compose;
 mod definition;

@@ -255,6 +255,9 @@ pub struct RunView {
     pub outcome: Option<Result<Json, Failure>>,
     /// The live status that its code published.
     pub status: Option<Json>,
+    /// The address that is told how it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback_url: Option<Arc<str>>,
     /// Its open steps, oldest first.
     pub steps: Vec<StepView>,
     /// How many entries its journal has.

@@ -4,6 +4,7 @@
 //! that was out when the process died is made again, under the same idempotency key.
 
 mod answer;
+pub(crate) mod callback;
 mod certificates;
 mod request;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use riverrun_engine::{EngineError, ToWorker, WorkerLink};
+use riverrun_kernel::callback::CALLBACK;
 use riverrun_kernel::driver::ANY_ADDRESS;
 use riverrun_kernel::{AttemptId, Failure, Json, Offer, Report, Token, WorkerSpec};
 use tokio::sync::oneshot;
@@ -23,26 +25,42 @@ use tokio::time::{Instant, interval, sleep, timeout_at};
 use crate::app::{App, Shared, now};
 pub(crate) use request::Caller;
 
-/// Its name, where workers are shown.
+/// Its name, where workers are shown, and that of the one that tells how runs have ended.
 const NAME: &str = "http";
+const TELLER: &str = "callbacks";
 /// Before a report that the store could not take is handed in again, and before the engine is asked again for work.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Calls what is to be called until the server stops. Calls that are out then have most of `shutdown_grace` to come back; the others are
 /// made again by whoever serves the directory next. `asked` is dropped when the engine has been asked for work: from then on it is shown what
 /// is served here.
-pub(crate) async fn serve(app: Shared, caller: Caller, asked: oneshot::Sender<()>) {
-    let mut asked = Some(asked);
+pub(crate) async fn serve(app: Shared, caller: Arc<Caller>, asked: oneshot::Sender<()>) {
+    let spec = spec(&app);
+    work(app, caller, spec, Some(asked)).await;
+}
+
+/// The same for the addresses that are told how runs have ended: slow ones hold up no step of a flow.
+pub(crate) async fn serve_callbacks(app: Shared, caller: Arc<Caller>) {
+    let spec = WorkerSpec {
+        name: TELLER.into(),
+        functions: BTreeSet::from([CALLBACK.to_owned()]),
+        slots: app.config.callbacks.max_deliveries,
+        ..spec(&app)
+    };
+    work(app, caller, spec, None).await;
+}
+
+async fn work(app: Shared, caller: Arc<Caller>, spec: WorkerSpec, mut asked: Option<oneshot::Sender<()>>) {
     let mut desk = Desk {
         app: app.clone(),
-        caller: Arc::new(caller),
+        caller,
         out: HashMap::new(),
         calls: JoinSet::new(),
         reports: FuturesUnordered::new(),
     };
     while !app.stopping.is_cancelled() {
         let claims = desk.out.iter().map(|(attempt, call)| (*attempt, call.token)).collect();
-        let connected = app.engine.connect_worker(spec(&app), claims).await;
+        let connected = app.engine.connect_worker(spec.clone(), claims).await;
         drop(asked.take());
         match connected {
             Ok(mut link) => {

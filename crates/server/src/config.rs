@@ -28,6 +28,8 @@ pub struct ServerConfig {
     pub fnf: FnfConfig,
     /// Functions that have an address.
     pub calls: CallConfig,
+    /// Addresses that are told how runs have ended.
+    pub callbacks: CallbackConfig,
     /// What `/metrics` tells beside what the engine and the HTTP interface count.
     pub metrics: Vec<MetricSource>,
     /// Limits.
@@ -110,6 +112,35 @@ impl CallConfig {
     }
 }
 
+/// How addresses are told how runs have ended. Which hosts may be is [`CallConfig::allowed_hosts`].
+#[derive(Debug, Clone)]
+pub struct CallbackConfig {
+    /// What is sent is signed with each of these: more than one while a secret is being replaced. Without one, no run can have a
+    /// `callback_url`.
+    pub secrets: Vec<CallbackSecret>,
+    /// How long an address may take to answer.
+    pub timeout: Duration,
+    /// Addresses that are told at once.
+    pub max_deliveries: u32,
+}
+
+impl Default for CallbackConfig {
+    fn default() -> Self {
+        CallbackConfig { secrets: Vec::new(), timeout: Duration::from_secs(20), max_deliveries: 64 }
+    }
+}
+
+/// A secret that callbacks are signed with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CallbackSecret(pub(crate) Vec<u8>);
+
+impl std::fmt::Debug for CallbackSecret {
+    /// Without the secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CallbackSecret(…)")
+    }
+}
+
 /// Where a function is, and what it wants to be shown.
 #[derive(Clone, Default)]
 pub struct Address {
@@ -139,6 +170,7 @@ impl std::fmt::Debug for ServerConfig {
             .field("instance", &self.instance)
             .field("fnf", &self.fnf)
             .field("calls", &self.calls)
+            .field("callbacks", &self.callbacks)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }

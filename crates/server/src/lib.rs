@@ -38,7 +38,7 @@ mod store;
 mod workers;
 
 pub use config::{
-    AccessKey, Address, CallConfig, FnfConfig, INSTANCE_HEADER, Limits, MetricSource, ServeError,
+    AccessKey, Address, CallConfig, CallbackConfig, CallbackSecret, FnfConfig, INSTANCE_HEADER, Limits, MetricSource, ServeError,
     ServerConfig, is_strong_token,
 };
 pub use openapi::document as openapi_document;

@@ -7,6 +7,7 @@ use riverrun_kernel::{CallLimit, DefinitionKind, InvalidRate, Next, Rate, RunOpt
 use riverrun_wire::http as wire;
 
 use crate::app::App;
+use crate::calls::callback;
 use crate::problem::Refused;
 use crate::start::read_date;
 
@@ -36,6 +37,7 @@ pub(crate) fn read_options(
         result_ttl: body.result_ttl.map(wire::KeyTtl::to_kernel),
         failure_ttl: body.failure_ttl.map(wire::KeyTtl::to_kernel),
         then: body.then.as_deref().map(|then| read_next(app, namespace, then)).transpose()?.map(Box::new),
+        callback_url: body.callback_url.as_deref().map(|url| read_callback(app, url)).transpose()?,
         task: None,
     };
     if kind == DefinitionKind::Task {
@@ -65,6 +67,19 @@ pub(crate) fn read_options(
         options.task = Some(read_task(body)?);
     }
     Ok(options)
+}
+
+/// The address that is told how the run has ended.
+fn read_callback(app: &App, url: &str) -> Result<Arc<str>, Refused> {
+    if app.config.callbacks.secrets.is_empty() {
+        return Err(Refused::invalid(
+            "callback_url: what is sent is signed, and this server has no secret for that: name one in its configuration, as in \
+             `[callbacks]` and below it `secrets = [{ env = \"RIVERRUN_CALLBACK_SECRET\" }]`",
+        ));
+    }
+    callback::check(url, &app.config.calls)
+        .map_err(|problem| Refused::invalid(format!("callback_url: {problem}")))?;
+    Ok(url.into())
 }
 
 fn read_task(body: &wire::Start) -> Result<TaskOptions, Refused> {

@@ -53,7 +53,8 @@ pub async fn serve(
     if let Some(weak) = config.fnf.access_keys.iter().find(|key| !key.is_strong()) {
         return Err(ServeError::WeakAccessKey { id: weak.id.clone() });
     }
-    let caller = Caller::new(&config.calls)?;
+    let caller = Arc::new(Caller::new(&config.calls)?.with_callbacks(&config.callbacks));
+    let signs = !config.callbacks.secrets.is_empty();
     let limits = config.limits.clone();
     let tasks = TaskTracker::new();
     let app = Arc::new(App {
@@ -71,7 +72,10 @@ pub async fn serve(
         config,
     });
     let (asked, has_asked) = oneshot::channel();
-    tasks.spawn(calls::serve(app.clone(), caller, asked));
+    tasks.spawn(calls::serve(app.clone(), caller.clone(), asked));
+    if signs {
+        tasks.spawn(calls::serve_callbacks(app.clone(), caller));
+    }
     // Who asks right after the start which functions are served is told of those with an address, too.
     let _ = tokio::time::timeout(FIRST_CONNECT, has_asked).await;
     let connections = Connections {

@@ -67,7 +67,7 @@ CLOSED = frozenset({"succeeded", *_ENDED})
 _OPTIONS = {
     *("version", "namespace", "queue", "priority", "labels", "timeout", "delay", "run_at", "queue_ttl"),
     *("retries", "max_crashes", "at_most_once", "unique", "unique_key", "result_ttl", "failure_ttl"),
-    *("concurrency_key", "max_running", "rate", "then"),
+    *("concurrency_key", "max_running", "rate", "then", "callback_url"),
     *("continue_id", "scope_version", "fingerprint_paths", "on_success", "on_failure", "on_running", "on_input"),
     *("allow_new_input", "rerun_purged", "force", "ttl", "max_generations"),
 }

@@ -119,7 +119,7 @@ def task(function: Callable[P, R] | None = None, /, *, name: str | None = None, 
         name: what workers serve it as; the function's own name unless given.
         options: ``queue``, ``priority``, ``retries``, ``timeout``, ``delay``, ``queue_ttl``, ``max_crashes``, ``at_most_once``,
             ``unique``, ``unique_key``, ``concurrency_key``, ``max_running``, ``rate``, ``result_ttl``, ``failure_ttl``, ``then``,
-            ``labels``: the options of :func:`riverrun.start`, for each run that :meth:`Task.submit` starts.
+            ``callback_url``, ``labels``: the options of :func:`riverrun.start`, for each run that :meth:`Task.submit` starts.
     """
 
     def decorate(wrapped: Callable[P, R]) -> Task[P, R]:

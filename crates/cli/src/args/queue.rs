@@ -229,4 +229,7 @@ pub struct TaskArgs {
     /// Keep any other outcome so long, or `forever` [default: 7d]; for flows too
     #[arg(long, value_name = "TIME", value_parser = retention)]
     pub failure_ttl: Option<Retention>,
+    /// Have this address told how it has ended, by a signed POST that is tried for up to a day; for flows too
+    #[arg(long, value_name = "URL")]
+    pub callback_url: Option<String>,
 }

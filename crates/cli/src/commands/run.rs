@@ -387,6 +387,7 @@ fn start(args: &Run, plan: &Plan) -> Result<Start, CliError> {
         rate: args.task.rate.map(|rate| rate.to_string()),
         result_ttl: args.task.result_ttl.map(kept),
         failure_ttl: args.task.failure_ttl.map(kept),
+        callback_url: args.task.callback_url.clone(),
         ..Start::default()
     })
 }

@@ -10,22 +10,24 @@ use serde_json::{Value, json};
 use crate::support::{House, post, until};
 
 /// How long a call may take to come.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One request, which waits for its answer.
-struct Request {
-    path: String,
+pub struct Request {
+    pub path: String,
     headers: Vec<(String, String)>,
-    body: Value,
+    pub body: Value,
+    /// The body as it came.
+    pub text: String,
     stream: TcpStream,
 }
 
 impl Request {
-    fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
 
-    fn answer(mut self, status: &str, body: &str) {
+    pub fn answer(mut self, status: &str, body: &str) {
         let head =
             format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
         self.stream.write_all(format!("{head}{body}").as_bytes()).expect("the answer is sent");
@@ -33,7 +35,7 @@ impl Request {
 }
 
 /// A service of the outer world: its address, and the requests that come.
-fn service() -> (String, Receiver<Request>) {
+pub fn service() -> (String, Receiver<Request>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let (send, requests) = channel();
@@ -63,7 +65,8 @@ fn read(stream: TcpStream) -> Option<Request> {
     let length = headers.iter().find(|(name, _)| name == "content-length")?.1.parse().ok()?;
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Request { path, headers, body: serde_json::from_slice(&body).ok()?, stream })
+    let text = String::from_utf8(body).ok()?;
+    Some(Request { path, headers, body: serde_json::from_str(&text).ok()?, text, stream })
 }
 
 fn flow(steps: &str) -> String {

@@ -3,6 +3,7 @@
 mod arrows;
 mod bad_input;
 mod baichuan;
+mod callbacks;
 mod crashes;
 #[cfg(target_os = "linux")]
 mod crowd;

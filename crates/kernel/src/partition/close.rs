@@ -1,7 +1,9 @@
 //! Ending runs: the last entry, and everybody who has to know.
 
 use super::Partition;
-use crate::command::StartRun;
+use crate::callback;
+use crate::command::{RunOptions, StartRun};
+use crate::definition::DefinitionRef;
 use crate::driver::OnParentEnd;
 use crate::entry::Entry;
 use crate::ids::{RunId, StepId};
@@ -73,6 +75,7 @@ impl Partition {
             },
         );
         self.start_next(run);
+        self.call_back(run);
         self.tell_parent(run);
         self.follow(run);
     }
@@ -81,17 +84,39 @@ impl Partition {
     fn start_next(&mut self, run: RunId) {
         let Some(state) = self.state(run) else { return };
         let (Some(next), Some(Ok(output))) = (&state.created.options.then, &state.outcome) else { return };
-        let slot = next.options.limiter(&next.definition).map_or(run.slot(), |limiter| limiter.slot());
-        let entropy = self.token(b"next", run, StepId(0), 0).0;
+        let what = (next.definition.clone(), next.input_with(output), next.options.clone());
+        self.start_after(run, b"next", 0, what);
+    }
+
+    /// Has the address that wants to know told of the end, in the same commit.
+    fn call_back(&mut self, run: RunId) {
+        let Some(state) = self.state(run) else { return };
+        let Some(url) = &state.created.options.callback_url else { return };
+        let what = callback::delivery(url, state.view(self.now));
+        // One that was reopened ends more than once, and its journal is longer each time.
+        let which = state.entries;
+        self.start_after(run, b"call back", u32::try_from(which).unwrap_or(u32::MAX), what);
+    }
+
+    /// Starts a run behind one that has ended. Its id is derived, so that the same decision gives the same run.
+    fn start_after(
+        &mut self,
+        run: RunId,
+        purpose: &[u8],
+        which: u32,
+        (definition, input, options): (DefinitionRef, Json, RunOptions),
+    ) {
+        let slot = options.limiter(&definition).map_or(run.slot(), |limiter| limiter.slot());
+        let entropy = self.token(purpose, run, StepId(0), which).0;
         let entropy = u64::from_be_bytes(entropy[..8].try_into().expect("a token has 16 bytes"));
         let start = StartRun {
             run: RunId::new(u64::try_from(self.now.wall.0).unwrap_or_default(), slot, entropy),
             client_id: false,
-            definition: next.definition.clone(),
-            input: next.input_with(output),
+            definition,
+            input,
             key: None,
             parent: None,
-            options: next.options.clone(),
+            options,
         };
         self.post(Message::StartChild(Box::new(start)));
     }

@@ -135,6 +135,7 @@ fn view(state: &RunState, now: Now) -> RunView {
         input: state.created.input.clone(),
         outcome: state.outcome.clone(),
         status: state.status.clone(),
+        callback_url: state.created.options.callback_url.clone(),
         steps: state.steps.iter().map(|(id, step)| step_view(*id, step, now)).collect(),
         entries: state.entries,
     }

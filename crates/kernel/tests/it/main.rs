@@ -1,6 +1,7 @@
 //! Tests of the kernel through its boundary: commands in, records and effects out.
 
 mod attempts;
+mod callbacks;
 mod canonical;
 mod compose;
 mod control;

@@ -78,7 +78,7 @@ fn by_status(status: StatusCode) -> (&'static str, bool) {
 
 /// How long to stay away: seconds, up to a day. A date would need a clock that both sides agree on. No time at all says nothing, or a flow
 /// would try again without a wait.
-fn retry_after(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<u64> {
     let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     (seconds > 0).then(|| seconds.min(86_400) * 1000)
 }

@@ -11,13 +11,15 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use riverrun_kernel::callback::CALLBACK;
 use riverrun_kernel::driver::is_address;
 use riverrun_kernel::{Failure, Json, Offer};
 use tokio::time::timeout;
 
 use super::answer::{self, INTERNAL, INVALID, UNKNOWN};
+use super::callback;
 use super::certificates::{self, Authorities};
-use crate::config::{CallConfig, ServeError};
+use crate::config::{CallConfig, CallbackConfig, ServeError};
 
 /// How long a host may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -32,6 +34,7 @@ type Encrypted = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 /// Calls addresses.
 pub(crate) struct Caller {
     config: CallConfig,
+    callbacks: CallbackConfig,
     plain: Plain,
     authorities: Authorities,
     /// Made for the first call that needs it: it reads the machine's certificates.
@@ -61,12 +64,33 @@ impl Caller {
         }
         let authorities =
             Authorities::read(config.authorities.as_deref()).map_err(ServeError::Authorities)?;
-        let (config, plain) = (config.clone(), client(connector()));
-        Ok(Caller { config, plain, authorities, encrypted: OnceLock::new() })
+        Ok(Caller {
+            config: config.clone(),
+            callbacks: CallbackConfig::default(),
+            plain: client(connector()),
+            authorities,
+            encrypted: OnceLock::new(),
+        })
+    }
+
+    /// With what callbacks are signed with.
+    pub(crate) fn with_callbacks(self, callbacks: &CallbackConfig) -> Self {
+        Caller { callbacks: callbacks.clone(), ..self }
+    }
+
+    pub(super) fn config(&self) -> &CallConfig {
+        &self.config
+    }
+
+    pub(super) fn callbacks(&self) -> &CallbackConfig {
+        &self.callbacks
     }
 
     /// Where a call goes, for people: without the query, which may hold a key.
     pub(crate) fn shown(&self, offer: &Offer) -> String {
+        if offer.call.function == CALLBACK {
+            return callback::place(offer);
+        }
         match self.target(offer) {
             Ok(target) => shown(&target.uri),
             Err(_) => offer.call.function.split('?').next().unwrap_or_default().to_owned(),
@@ -75,6 +99,9 @@ impl Caller {
 
     /// Sends a call's input, and takes what comes back.
     pub(crate) async fn call(&self, offer: &Offer) -> Result<Json, Failure> {
+        if offer.call.function == CALLBACK {
+            return self.tell(offer).await;
+        }
         let target = self.target(offer).map_err(|problem| Failure::new(INVALID, problem).not_retryable())?;
         let limit = target.limit;
         let place = shown(&target.uri);
@@ -121,7 +148,17 @@ impl Caller {
         let request = request(target, offer).map_err(|error| {
             Failure::new(INVALID, format!("{place} cannot be called: {error}")).not_retryable()
         })?;
-        let sent = if target.uri.scheme_str() == Some("https") {
+        self.dispatch(&target.uri, request).await
+    }
+
+    /// Sends a request, and takes what the answer begins with.
+    pub(super) async fn dispatch(
+        &self,
+        uri: &Uri,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let place = shown(uri);
+        let sent = if uri.scheme_str() == Some("https") {
             match self.encrypted.get_or_init(|| self.authorities.encrypt(connector()).map(client)) {
                 Ok(client) => client.request(request).await,
                 Err(problem) => {
@@ -217,7 +254,7 @@ fn sensitive(value: &str) -> Result<HeaderValue, hyper::http::Error> {
 }
 
 /// An address, if it may be called.
-fn uri(url: &str, config: &CallConfig) -> Result<Uri, String> {
+pub(super) fn uri(url: &str, config: &CallConfig) -> Result<Uri, String> {
     // What stands behind `#` is for browsers only.
     let url = url.split('#').next().unwrap_or_default();
     let bare = url.split('?').next().unwrap_or_default();
@@ -251,7 +288,7 @@ fn origin(uri: &Uri) -> String {
     format!("{}://{}", uri.scheme_str().unwrap_or("http"), authority.to_ascii_lowercase())
 }
 
-fn shown(uri: &Uri) -> String {
+pub(super) fn shown(uri: &Uri) -> String {
     format!("{}{}", origin(uri), uri.path())
 }
 

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use riverrun_engine::{EngineError, ToWorker as FromEngine, WorkerLink};
+use riverrun_kernel::callback::RESERVED;
 use riverrun_kernel::workflow::{Act, Event, function};
 use riverrun_kernel::{AttemptId, Failure, Json, Offer, Refusal, Report, Token, WorkerSpec};
 use riverrun_wire::frame::MAX_FRAME;
@@ -153,6 +154,12 @@ fn hello(messages: Vec<FromWorker>) -> Result<Greeting, ToWorker> {
         slots,
         in_process,
     };
+    if let Some(taken) = spec.functions.iter().find(|name| name.starts_with(RESERVED)) {
+        let text = format!(
+            "the name `{taken}` begins with `{RESERVED}`, which is kept for the server's own tasks: rename the function"
+        );
+        return Err(error("reserved_name", text));
+    }
     let claims = attempts.into_iter().map(|Claim { attempt, token }| (attempt, token)).collect();
     Ok((spec, parameters, claims))
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that is surprised fails")]
 
 mod baichuan;
+mod callbacks;
 mod calls;
 mod definitions;
 mod fnf;

@@ -48,6 +48,9 @@ pub struct Run {
     #[serde(default)]
     #[schemars(with = "Value")]
     pub status: Option<Json>,
+    /// The address that is told how it has ended, without its query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback_url: Option<String>,
     /// Its open steps, oldest first.
     #[serde(default)]
     pub steps: Vec<Step>,
@@ -224,6 +227,9 @@ impl From<RunView> for Run {
             attached: false,
             duplicate: false,
             status: run.status,
+            callback_url: run
+                .callback_url
+                .map(|url| url.split('?').next().unwrap_or_default().to_owned()),
             steps: run.steps.iter().map(Step::from).collect(),
             entries: run.entries,
         }

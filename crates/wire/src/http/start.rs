@@ -125,6 +125,10 @@ pub struct Start {
     /// The same for every other outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_ttl: Option<KeyTtl>,
+    /// An address (`http:` or `https:`) that is told how the run has ended: a signed POST of what `GET /v1/runs/{run}` would answer then. It
+    /// is tried again for up to a day. For the run that this start creates, not for one that it finds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback_url: Option<String>,
     /// What starts when it has succeeded, in the same commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub then: Option<Box<Start>>,
