@@ -1,9 +1,9 @@
 //! Lists and counts: rows of the store, and what is newer in memory.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use riverrun_kernel::{Key, KeyId, PartitionId, RunId, RunSummary};
+use riverrun_kernel::{Key, KeyId, PartitionId, RunId, RunSummary, WaitKind};
 use riverrun_store::{Count, Cursor, KeyFilter, Page, RunFilter};
 use tokio::time::timeout;
 
@@ -25,6 +25,21 @@ impl Engine {
         after: Option<Cursor>,
         limit: usize,
     ) -> Result<Page<RunSummary>, EngineError> {
+        if let Some(wanted) = told_apart(&filter) {
+            return self.list_waiting(filter, wanted, after, limit).await;
+        }
+        let mut page = self.page(filter, after, limit).await?;
+        self.name_limits(&mut page.items).await?;
+        Ok(page)
+    }
+
+    /// A page as rows and memory have it. Rows do not know which limit holds a run back.
+    async fn page(
+        &self,
+        filter: RunFilter,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<RunSummary>, EngineError> {
         // Memory first: a run that a checkpoint moves in between is then in the page once, as it was.
         let dirty = self.dirty(&filter).await?;
         let without: HashSet<RunId> = dirty.ids.into_iter().collect();
@@ -32,8 +47,74 @@ impl Engine {
         Ok(merge(rows, dirty.matching, after, limit))
     }
 
+    /// A page of runs that wait for a worker, or for a limit: in rows the one looks like the other.
+    async fn list_waiting(
+        &self,
+        filter: RunFilter,
+        wanted: WaitKind,
+        mut after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<RunSummary>, EngineError> {
+        let mut items = Vec::new();
+        loop {
+            let mut found = Vec::new();
+            let mut next = None;
+            for waiting in [WaitKind::Worker, WaitKind::Limit] {
+                let filter = RunFilter { waiting: Some(waiting), ..filter.clone() };
+                let page = self.page(filter, after, limit).await?;
+                // What lies beyond the end of one of the pages may have others before it.
+                next = next.max(page.next);
+                found.extend(page.items);
+            }
+            found.sort_by_key(|run| std::cmp::Reverse((run.created, run.id)));
+            found.retain(|run| next.is_none_or(|next| (run.created, run.id) >= (next.created, next.id)));
+            self.name_limits(&mut found).await?;
+            for run in found {
+                if run.waiting.as_ref().is_some_and(|waiting| waiting.kind == wanted) {
+                    if items.len() == limit {
+                        let last = items.last().map(|run: &RunSummary| Cursor { created: run.created, id: run.id });
+                        return Ok(Page { items, next: last });
+                    }
+                    items.push(run);
+                }
+            }
+            after = next;
+            if after.is_none() {
+                return Ok(Page { items, next: None });
+            }
+        }
+    }
+
+    /// Puts the limit's name where it is a limit and no worker that a run waits for.
+    async fn name_limits(&self, items: &mut [RunSummary]) -> Result<(), EngineError> {
+        let mut shares: BTreeMap<PartitionId, Vec<RunId>> = BTreeMap::new();
+        for run in items.iter().filter(|run| waits_for_worker(run)) {
+            shares.entry(self.node.partition_of_run(run.id)).or_default().push(run.id);
+        }
+        let mut named: HashMap<RunId, String> = HashMap::new();
+        for (partition, runs) in shares {
+            let ask = Ask::Query(Query::Limits(runs.clone()));
+            let Ok(answer) = timeout(PATIENCE, self.node.ask_freely(partition, ask)).await else { continue };
+            match answer? {
+                Answer::Limits(limits) => {
+                    named.extend(runs.into_iter().zip(limits).filter_map(|(run, limit)| Some((run, limit?))));
+                }
+                other => return Err(mismatch(&other)),
+            }
+        }
+        for run in items {
+            if let (Some(waiting), Some(limit)) = (&mut run.waiting, named.remove(&run.id)) {
+                (waiting.kind, waiting.name) = (WaitKind::Limit, limit);
+            }
+        }
+        Ok(())
+    }
+
     /// How many runs.
     pub async fn count(&self, filter: RunFilter, cap: u64) -> Result<Count, EngineError> {
+        if told_apart(&filter).is_some() {
+            return self.count_listed(filter, cap).await;
+        }
         let dirty = self.dirty(&filter).await?;
         let in_memory = dirty.matching.len() as u64;
         let without: HashSet<RunId> = dirty.ids.into_iter().collect();
@@ -56,6 +137,19 @@ impl Engine {
         let in_rows = in_rows.await?;
         let count = in_memory + in_rows.count;
         Ok(Count { count: count.min(cap), capped: in_rows.capped || count > cap })
+    }
+
+    /// The same by looking at each.
+    async fn count_listed(&self, filter: RunFilter, cap: u64) -> Result<Count, EngineError> {
+        let (mut count, mut after) = (0, None);
+        loop {
+            let page = self.list(filter.clone(), after, COUNT_PAGE).await?;
+            count += page.items.len() as u64;
+            after = page.next;
+            if after.is_none() || count > cap {
+                return Ok(Count { count: count.min(cap), capped: count > cap });
+            }
+        }
     }
 
     /// A page of keys, in the order of their ids.
@@ -123,6 +217,15 @@ impl Engine {
         }
         Ok(all)
     }
+}
+
+/// Whether a filter asks for one of the two that rows do not tell apart.
+fn told_apart(filter: &RunFilter) -> Option<WaitKind> {
+    filter.waiting.filter(|kind| matches!(kind, WaitKind::Worker | WaitKind::Limit))
+}
+
+fn waits_for_worker(run: &RunSummary) -> bool {
+    run.waiting.as_ref().is_some_and(|waiting| waiting.kind == WaitKind::Worker)
 }
 
 /// One page of what the store and memory have, newest first.

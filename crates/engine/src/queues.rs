@@ -1,9 +1,13 @@
 //! Queues and limits: what they hold, what is set for them, and emptying one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use riverrun_kernel::{Command, LimiterChange, LimiterId, LimiterKind, LimiterSettings, QueueView};
+use riverrun_kernel::{
+    Command, DefinitionKind, LimiterChange, LimiterId, LimiterKind, LimiterSettings, PartitionId, QueueView,
+    Reply, RunId, RunSummary, State,
+};
+use riverrun_store::RunFilter;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -11,7 +15,7 @@ use crate::node::{mismatch, reply};
 use crate::sequencer::{Answer, Ask, Query};
 use crate::start::check_name;
 
-/// Runs cancelled in one go while a queue is emptied.
+/// Runs looked at, and cancelled in one commit, while a queue is emptied.
 const SLICE: usize = 500;
 
 impl Engine {
@@ -54,36 +58,65 @@ impl Engine {
         Ok(())
     }
 
-    /// Cancels every run that waits in a queue and has not begun, and says how many.
-    pub async fn empty_queue(&self, namespace: &str, queue: &str) -> Result<usize, EngineError> {
+    /// Cancels what of a queue has not been started: what waits in it, what is delayed, and what waits for another try. Each commit
+    /// takes a slice of them, and the same again goes on where a crash cut it off. Says how many, and whether `most` left some over.
+    pub async fn empty_queue(
+        &self,
+        namespace: &str,
+        queue: &str,
+        most: usize,
+    ) -> Result<(usize, bool), EngineError> {
+        check_name("namespace", namespace)?;
+        check_name("queue", queue)?;
+        // Rows are read, so that nothing has to be in memory at once: what has none yet gets one.
+        self.checkpoint().await?;
         let mut cancelled = 0;
-        loop {
-            let wanted = || Ask::Query(Query::QueuedIn(namespace.to_owned(), queue.to_owned(), SLICE));
-            let mut runs = Vec::new();
-            for answer in self.node.ask_all_freely(&wanted) {
-                match answer.await? {
-                    Answer::QueuedIn(found) => runs.extend(found),
-                    other => return Err(mismatch(&other)),
+        for kind in [DefinitionKind::Task, DefinitionKind::Workflow] {
+            let filter = RunFilter {
+                namespace: namespace.to_owned(),
+                kind: Some(kind),
+                states: vec![State::Queued, State::Running],
+                ..RunFilter::default()
+            };
+            let mut after = None;
+            loop {
+                let asked = filter.clone();
+                let page = self.blocking(move |store| store.list(&asked, after, SLICE, &HashSet::new())).await?;
+                let named = |run: &RunSummary| run.queue.as_deref().is_none_or(|known| known == queue);
+                let runs = page.items.into_iter().filter(named).map(|run| run.id);
+                cancelled += self.withdraw(queue, runs).await?;
+                if cancelled >= most {
+                    return Ok((cancelled, true));
+                }
+                after = page.next;
+                if after.is_none() {
+                    break;
                 }
             }
-            let asked: Vec<_> = runs
-                .into_iter()
-                .map(|run| {
-                    let reason = "its queue was emptied".to_owned();
-                    self.node.ask_freely(
-                        self.node.partition_of_run(run),
-                        Ask::Command(Command::Cancel { run, reason }),
-                    )
-                })
-                .collect();
-            let before = cancelled;
-            for answer in asked {
-                cancelled += usize::from(answer.await.and_then(reply).is_ok());
-            }
-            if cancelled == before {
-                return Ok(cancelled);
+        }
+        Ok((cancelled, false))
+    }
+
+    /// Cancels those of these runs that wait in a queue, in one commit of each partition.
+    async fn withdraw(&self, queue: &str, runs: impl Iterator<Item = RunId>) -> Result<usize, EngineError> {
+        let mut shares: BTreeMap<PartitionId, Vec<RunId>> = BTreeMap::new();
+        for run in runs {
+            shares.entry(self.node.partition_of_run(run)).or_default().push(run);
+        }
+        let mut asked = Vec::new();
+        for (partition, runs) in shares {
+            let reason = "its queue was emptied".to_owned();
+            let command = Command::Withdraw { queue: queue.to_owned(), runs, reason };
+            asked.push(self.node.ask(partition, Ask::Command(command), 0));
+        }
+        let mut withdrawn = 0;
+        for answer in asked {
+            match reply(answer.await?)? {
+                Reply::Withdrawn(count) => withdrawn += count,
+                other => return Err(mismatch(&Answer::Reply(other))),
             }
         }
+        Ok(withdrawn)
     }
 }
 

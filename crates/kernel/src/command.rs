@@ -230,6 +230,15 @@ pub enum Command {
         /// The run.
         run: RunId,
     },
+    /// Cancel those of these runs that stand in a queue, or are to, and of which nothing executes. Reply: [`Reply::Withdrawn`].
+    Withdraw {
+        /// The queue.
+        queue: String,
+        /// The runs.
+        runs: Vec<RunId>,
+        /// Why, for the journal.
+        reason: String,
+    },
     /// Remove a closed run and its journal. Reply: [`Reply::Done`].
     Delete {
         /// The run.
@@ -419,6 +428,8 @@ pub enum Reply {
     StartedMany(Vec<Result<(RunId, StartKind, u32), Refusal>>),
     /// The run's state after the command.
     State(State),
+    /// So many runs were cancelled.
+    Withdrawn(usize),
     /// The same report was recorded before.
     AlreadyRecorded,
     /// The attempt's outcome was no longer wanted: only that it has stopped was recorded.

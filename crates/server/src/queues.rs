@@ -20,7 +20,7 @@ use crate::options::{no_start_at_all, read_rate};
 use crate::paging::{MAX_PAGE, page_size, parse_run_cursor, run_cursor};
 use crate::problem::Refused;
 
-/// Dead letters retried or deleted by one request.
+/// Dead letters retried or deleted, or runs of a queue cancelled, by one request.
 const MAX_CHANGED: usize = 10_000;
 /// How often a draining queue is looked at.
 const LOOK: Duration = Duration::from_millis(25);
@@ -82,8 +82,9 @@ pub(crate) async fn empty(
     Payload(body): Payload<QueueBody>,
 ) -> Result<Answer<Changed>, Refused> {
     let name = queue_name(&body)?;
-    let changed = app.engine.empty_queue(&namespace(body.namespace.clone()), name).await?;
-    Ok(Answer(Changed { changed, more: false }))
+    let namespace = namespace(body.namespace.clone());
+    let (changed, more) = app.engine.empty_queue(&namespace, name, MAX_CHANGED).await?;
+    Ok(Answer(Changed { changed, more }))
 }
 
 /// `POST /v1/queues/limit`

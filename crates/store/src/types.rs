@@ -61,7 +61,7 @@ pub enum Recovered {
 }
 
 /// A place in a list of runs: the last one that was seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Cursor {
     /// When it was created.
     pub created: Wall,

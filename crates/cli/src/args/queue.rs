@@ -22,7 +22,7 @@ pub enum Queue {
     Resume(OneQueue),
     /// Pause a queue and wait until nothing of it runs
     Drain(QueueDrain),
-    /// Cancel everything that waits in a queue
+    /// Cancel everything of a queue that has not been started: waiting, delayed, or waiting for another try
     Empty(QueueEmpty),
     /// Limit how much of a queue or a concurrency key runs, while it runs
     Limit(QueueLimit),

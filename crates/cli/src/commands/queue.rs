@@ -142,12 +142,24 @@ async fn empty(printer: &Printer, session: &Session, args: &QueueEmpty) -> Resul
         let queues = session.client.queues(Some(name)).await?;
         let waiting: usize = queues.items.iter().map(|queue| queue.waiting).sum();
         return Err(CliError::usage(
-            format!("{waiting} in queue {name} would be cancelled"),
+            format!(
+                "{waiting} waiting in queue {name} would be cancelled, and what of it is delayed or waits for another try"
+            ),
             "say --yes to do it",
         ));
     }
-    let changed = session.client.empty_queue(&body(session, &args.queue, None)).await?;
-    tell_changed(printer, &changed, "cancelled");
+    let mut all = Changed { changed: 0, more: true };
+    while all.more {
+        let part = session.client.empty_queue(&body(session, &args.queue, None)).await?;
+        all = Changed { changed: all.changed + part.changed, more: part.more && part.changed > 0 };
+        if printer.is_live() && all.more {
+            printer.live(&format!("{} cancelled", all.changed));
+        }
+    }
+    if printer.is_live() {
+        printer.end_live();
+    }
+    tell_changed(printer, &all, "cancelled");
     Ok(Exit::Ok)
 }
 

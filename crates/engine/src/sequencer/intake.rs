@@ -327,6 +327,7 @@ pub(super) fn topics(command: &Command) -> Vec<Topic> {
         | Command::Delete { run }
         | Command::SetLabels { run, .. }
         | Command::Continue { run } => vec![Topic::Run(*run)],
+        Command::Withdraw { runs, .. } => runs.iter().copied().map(Topic::Run).collect(),
         Command::CompleteCallback { token, .. } => vec![Topic::Run(token.run)],
         Command::Report { attempt, .. } | Command::Progress { attempt, .. } => {
             vec![Topic::Run(attempt.run)]

@@ -147,8 +147,8 @@ impl<H> Sequencer<H> {
             Query::Workers => Answer::Workers(self.kernel.workers()),
             Query::QueueDepths => Answer::QueueDepths(self.kernel.queue_depths()),
             Query::Queues => Answer::Queues(self.kernel.queues()),
-            Query::QueuedIn(namespace, queue, limit) => {
-                Answer::QueuedIn(self.kernel.queued_in(&namespace, &queue, limit))
+            Query::Limits(runs) => {
+                Answer::Limits(runs.into_iter().map(|run| self.kernel.limit_holding(run)).collect())
             }
         })
     }

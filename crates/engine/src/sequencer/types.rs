@@ -64,8 +64,8 @@ pub enum Query {
     QueueDepths,
     /// Queues, with what is set and counted.
     Queues,
-    /// At most so many runs that wait in a queue of a namespace and have not begun.
-    QueuedIn(String, String, usize),
+    /// Of each of these runs the limit that holds it back, if one does.
+    Limits(Vec<RunId>),
 }
 
 /// What a list takes from memory.
@@ -107,8 +107,8 @@ pub enum Answer {
     QueueDepths(Vec<QueueDepth>),
     /// To [`Query::Queues`].
     Queues(Vec<QueueView>),
-    /// To [`Query::QueuedIn`].
-    QueuedIn(Vec<RunId>),
+    /// To [`Query::Limits`].
+    Limits(Vec<Option<String>>),
 }
 
 /// A call of the store that is to be made, and answered with [`Done`] under the same number.

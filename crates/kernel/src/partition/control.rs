@@ -38,6 +38,18 @@ impl Partition {
         Ok(Reply::State(self.shown_state(run)))
     }
 
+    /// Cancels what waits in a queue: what has been begun meanwhile goes on.
+    pub(super) fn withdraw(&mut self, queue: &str, runs: Vec<RunId>, reason: &str) -> Reply {
+        let mut withdrawn = 0;
+        for run in runs {
+            let waits = self.state(run).is_some_and(|state| state.waits_in(queue));
+            if waits && self.cancel(run, reason.to_owned()).is_ok() {
+                withdrawn += 1;
+            }
+        }
+        Reply::Withdrawn(withdrawn)
+    }
+
     /// Running attempts are told and may clean up; everything else of the run stops now.
     fn begin_cancel(&mut self, run: RunId, reason: String, failure: Option<Failure>) {
         self.emit(run, Entry::CancelRequested { reason, failure });

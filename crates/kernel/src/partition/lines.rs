@@ -448,12 +448,6 @@ impl Lines {
         self.ready.iter().map(|(key, line)| (key, line.len()))
     }
 
-    /// Runs that wait in a queue, in no particular order.
-    pub(super) fn waiting_in(&self, namespace: &str, queue: &str) -> impl Iterator<Item = RunId> {
-        let of_queue = self.ready.iter().filter(move |(key, _)| *key.0 == *namespace && *key.1 == *queue);
-        of_queue.flat_map(|(_, line)| line.places().map(|place| place.2))
-    }
-
     /// Every queue that has something in it, did something, or was set.
     pub(super) fn views(&self) -> Vec<QueueView> {
         let mut views: BTreeMap<(Arc<str>, Arc<str>), QueueView> = BTreeMap::new();
@@ -498,10 +492,6 @@ impl Line {
 
     fn len(&self) -> usize {
         self.free.len() + self.grouped
-    }
-
-    fn places(&self) -> impl Iterator<Item = &Place> {
-        self.free.iter().chain(self.keyed.values().flat_map(|group| group.places.keys()))
     }
 
     /// When the run that waits longest was created.

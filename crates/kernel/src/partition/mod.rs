@@ -208,6 +208,11 @@ impl Partition {
             | Command::Resume { run }
             | Command::Delete { run }
             | Command::SetLabels { run, .. } => self.run_needs(*run, &mut needs),
+            Command::Withdraw { runs, .. } => {
+                for run in runs {
+                    self.run_needs(*run, &mut needs);
+                }
+            }
             Command::CompleteCallback { token, .. } => self.run_needs(token.run, &mut needs),
             Command::Report { attempt, .. } | Command::Progress { attempt, .. } => {
                 self.run_needs(attempt.run, &mut needs);
@@ -286,6 +291,7 @@ impl Partition {
             Command::Stop { run, failure } => self.stop(run, failure),
             Command::Pause { run } => self.pause(run),
             Command::Resume { run } => self.resume(run),
+            Command::Withdraw { queue, runs, reason } => Ok(self.withdraw(&queue, runs, &reason)),
             Command::Delete { run } => self.delete(run),
             Command::SetLabels { run, labels } => {
                 self.slot(run)?;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::life::{self, Phase};
 use crate::definition::DefinitionKind;
-use crate::driver::{Call, Cells, OnParentEnd, Sleep, Tag, Wake, Work};
+use crate::driver::{Call, Cells, OnParentEnd, Sleep, Tag, Wake, Work, default_queue};
 use crate::entry::{Created, Entry};
 use crate::ids::{AttemptId, RunId, StepId};
 use crate::json::Json;
@@ -264,6 +264,29 @@ impl RunState {
     /// Whether it is a task run that no attempt has been started for, or a run that has not begun.
     pub(crate) fn is_queued(&self) -> bool {
         self.phase == Phase::Queued
+    }
+
+    /// Whether it stands in this queue or is to, and nothing of it executes. Code that has done something is not waiting to begin.
+    pub(crate) fn waits_in(&self, queue: &str) -> bool {
+        let begun = match self.phase {
+            Phase::Queued => false,
+            Phase::Open => self.code.is_some(),
+            _ => return false,
+        };
+        !begun
+            && self.queue().as_deref() == Some(queue)
+            && self.draining.is_empty()
+            && !self.steps.values().any(|step| step.is_running())
+    }
+
+    /// The queue of a task, or of the code of a workflow.
+    pub(crate) fn queue(&self) -> Option<Arc<str>> {
+        let named = match (&self.created.options.task, self.created.definition.kind) {
+            (Some(options), _) => options.queue.as_str(),
+            (None, DefinitionKind::Task) => "",
+            (None, _) => return None,
+        };
+        Some(if named.is_empty() { default_queue().into() } else { named.into() })
     }
 
     /// When it may begin.

@@ -1,11 +1,9 @@
 //! Runs as others see them: states, what they wait for, and the other reads.
 
-use std::sync::Arc;
-
 use super::Partition;
 use super::life::Phase;
 use super::state::{RunState, Step, StepStatus};
-use crate::driver::{Work, default_queue};
+use crate::driver::Work;
 use crate::ids::{RunId, StepId};
 use crate::keys::{Key, KeyId, Ttl};
 use crate::limits::QueueView;
@@ -77,10 +75,14 @@ impl Partition {
         self.index.lines.views()
     }
 
-    /// At most `limit` runs of tasks that wait in a queue and have not begun.
-    pub fn queued_in(&self, namespace: &str, queue: &str, limit: usize) -> Vec<RunId> {
-        let queued = |run: &RunId| self.state(*run).is_none_or(RunState::is_queued);
-        self.index.lines.waiting_in(namespace, queue).filter(queued).take(limit).collect()
+    /// The limit that holds back every call of a run that waits for a worker, also where only its stub is in memory.
+    pub fn limit_holding(&self, run: RunId) -> Option<String> {
+        if let Some(state) = self.state(run) {
+            return self.limit_of(state);
+        }
+        let places = self.stubs.get(&run)?.queued.iter();
+        let lines = &self.index.lines;
+        all_held(places.map(|place| lines.held_by(&place.namespace, &place.queue, place.limit.as_deref())))
     }
 
     fn list_item(&self, state: &RunState, now: Now) -> RunSummary {
@@ -110,9 +112,7 @@ impl Partition {
     /// The limit that holds back every call of a run that waits for a worker.
     fn limit_of(&self, state: &RunState) -> Option<String> {
         let queued = state.steps.values().filter(|step| step.status == StepStatus::Queued);
-        let mut held = queued.map(|step| self.limit_on(state, step));
-        let first = held.next()??;
-        held.all(|held| held.is_some()).then_some(first)
+        all_held(queued.map(|step| self.limit_on(state, step)))
     }
 
     fn limit_on(&self, state: &RunState, step: &Step) -> Option<String> {
@@ -120,6 +120,12 @@ impl Partition {
         let namespace = &state.created.definition.namespace;
         self.index.lines.held_by(namespace, &call.queue, call.limit.as_deref())
     }
+}
+
+/// The first of the limits, if there is one for each.
+fn all_held(mut held: impl Iterator<Item = Option<String>>) -> Option<String> {
+    let first = held.next()??;
+    held.all(|held| held.is_some()).then_some(first)
 }
 
 impl RunState {
@@ -160,17 +166,10 @@ fn summarise(state: &RunState, now: Now) -> RunSummary {
             .and_then(|outcome| outcome.as_ref().err())
             .map(|failure| failure.error.clone()),
         origin: state.created.options.origin.clone(),
-        queue: queue(state),
+        queue: state.queue(),
         expires: expires(state),
         read_once: keeps(state) == Some(Ttl::Ms(0)),
     }
-}
-
-/// The queue of a task.
-fn queue(state: &RunState) -> Option<Arc<str>> {
-    let options = state.created.options.task.as_ref()?;
-    let named = Some(options.queue.as_str()).filter(|queue| !queue.is_empty());
-    Some(named.map_or_else(|| default_queue().into(), Into::into))
 }
 
 /// How long the outcome of a closed run is kept, where its options say so.

@@ -1,9 +1,10 @@
 //! Cancel, pause, resume, delete.
 
 use riverrun_kernel::driver::OnParentEnd;
+use riverrun_kernel::workflow::{Act, function};
 use riverrun_kernel::*;
 
-use crate::world::{Op, World, call, flow, task};
+use crate::world::{Op, World, call, flow, retry, task, workflow};
 
 fn cancel(run: RunId) -> Command {
     Command::Cancel { run, reason: "test".into() }
@@ -191,4 +192,47 @@ fn a_run_completes_the_step_that_waits_for_its_end() {
         request.options.report_to = Some(AwaitedStep { run: waiting, step: StepId(1) });
         world.start_run(request).expect("started");
     }
+}
+
+#[test]
+fn what_of_a_queue_has_not_been_started_is_withdrawn_and_the_rest_goes_on() {
+    let mut world = World::new(&[]);
+    let start = |world: &mut World, definition: DefinitionRef, change: fn(&mut RunOptions)| {
+        let mut request = world.request(definition);
+        request.options.task = Some(TaskOptions { queue: "mail".into(), ..TaskOptions::default() });
+        change(&mut request.options);
+        world.start_run(request).expect("a start").0
+    };
+    let retried = start(&mut world, task("a"), |options| {
+        options.task.as_mut().expect("a task").retry = retry(3, 60_000);
+    });
+    let begun = start(&mut world, workflow("w"), |_| {});
+    world.worker(1, &["a", &function("w")], 2);
+    let (offer, body) = (world.offer(), world.offer());
+    assert_eq!((offer.attempt.run, body.attempt.run), (retried, begun));
+    world.send(Command::DrainWorker { worker: WorkerId(1) }).expect("drained");
+    world.fail(&offer, "Busy");
+    let act = Act::Ran { tag: 1, path: "one".into(), outcome: Ok(Json::null()) };
+    world.progress(&body, 1, vec![act]).expect("taken");
+    world.report(&body, Report::Lost(Lost::Returned)).expect("given back");
+    let waiting = start(&mut world, task("a"), |_| {});
+    let delayed = start(&mut world, task("a"), |options| options.delay_ms = Some(60_000));
+    let dated = start(&mut world, task("a"), |options| options.run_at = Some(Wall(1_800_000_000_000)));
+    let unbegun = start(&mut world, workflow("w"), |_| {});
+    let elsewhere = start(&mut world, task("a"), |options| {
+        options.task.as_mut().expect("a task").queue = "other".into();
+    });
+    let all = vec![retried, begun, waiting, delayed, dated, unbegun, elsewhere];
+    world.evict();
+    let batches = world.log.len();
+    let withdraw =
+        || Command::Withdraw { queue: "mail".into(), runs: all.clone(), reason: "emptied".into() };
+    assert_eq!(world.send(withdraw()), Ok(Reply::Withdrawn(5)));
+    assert_eq!(world.log.len(), batches + 1, "one commit");
+    assert_eq!(world.send(withdraw()), Ok(Reply::Withdrawn(0)), "again changes nothing");
+    world.crash();
+    for run in [retried, waiting, delayed, dated, unbegun] {
+        assert_eq!(world.state(run), State::Cancelled);
+    }
+    assert_eq!((world.state(begun), world.state(elsewhere)), (State::Running, State::Queued));
 }

@@ -179,3 +179,41 @@ async fn unknown_paths_and_methods_are_problems_too() {
     server.get("/errors/nothing").await.is_problem(404, "not_found");
     server.put("/v1/runs", json!({})).await.is_problem(405, "method_not_allowed");
 }
+
+#[tokio::test]
+async fn lists_tell_a_limit_from_a_missing_worker_whether_in_memory_or_not() {
+    let server = Server::new().await;
+    server.post("/v1/queues/pause", json!({"queue": "held"})).await.is(200);
+    let start = |queue: &str| json!({"definition": "ping", "kind": "task", "queue": queue});
+    let mut runs = Vec::new();
+    for queue in ["held", "free", "held", "free", "held"] {
+        runs.push(server.start(start(queue)).await.run_id());
+    }
+    for _ in 0..2 {
+        for (waiting, places, name) in [("limit", vec![4, 2, 0], "queue held: paused"), ("worker", vec![3, 1], "ping")] {
+            let mut found = Vec::new();
+            let mut cursor = String::new();
+            loop {
+                let page = server.get(&format!("/v1/runs?waiting={waiting}&limit=1{cursor}")).await.body;
+                let items = page["items"].as_array().unwrap();
+                assert!(items.iter().all(|run| run["waiting"]["name"] == name), "{page}");
+                found.extend(items.iter().map(|run| run["run_id"].as_str().unwrap().to_owned()));
+                let Some(next) = page["next_cursor"].as_str() else { break };
+                cursor = format!("&cursor={next}");
+            }
+            // Those of one millisecond are in any order.
+            found.sort_unstable();
+            let mut expected: Vec<String> = places.iter().map(|at| runs[*at].clone()).collect();
+            expected.sort_unstable();
+            assert_eq!(found, expected);
+            let count = server.get(&format!("/v1/runs/count?waiting={waiting}")).await;
+            assert_eq!(count.body["count"], places.len());
+        }
+        let all = server.get("/v1/runs").await;
+        let items = all.body["items"].as_array().unwrap();
+        let limited = items.iter().filter(|run| run["waiting"]["kind"] == "limit").count();
+        assert_eq!((items.len(), limited), (5, 3));
+        // From here on rows have them.
+        server.engine.checkpoint().await.unwrap();
+    }
+}

@@ -306,3 +306,32 @@ async fn a_retry_policy_says_what_is_never_tried_again() {
     let ended = server.get(&format!("/v1/runs/{run}?wait=20s")).await;
     assert_eq!((&ended.body["state"], &ended.body["error"]["type"]), (&json!("failed"), &json!("Fatal")));
 }
+
+#[tokio::test]
+async fn an_emptied_queue_has_nothing_left_that_was_not_started() {
+    let server = Server::new().await;
+    let mut worker = server.worker(&["ping"]).await;
+    let started = server.start(ping(json!({"queue": "mail"}))).await.run_id();
+    let executing = worker.offer().await;
+    let again = json!({"queue": "mail", "retries": {"max": 1, "interval": "1h", "jitter": false}});
+    let retried = server.start(ping(again)).await.run_id();
+    let offer = worker.offer().await;
+    worker.fail(&offer, Failure::new("Busy", "no")).await;
+    server.post("/v1/queues/pause", json!({"queue": "mail"})).await.is(200);
+    let mut gone = vec![retried];
+    for more in [json!({}), json!({"delay": "1h"}), json!({"run_at": "2099-01-01T00:00:00Z"}), json!({"priority": 9})] {
+        let mut start = ping(json!({"queue": "mail"}));
+        start.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        gone.push(server.start(start).await.run_id());
+    }
+    let elsewhere = server.start(ping(json!({"queue": "other", "delay": "1h"}))).await.run_id();
+    let answer = server.post("/v1/queues/empty", json!({"queue": "mail"})).await;
+    assert_eq!(answer.body, json!({"changed": 5}));
+    for run in gone {
+        assert_eq!(server.get(&format!("/v1/runs/{run}")).await.body["state"], "cancelled");
+    }
+    assert_eq!(server.get(&format!("/v1/runs/{elsewhere}")).await.body["state"], "queued");
+    worker.done(&executing, json!(1)).await;
+    assert_eq!(server.get(&format!("/v1/runs/{started}?wait=20s")).await.body["state"], "succeeded");
+    assert_eq!(server.post("/v1/queues/empty", json!({"queue": "mail"})).await.body["changed"], 0);
+}
