@@ -184,7 +184,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("secret"), "secret-EXAMPLE\n").expect("written");
         std::fs::write(folder.path().join("short"), "secret\n").expect("written");
-        std::fs::write(folder.path().join("signing"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").expect("written");
+        std::fs::write(folder.path().join("signing"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")
+            .expect("written");
         let path = folder.path().join("riverrun.toml");
         std::fs::write(&path, text).expect("written");
         read(Some(&path))
@@ -219,7 +220,8 @@ mod tests {
 
     #[test]
     fn secrets_of_callbacks_are_read_and_shown_to_nobody() {
-        let text = "[callbacks]\nsecrets = [{ file = \"signing\" }, { file = \"signing\" }]\ntimeout = \"5s\"\n";
+        let text =
+            "[callbacks]\nsecrets = [{ file = \"signing\" }, { file = \"signing\" }]\ntimeout = \"5s\"\n";
         let callbacks = read_text(text).unwrap().callbacks;
         assert_eq!((callbacks.secrets.len(), callbacks.timeout.as_secs()), (2, 5));
         assert!(!format!("{callbacks:?}").contains("MfKQ"));

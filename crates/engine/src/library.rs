@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use riverrun_kernel::{callback, compose};
 use riverrun_kernel::task::TaskDriver;
 use riverrun_kernel::workflow::{WorkflowDriver, workflow_of};
 use riverrun_kernel::{
     Definition, DefinitionKind, DefinitionRef, Driver, Drivers, Json, Resolved, Wall, WorkerId,
 };
+use riverrun_kernel::{callback, compose};
 use riverrun_plan::{Flow, nearest};
 use sha2::{Digest, Sha256};
 

@@ -72,7 +72,8 @@ impl Engine {
             for run in found {
                 if run.waiting.as_ref().is_some_and(|waiting| waiting.kind == wanted) {
                     if items.len() == limit {
-                        let last = items.last().map(|run: &RunSummary| Cursor { created: run.created, id: run.id });
+                        let last =
+                            items.last().map(|run: &RunSummary| Cursor { created: run.created, id: run.id });
                         return Ok(Page { items, next: last });
                     }
                     items.push(run);

@@ -81,7 +81,8 @@ impl Engine {
             let mut after = None;
             loop {
                 let asked = filter.clone();
-                let page = self.blocking(move |store| store.list(&asked, after, SLICE, &HashSet::new())).await?;
+                let page =
+                    self.blocking(move |store| store.list(&asked, after, SLICE, &HashSet::new())).await?;
                 let named = |run: &RunSummary| run.queue.as_deref().is_none_or(|known| known == queue);
                 let runs = page.items.into_iter().filter(named).map(|run| run.id);
                 cancelled += self.withdraw(queue, runs).await?;

@@ -71,13 +71,15 @@ pub(crate) fn delivery(url: &Arc<str>, run: RunView) -> (DefinitionRef, Json, Ru
         limit: Some(Arc::new(limit)),
         ..TaskOptions::default()
     };
-    let options = RunOptions {
-        labels,
-        result_ttl: Some(Ttl::Ms(KEPT_MS)),
-        task: Some(task),
-        ..RunOptions::default()
-    };
+    let options =
+        RunOptions { labels, result_ttl: Some(Ttl::Ms(KEPT_MS)), task: Some(task), ..RunOptions::default() };
     (definition, Json::trusted(input), options)
+}
+
+/// How long to wait after so many tries where the address says itself how long: not so short that it is given up within minutes.
+pub fn wait_ms(asked_ms: u64, tries: u32) -> u64 {
+    let longest = FIRST_WAIT_MS.saturating_mul(1 << tries.saturating_sub(1).min(20)).min(LONGEST_WAIT_MS);
+    asked_ms.max(longest / 2)
 }
 
 /// The concurrency key of calls of one host.
@@ -91,6 +93,15 @@ fn limiter(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_asks_for_short_waits_is_not_given_up_sooner() {
+        assert_eq!(
+            [1, 2, 3, 11, 33].map(|tries| wait_ms(1_000, tries)),
+            [2_500, 5_000, 10_000, 1_800_000, 1_800_000]
+        );
+        assert_eq!(wait_ms(7_200_000, 33), 7_200_000);
+    }
 
     #[test]
     fn calls_of_one_host_share_a_key() {

@@ -38,8 +38,8 @@ mod store;
 mod workers;
 
 pub use config::{
-    AccessKey, Address, CallConfig, CallbackConfig, CallbackSecret, FnfConfig, INSTANCE_HEADER, Limits, MetricSource, ServeError,
-    ServerConfig, is_strong_token,
+    AccessKey, Address, CallConfig, CallbackConfig, CallbackSecret, FnfConfig, INSTANCE_HEADER, Limits,
+    MetricSource, ServeError, ServerConfig, is_strong_token,
 };
 pub use openapi::document as openapi_document;
 pub use serve::serve;

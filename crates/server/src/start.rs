@@ -229,7 +229,15 @@ fn unseen(started: &Started, asked: Start) -> RunView {
         expires: None,
         read_once: false,
     };
-    RunView { summary, input: asked.input, outcome: None, status: None, callback_url: None, steps: Vec::new(), entries: 0 }
+    RunView {
+        summary,
+        input: asked.input,
+        outcome: None,
+        status: None,
+        callback_url: None,
+        steps: Vec::new(),
+        entries: 0,
+    }
 }
 
 /// A caller waits for the answer, so a slip in the name must not wait for a worker that never comes.

@@ -18,8 +18,7 @@ fn start(world: &mut World, definition: DefinitionRef, change: impl FnOnce(&mut 
 fn deliveries(world: &World, run: RunId) -> Vec<RunId> {
     let told = |summary: &RunSummary| summary.labels.get(LABEL).is_some_and(|of| *of == run.to_string());
     let all = world.partition.dirty_runs(world.now).into_iter();
-    let mut found: Vec<RunId> =
-        all.filter_map(|(id, summary)| summary.filter(told).map(|_| id)).collect();
+    let mut found: Vec<RunId> = all.filter_map(|(id, summary)| summary.filter(told).map(|_| id)).collect();
     found.sort_unstable();
     found
 }

@@ -225,8 +225,7 @@ fn what_of_a_queue_has_not_been_started_is_withdrawn_and_the_rest_goes_on() {
     let all = vec![retried, begun, waiting, delayed, dated, unbegun, elsewhere];
     world.evict();
     let batches = world.log.len();
-    let withdraw =
-        || Command::Withdraw { queue: "mail".into(), runs: all.clone(), reason: "emptied".into() };
+    let withdraw = || Command::Withdraw { queue: "mail".into(), runs: all.clone(), reason: "emptied".into() };
     assert_eq!(world.send(withdraw()), Ok(Reply::Withdrawn(5)));
     assert_eq!(world.log.len(), batches + 1, "one commit");
     assert_eq!(world.send(withdraw()), Ok(Reply::Withdrawn(0)), "again changes nothing");

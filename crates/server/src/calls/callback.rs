@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, USER_AGENT};
 use hyper::{Method, Request, StatusCode, Uri, body::Incoming};
-use riverrun_kernel::callback::Delivery;
+use riverrun_kernel::callback::{Delivery, wait_ms};
 use riverrun_kernel::{Failure, Json, Offer, RunId, Wall};
 use riverrun_wire::http::Run;
 use sha2::Sha256;
@@ -109,11 +109,10 @@ impl Caller {
                 return Ok(Json::from(serde_json::json!({ "status": parts.status.as_u16() })));
             }
             let text = format!("{place} answered {}{}", parts.status, told(body).await);
-            let mut details = serde_json::json!({ "status": parts.status.as_u16() });
-            if let Some(ms) = retry_after(&parts.headers) {
-                details["retry_after_ms"] = ms.into();
-            }
-            let failure = Failure { details: Some(Json::from(details)), ..fail(text) };
+            let details = Some(Json::from(serde_json::json!({ "status": parts.status.as_u16() })));
+            let tries = offer.attempt.attempt;
+            let retry_after_ms = retry_after(&parts.headers).map(|asked| wait_ms(asked, tries));
+            let failure = Failure { details, retry_after_ms, ..fail(text) };
             // The one answer by which a receiver says that it wants nothing more.
             Err(if parts.status == StatusCode::GONE { failure.not_retryable() } else { failure })
         };

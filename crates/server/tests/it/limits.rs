@@ -190,7 +190,9 @@ async fn lists_tell_a_limit_from_a_missing_worker_whether_in_memory_or_not() {
         runs.push(server.start(start(queue)).await.run_id());
     }
     for _ in 0..2 {
-        for (waiting, places, name) in [("limit", vec![4, 2, 0], "queue held: paused"), ("worker", vec![3, 1], "ping")] {
+        for (waiting, places, name) in
+            [("limit", vec![4, 2, 0], "queue held: paused"), ("worker", vec![3, 1], "ping")]
+        {
             let mut found = Vec::new();
             let mut cursor = String::new();
             loop {

@@ -319,7 +319,9 @@ async fn an_emptied_queue_has_nothing_left_that_was_not_started() {
     worker.fail(&offer, Failure::new("Busy", "no")).await;
     server.post("/v1/queues/pause", json!({"queue": "mail"})).await.is(200);
     let mut gone = vec![retried];
-    for more in [json!({}), json!({"delay": "1h"}), json!({"run_at": "2099-01-01T00:00:00Z"}), json!({"priority": 9})] {
+    for more in
+        [json!({}), json!({"delay": "1h"}), json!({"run_at": "2099-01-01T00:00:00Z"}), json!({"priority": 9})]
+    {
         let mut start = ping(json!({"queue": "mail"}));
         start.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         gone.push(server.start(start).await.run_id());

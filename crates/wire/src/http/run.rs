@@ -227,9 +227,7 @@ impl From<RunView> for Run {
             attached: false,
             duplicate: false,
             status: run.status,
-            callback_url: run
-                .callback_url
-                .map(|url| url.split('?').next().unwrap_or_default().to_owned()),
+            callback_url: run.callback_url.map(|url| url.split('?').next().unwrap_or_default().to_owned()),
             steps: run.steps.iter().map(Step::from).collect(),
             entries: run.entries,
         }
