@@ -143,7 +143,7 @@ async fn empty(printer: &Printer, session: &Session, args: &QueueEmpty) -> Resul
         let waiting: usize = queues.items.iter().map(|queue| queue.waiting).sum();
         return Err(CliError::usage(
             format!(
-                "{waiting} waiting in queue {name} would be cancelled, and what of it is delayed or waits for another try"
+                "{waiting} in queue {name} would be cancelled, and what of it is delayed or waits for another try"
             ),
             "say --yes to do it",
         ));
