@@ -147,6 +147,7 @@ fn detail(kind: &str, fields: &Fields, took: Duration, failure: &str) -> (String
         "StepFailed" => (format!("{} {}{}", bad("failed"), failure, tried()), true),
         "StepCancelled" => ("given up".to_owned(), true),
         "ChildStarted" => (format!("started {}", fields.text("run")), true),
+        "ChildEnded" => (format!("{} has ended", fields.text("run")), false),
         "SignalReceived" => (format!("signal `{}` {}", fields.text("name"), value(fields, "payload")), true),
         "CancelRequested" => (format!("{} {}", care("cancelling"), fields.text("reason")), true),
         "RunPaused" => (care("paused"), true),
@@ -181,7 +182,10 @@ fn work(fields: &Fields) -> (String, bool) {
         "Sleep" => ("waits until its date".to_owned(), true),
         "Signal" => (format!("waits for the signal `{}`", work.text("name")), true),
         "Callback" => ("waits for its callback".to_owned(), true),
-        "Child" => (format!("starts {}", value(&work, "definition")), true),
+        "Child" => {
+            let definition = work.object("definition").unwrap_or_default();
+            (format!("starts the {} {}", definition.text("kind"), definition.text("name")), true)
+        }
         _ => (clip(json, VALUE), false),
     }
 }

@@ -264,16 +264,26 @@ pub struct Child {
     pub continue_id: Option<String>,
     /// Whether the step ends with the child's outcome, or at once with `{"run_id": …}`.
     pub wait: bool,
-    /// The step ends by its callback token, whatever the child does: these are JSON pointers into the input, to where the child
-    /// has the token. Its input holds the token's name ([`crate::callback_name`]) there; functions that it calls get the token.
+    /// The step ends by its callback token, whatever the child does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub callback: Option<Vec<String>>,
+    pub callback: Option<Handed>,
     /// What becomes of the child when this run closes first.
     #[serde(default)]
     pub on_parent_end: OnParentEnd,
     /// How it is to be run; the time limit of its definition wins.
     #[serde(default, skip_serializing_if = "is_plain")]
     pub options: Box<RunOptions>,
+}
+
+/// A callback token that a child is handed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Handed {
+    /// JSON pointers into the child's input. It holds the token's name ([`crate::callback_name`]) there; functions that the child
+    /// calls get the token.
+    pub paths: Vec<String>,
+    /// The step fails with [`Failure::TIMEOUT`] after this many milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
 }
 
 fn is_plain(options: &RunOptions) -> bool {

@@ -145,6 +145,8 @@ enum Kind {
     Child {
         waits: bool,
     },
+    /// A child that has the token.
+    Handed,
     /// A wait, a back-off, a time limit: no task.
     Timer,
 }
@@ -238,7 +240,8 @@ impl Told<'_> {
             Entry::ChildStarted { step, run } => {
                 let detail = format!(r#"{{"execution":"{run}"}}"#);
                 self.of_task(*step, EventType::TaskStarted, detail.clone());
-                if self.history.open.get(step).is_some_and(|open| open.work == Kind::Child { waits: true }) {
+                let submits = |kind| matches!(kind, Kind::Child { waits: true } | Kind::Handed);
+                if self.history.open.get(step).is_some_and(|open| submits(open.work)) {
                     self.of_task(*step, EventType::TaskSubmitted, detail);
                 }
             }
@@ -336,8 +339,11 @@ impl Told<'_> {
             Work::Child(child) => {
                 let (kind, name) = (child.definition.kind, json::quote(&child.definition.name));
                 let key = if kind == DefinitionKind::Flow { "flow" } else { "function" };
-                let waits = child.wait || child.callback.is_some();
-                (Kind::Child { waits }, format!(r#"{{"{key}":{name},"input":{}}}"#, child.input))
+                let work = match child.callback {
+                    Some(_) => Kind::Handed,
+                    None => Kind::Child { waits: child.wait },
+                };
+                (work, format!(r#"{{"{key}":{name},"input":{}}}"#, child.input))
             }
             _ => (Kind::Timer, String::new()),
         };
@@ -363,7 +369,9 @@ impl Told<'_> {
                 EventType::TaskTimedOut
             }
             Kind::Call { callback: true } if by_function => EventType::TaskSubmitFailed,
-            Kind::Child { .. } if failure.error == Failure::START_REFUSED => EventType::TaskSubmitFailed,
+            Kind::Child { .. } | Kind::Handed if failure.error == Failure::START_REFUSED => {
+                EventType::TaskSubmitFailed
+            }
             _ => EventType::TaskFailed,
         };
         self.of_task(step, kind, interpret::failure(&shown));

@@ -200,9 +200,9 @@ impl Partition {
         let mut options = std::mem::take(child.options.as_mut());
         options.tokens =
             self.state(parent).map_or_else(Vec::new, |state| state.created.options.tokens.clone());
-        if let Some(paths) = &child.callback {
+        if let Some(handed) = &child.callback {
             options.tokens.push(AwaitedStep { run: parent, step });
-            child.input = with_text_at(&child.input, paths, &callback_name(parent, step));
+            child.input = with_text_at(&child.input, &handed.paths, &callback_name(parent, step));
         }
         let prepared = match drivers.resolve(&child.definition) {
             Some(found) => child_key(&child).map(|key| (found, key)),

@@ -202,7 +202,8 @@ impl Step {
                 within(*since, call.timeout_ms.map(|ms| ms.saturating_add(slack_ms)))
             }
             (Work::Call(_), StepStatus::Backoff { until, .. }) => Some(Due::Ticks(*until)),
-            (Work::Call(_) | Work::Body(_) | Work::Child(_), _) => None,
+            (Work::Child(child), _) => within(self.begun, child.callback.as_ref()?.timeout_ms),
+            (Work::Call(_) | Work::Body(_), _) => None,
         }
     }
 }

@@ -276,10 +276,11 @@ fn a_token_goes_down_to_grandchildren_and_to_nobody_else() {
 }
 
 #[test]
-fn a_child_that_cannot_have_the_token_fails_the_step() {
+fn a_step_fails_whose_child_cannot_have_the_token_or_nobody_uses_it() {
     let flows = [
         ("unknown", vec![Op::Hand("nobody", None)]),
         ("taken", vec![Op::Hand("clerk", Some("k"))]),
+        ("silent", vec![Op::Hand("clerk", None)]),
         ("clerk", vec![Op::Sleep(100)]),
     ];
     let mut world = World::new(&flows);
@@ -291,6 +292,13 @@ fn a_child_that_cannot_have_the_token_fails_the_step() {
     assert_eq!(world.view(second).summary.error.as_deref(), Some(Failure::START_REFUSED));
     world.send(Command::Cancel { run: first, reason: "enough".into() }).expect("cancelled");
     assert_eq!(world.state(child_of(&world, first)), State::Suspended, "it goes on alone");
+
+    world.pass(100);
+    let silent = world.start(flow("silent"));
+    world.pass(999_999);
+    assert_eq!(world.waiting(silent), Some(WaitKind::Callback));
+    world.pass(1);
+    assert_eq!(world.view(silent).summary.error.as_deref(), Some(Failure::TIMEOUT));
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use riverrun_kernel::driver::{
-    Action, Call, Child, DriverFault, OnParentEnd, RetryPolicy, RunContext, Sleep, Then, Turn, Wake, Work,
+    Action, Call, Child, DriverFault, Handed, OnParentEnd, RetryPolicy, RunContext, Sleep, Then, Turn, Wake,
+    Work,
 };
 use riverrun_kernel::schedule::{ScheduleId, ScheduleRow};
 use riverrun_kernel::task::TaskDriver;
@@ -128,7 +129,10 @@ impl Driver for Script {
                         input: Json::trusted(r#"{"to":[null],"n":12345678901234567890.0}"#),
                         continue_id: key.map(str::to_owned),
                         wait: false,
-                        callback: Some(vec!["/to/0".to_owned()]),
+                        callback: Some(Handed {
+                            paths: vec!["/to/0".to_owned()],
+                            timeout_ms: Some(1_000_000),
+                        }),
                         on_parent_end: OnParentEnd::Abandon,
                         options: Box::default(),
                     }),

@@ -4,8 +4,8 @@
 //! failed, a result that is no object.
 
 use riverrun_kernel::driver::{
-    Action, Call, Child, DriverFault, OnParentEnd, RetryPolicy, Sleep, Tag, Work, default_max_crashes,
-    default_queue,
+    Action, Call, Child, DriverFault, Handed, OnParentEnd, RetryPolicy, Sleep, Tag, Work,
+    default_max_crashes, default_queue,
 };
 use riverrun_kernel::{DefinitionKind, DefinitionRef, Due, Failure, Json, Wall};
 
@@ -125,7 +125,7 @@ impl Machine<'_> {
             }
             Target::Flow(flow) => match self.child(cell, step, task, flow) {
                 Ok(child) => {
-                    if let Some(limit) = task.timeout_ms.filter(|_| flow.waits || task.callback) {
+                    if let Some(limit) = task.timeout_ms.filter(|_| flow.waits) {
                         let limit_path = format!("{path}~limit");
                         self.begin(cell, true, limit_path, Work::Sleep(Sleep::For(limit)));
                     }
@@ -186,7 +186,9 @@ impl Machine<'_> {
         });
         let callback = task.callback.then(|| {
             let paths = self.token_paths(step);
-            flow.input.as_ref().map_or_else(|| paths.clone(), |param| tokens_in(&paths, param, ""))
+            let paths =
+                flow.input.as_ref().map_or_else(|| paths.clone(), |param| tokens_in(&paths, param, ""));
+            Handed { paths, timeout_ms: task.timeout_ms }
         });
         let parent = self.run.definition;
         Ok(Child {
@@ -239,8 +241,7 @@ impl Machine<'_> {
             Kind::Task(task) if is_limit => {
                 self.give_up(cell, false);
                 let limit = task.timeout_ms.unwrap_or_default() / 1000;
-                let late = if task.callback { "no callback came" } else { "the flow did not end" };
-                let message = format!("{late} within timeoutSeconds: {limit}");
+                let message = format!("the flow did not end within timeoutSeconds: {limit}");
                 let failure = Failure::new(Failure::TIMEOUT, message);
                 self.walked(cell, step, Moved::TimedOut, |_| {
                     walk::failure(&errors::translate(&failure, false).0)
@@ -281,7 +282,7 @@ impl Machine<'_> {
             None if is_call(task) && !from_outside => By::Attempts,
             _ => By::Step,
         };
-        if child.is_some_and(|flow| flow.waits || task.callback) && task.timeout_ms.is_some() {
+        if child.is_some_and(|flow| flow.waits) && task.timeout_ms.is_some() {
             self.give_up(cell, true);
         }
         match outcome {

@@ -1,7 +1,7 @@
 //! What tasks call: functions, flows, callbacks.
 
 use riverrun_kernel::Failure;
-use riverrun_kernel::driver::{OnParentEnd, Wake, Work};
+use riverrun_kernel::driver::{Handed, OnParentEnd, Wake, Work};
 use serde_json::{Value, json};
 
 use crate::harness::{Run, flow, mistakes, parse, warnings};
@@ -237,21 +237,22 @@ fn a_child_may_get_the_token_of_the_step_that_starts_it() {
     };
     let mapped = "inputMappings: [{target: to, source: $context.task.token}, {target: x, source: $input.x}]";
     let plain = child(&format!(
-        "  - {{type: task, name: T, resourceArn: 'acs:fnf:::flow/c', pattern: waitForCallback, {mapped}}}\n"
+        "  - {{type: task, name: T, resourceArn: 'acs:fnf:::flow/c', pattern: waitForCallback, timeoutSeconds: 9, {mapped}}}\n"
     ));
-    assert_eq!(plain.callback, Some(vec!["/to".to_owned()]));
+    assert_eq!(plain.callback, Some(Handed { paths: vec!["/to".to_owned()], timeout_ms: Some(9_000) }));
     assert_eq!((plain.wait, plain.on_parent_end), (false, OnParentEnd::Abandon));
     assert_eq!(plain.input.get(), r#"{"to":null,"x":1}"#);
     let moved = child(&format!(
         "  - {{type: task, name: T, action: 'fnf:StartExecution', pattern: waitForCallback, \
          serviceParams: {{FlowName: c, Input: {{all: $, one: [$.x, $.to]}}}}, {mapped}}}\n"
     ));
-    assert_eq!(moved.callback, Some(vec!["/all/to".to_owned(), "/one/1".to_owned()]));
+    let paths = vec!["/all/to".to_owned(), "/one/1".to_owned()];
+    assert_eq!(moved.callback, Some(Handed { paths, timeout_ms: None }));
     let none = child(
         "  - {type: task, name: T, resourceArn: 'acs:fnf:::flow/c', pattern: waitForCallback, \
          serviceParams: {Input: {}}}\n",
     );
-    assert_eq!(none.callback, Some(vec![]), "whoever else has the token may use it");
+    assert_eq!(none.callback, Some(Handed::default()), "whoever else has the token may use it");
 }
 
 #[test]
@@ -263,7 +264,7 @@ fn an_answer_ends_a_step_whose_child_has_the_token_and_silence_does_in_time() {
     assert_eq!(run.outcome, Some(Ok(json!({"a": 1}))));
     let mut silent = Run::new(&source, &json!({}));
     silent.settle();
-    silent.end("T~limit", Ok(Value::Null));
+    silent.end("T", Err(Failure::new(Failure::TIMEOUT, "")));
     assert_eq!(silent.outcome, Some(Ok(json!({"h": 1}))));
     let mut refused = Run::new(&source.replace("FnF.TaskTimeout", "FnF.RuntimeError"), &json!({}));
     refused.settle();
