@@ -159,6 +159,8 @@ impl Failure {
     pub const EXPIRED: &'static str = "Expired";
     /// Too many transitions without a task or a wait.
     pub const TRANSITION_LIMIT: &'static str = "TransitionLimitExceeded";
+    /// A flow's run whose journal grew too long.
+    pub const HISTORY_LIMIT: &'static str = "FnF.HistoryLimitExceeded";
     /// A run was to be started that cannot be: unknown definition, refused key.
     pub const START_REFUSED: &'static str = "StartRefused";
 

@@ -4,7 +4,9 @@ use super::Partition;
 use super::attempts::with_text_at;
 use super::close::Closing;
 use super::life::Phase;
+use super::state::RunState;
 use crate::command::{AwaitedStep, StartRun};
+use crate::definition::DefinitionKind;
 use crate::driver::{Action, Child, Drivers, RunContext, Sleep, Tag, Then, Turn, Wake, Work};
 use crate::effect::{Effect, callback_name};
 use crate::entry::Entry;
@@ -127,6 +129,17 @@ impl Partition {
                 "the run made more than {limit} transitions without a task or a wait (limit max_transitions): it loops"
             );
             self.close(run, Closing::Failed(Failure::new(Failure::TRANSITION_LIMIT, message)));
+            return false;
+        }
+        let limit = self.config.max_entries;
+        let is_too_long =
+            |state: &RunState| state.entries > limit && state.created.definition.kind == DefinitionKind::Flow;
+        if self.state(run).is_some_and(is_too_long) {
+            let message = format!(
+                "the run's journal has more than {limit} lines (limit max_entries): move rounds of its loops, or parts of its lists, \
+                 into child flows"
+            );
+            self.close(run, Closing::Failed(Failure::new(Failure::HISTORY_LIMIT, message)));
             return false;
         }
         if unfinished {

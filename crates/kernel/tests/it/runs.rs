@@ -63,6 +63,19 @@ fn a_loop_without_a_step_goes_to_the_end_of_the_queue_and_then_fails() {
 }
 
 #[test]
+fn a_flow_whose_journal_grows_too_long_fails_and_says_so() {
+    let sleeps = vec![Op::Sleep(1); 50];
+    let mut world = World::new(&[("f", sleeps)]).with_max_entries(40);
+    let run = world.start(flow("f"));
+    world.pass(100);
+    let summary = world.view(run).summary;
+    assert_eq!(summary.error.as_deref(), Some(Failure::HISTORY_LIMIT));
+    let journal = world.journal(run).len();
+    assert!((20..50).contains(&journal), "{journal} lines");
+    assert!(world.partition.next_due().0.is_none(), "nothing of it is left");
+}
+
+#[test]
 fn a_signal_is_taken_whether_it_comes_before_or_after_its_step() {
     let mut world =
         World::new(&[("f", vec![Op::Sleep(5), Op::Signal("go", Some(100)), Op::Signal("go", Some(100))])]);

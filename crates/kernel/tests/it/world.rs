@@ -262,6 +262,13 @@ impl World {
         self
     }
 
+    /// The same with room for so many lines of a journal.
+    pub fn with_max_entries(mut self, max_entries: u64) -> Self {
+        self.config.max_entries = max_entries;
+        self.partition = Partition::new(self.config.clone());
+        self
+    }
+
     /// The same with room for so many schedules.
     pub fn with_max_schedules(mut self, max_schedules: usize) -> Self {
         self.config.max_schedules = max_schedules;
