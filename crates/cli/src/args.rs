@@ -568,6 +568,9 @@ pub struct RunsList {
     /// Only runs that wait for this: timer, signal, callback, child, retry, worker, limit, predecessor, pause, repair
     #[arg(long, value_name = "KIND")]
     pub waiting: Option<String>,
+    /// Only runs that need a person: dead letters, runs that wait for repair, that no worker serves, or that failed five times and more
+    #[arg(long)]
+    pub needs_attention: bool,
     /// Only runs with this label
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,

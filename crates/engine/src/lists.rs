@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use riverrun_kernel::{Key, KeyId, PartitionId, RunId, RunSummary, WaitKind};
+use riverrun_kernel::{Holdup, Key, KeyId, PartitionId, RunId, RunSummary, WaitKind};
 use riverrun_store::{Count, Cursor, KeyFilter, Page, RunFilter};
 use tokio::time::timeout;
 
@@ -14,6 +14,8 @@ use crate::sequencer::{Answer, Ask, Dirty, Query};
 
 /// A list waits so long for what is being written. Then runs that this is about are shown as running, and new ones are not shown.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// A call that failed so often and is tried again needs attention.
+const MANY_ATTEMPTS: u32 = 5;
 /// Runs read at a time for a count that cannot be left to the store.
 const COUNT_PAGE: usize = 1_000;
 
@@ -25,11 +27,11 @@ impl Engine {
         after: Option<Cursor>,
         limit: usize,
     ) -> Result<Page<RunSummary>, EngineError> {
-        if let Some(wanted) = told_apart(&filter) {
-            return self.list_waiting(filter, wanted, after, limit).await;
+        if is_narrowed(&filter) {
+            return self.list_narrowed(filter, after, limit).await;
         }
         let mut page = self.page(filter, after, limit).await?;
-        self.name_limits(&mut page.items).await?;
+        self.look_closer(&mut page.items).await?;
         Ok(page)
     }
 
@@ -47,20 +49,18 @@ impl Engine {
         Ok(merge(rows, dirty.matching, after, limit))
     }
 
-    /// A page of runs that wait for a worker, or for a limit: in rows the one looks like the other.
-    async fn list_waiting(
+    /// A page for a filter that rows cannot answer alone: they are looked at more closely, and some are left out.
+    async fn list_narrowed(
         &self,
         filter: RunFilter,
-        wanted: WaitKind,
         mut after: Option<Cursor>,
         limit: usize,
     ) -> Result<Page<RunSummary>, EngineError> {
-        let mut items = Vec::new();
+        let mut items: Vec<RunSummary> = Vec::new();
         loop {
             let mut found = Vec::new();
             let mut next = None;
-            for waiting in [WaitKind::Worker, WaitKind::Limit] {
-                let filter = RunFilter { waiting: Some(waiting), ..filter.clone() };
+            for filter in as_rows_say(&filter) {
                 let page = self.page(filter, after, limit).await?;
                 // What lies beyond the end of one of the pages may have others before it.
                 next = next.max(page.next);
@@ -68,16 +68,16 @@ impl Engine {
             }
             found.sort_by_key(|run| std::cmp::Reverse((run.created, run.id)));
             found.retain(|run| next.is_none_or(|next| (run.created, run.id) >= (next.created, next.id)));
-            self.name_limits(&mut found).await?;
+            let holdups = self.look_closer(&mut found).await?;
             for run in found {
-                if run.waiting.as_ref().is_some_and(|waiting| waiting.kind == wanted) {
-                    if items.len() == limit {
-                        let last =
-                            items.last().map(|run: &RunSummary| Cursor { created: run.created, id: run.id });
-                        return Ok(Page { items, next: last });
-                    }
-                    items.push(run);
+                if !is_meant(&filter, &run, holdups.get(&run.id)) {
+                    continue;
                 }
+                if items.len() == limit {
+                    let last = items.last().map(|run| Cursor { created: run.created, id: run.id });
+                    return Ok(Page { items, next: last });
+                }
+                items.push(run);
             }
             after = next;
             if after.is_none() {
@@ -86,34 +86,38 @@ impl Engine {
         }
     }
 
-    /// Puts the limit's name where it is a limit and no worker that a run waits for.
-    async fn name_limits(&self, items: &mut [RunSummary]) -> Result<(), EngineError> {
+    /// Asks what holds up runs that wait for a worker, and puts the limit's name where it is a limit.
+    async fn look_closer(&self, items: &mut [RunSummary]) -> Result<HashMap<RunId, Holdup>, EngineError> {
         let mut shares: BTreeMap<PartitionId, Vec<RunId>> = BTreeMap::new();
-        for run in items.iter().filter(|run| waits_for_worker(run)) {
+        for run in items.iter().filter(|run| waits_for(run, &[WaitKind::Worker, WaitKind::Retry])) {
             shares.entry(self.node.partition_of_run(run.id)).or_default().push(run.id);
         }
-        let mut named: HashMap<RunId, String> = HashMap::new();
+        let mut found: HashMap<RunId, Holdup> = HashMap::new();
         for (partition, runs) in shares {
-            let ask = Ask::Query(Query::Limits(runs.clone()));
+            let ask = Ask::Query(Query::Holdups(runs.clone()));
+            // Where the disk is slow or stuck, rows have to do.
             let Ok(answer) = timeout(PATIENCE, self.node.ask_freely(partition, ask)).await else { continue };
             match answer? {
-                Answer::Limits(limits) => {
-                    named.extend(runs.into_iter().zip(limits).filter_map(|(run, limit)| Some((run, limit?))));
+                Answer::Holdups(holdups) => {
+                    found.extend(
+                        runs.into_iter().zip(holdups).filter_map(|(run, holdup)| Some((run, holdup?))),
+                    );
                 }
                 other => return Err(mismatch(&other)),
             }
         }
         for run in items {
-            if let (Some(waiting), Some(limit)) = (&mut run.waiting, named.remove(&run.id)) {
-                (waiting.kind, waiting.name) = (WaitKind::Limit, limit);
+            let waiting = run.waiting.as_mut().filter(|waiting| waiting.kind == WaitKind::Worker);
+            if let (Some(waiting), Some(Holdup::Limit(limit))) = (waiting, found.get(&run.id)) {
+                (waiting.kind, waiting.name) = (WaitKind::Limit, limit.clone());
             }
         }
-        Ok(())
+        Ok(found)
     }
 
     /// How many runs.
     pub async fn count(&self, filter: RunFilter, cap: u64) -> Result<Count, EngineError> {
-        if told_apart(&filter).is_some() {
+        if is_narrowed(&filter) {
             return self.count_listed(filter, cap).await;
         }
         let dirty = self.dirty(&filter).await?;
@@ -220,13 +224,39 @@ impl Engine {
     }
 }
 
-/// Whether a filter asks for one of the two that rows do not tell apart.
-fn told_apart(filter: &RunFilter) -> Option<WaitKind> {
-    filter.waiting.filter(|kind| matches!(kind, WaitKind::Worker | WaitKind::Limit))
+/// Whether rows cannot say alone which runs a filter means.
+fn is_narrowed(filter: &RunFilter) -> bool {
+    filter.attention || matches!(filter.waiting, Some(WaitKind::Worker | WaitKind::Limit))
 }
 
-fn waits_for_worker(run: &RunSummary) -> bool {
-    run.waiting.as_ref().is_some_and(|waiting| waiting.kind == WaitKind::Worker)
+/// The filters that rows are read with: to them a limit looks like a missing worker.
+fn as_rows_say(filter: &RunFilter) -> Vec<RunFilter> {
+    match filter.waiting {
+        Some(WaitKind::Worker | WaitKind::Limit) => [WaitKind::Worker, WaitKind::Limit]
+            .map(|waiting| RunFilter { waiting: Some(waiting), ..filter.clone() })
+            .into(),
+        _ => vec![filter.clone()],
+    }
+}
+
+/// Whether a filter means a run that was looked at more closely.
+fn is_meant(filter: &RunFilter, run: &RunSummary, holdup: Option<&Holdup>) -> bool {
+    let waits = filter.waiting.is_none_or(|kind| waits_for(run, &[kind]));
+    waits && (!filter.attention || needs_attention(run, holdup))
+}
+
+/// Whether a person should look at a run: a dead letter, one that waits for repair, one that nobody serves, one that fails again and again.
+fn needs_attention(run: &RunSummary, holdup: Option<&Holdup>) -> bool {
+    match run.waiting.as_ref().map(|waiting| waiting.kind) {
+        None | Some(WaitKind::Repair) => true,
+        Some(WaitKind::Worker) => holdup == Some(&Holdup::Unserved),
+        Some(WaitKind::Retry) => run.attempts >= MANY_ATTEMPTS || holdup == Some(&Holdup::Unserved),
+        Some(_) => false,
+    }
+}
+
+fn waits_for(run: &RunSummary, kinds: &[WaitKind]) -> bool {
+    run.waiting.as_ref().is_some_and(|waiting| kinds.contains(&waiting.kind))
 }
 
 /// One page of what the store and memory have, newest first.

@@ -44,5 +44,7 @@ pub use limits::{
 pub use message::Message;
 pub use partition::{Config, Partition, RunState, WorkerView, life};
 pub use rows::{JournalRow, KeyRow, LoadedRows, PartitionRow, QueuePlace, Rows, RunRow, Stub};
-pub use run::{Failure, Labels, Parent, QueueDepth, RunSummary, RunView, State, StepView, WaitKind, Waiting};
+pub use run::{
+    Failure, Holdup, Labels, Parent, QueueDepth, RunSummary, RunView, State, StepView, WaitKind, Waiting,
+};
 pub use time::{Due, Now, Ticks, Wall};

@@ -244,6 +244,23 @@ pub struct RunSummary {
     /// It goes when its outcome has been read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_once: bool,
+    /// Attempts begun of the open step that has had most of them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempts: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// What keeps a call that is ready from being started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holdup {
+    /// This limit.
+    Limit(String),
+    /// No worker that is connected serves it.
+    Unserved,
 }
 
 /// A run in full, without its journal.

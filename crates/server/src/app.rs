@@ -14,6 +14,7 @@ use crate::config::ServerConfig;
 use crate::logbook::LogBook;
 use crate::metrics::Counters;
 use crate::problem::Refused;
+use crate::queue_metrics::QueueMetrics;
 
 /// The shared state, as handlers get it.
 pub(crate) type Shared = Arc<App>;
@@ -44,6 +45,8 @@ pub(crate) struct App {
     pub fnf: crate::fnf::Memory,
     /// For `/metrics`.
     pub counters: Counters,
+    /// Which queues `/metrics` tells apart.
+    pub queue_metrics: QueueMetrics,
 }
 
 impl App {

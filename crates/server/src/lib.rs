@@ -25,6 +25,7 @@ mod options;
 mod pages;
 mod paging;
 mod problem;
+mod queue_metrics;
 mod queues;
 mod room;
 mod routes;

@@ -81,7 +81,7 @@ impl Counters {
     }
 }
 
-fn head(text: &mut String, name: &str, help: &str, is_counter: bool) {
+pub(crate) fn head(text: &mut String, name: &str, help: &str, is_counter: bool) {
     let kind = if is_counter { "counter" } else { "gauge" };
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
@@ -95,6 +95,7 @@ pub(crate) async fn metrics(State(app): State<Shared>) -> Response {
         let _ = writeln!(text, "{name} {value}");
     }
     app.counters.write(&mut text);
+    app.queue_metrics.write(&app, &mut text).await;
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

@@ -174,7 +174,7 @@ fn item(queue: QueueView, workers: &[WorkerView]) -> QueueItem {
     }
 }
 
-fn takes(worker: &WorkerView, namespace: &str, queue: &str, function: Option<&str>) -> bool {
+pub(crate) fn takes(worker: &WorkerView, namespace: &str, queue: &str, function: Option<&str>) -> bool {
     let spec = &worker.spec;
     !worker.draining
         && match function {

@@ -145,6 +145,7 @@ fn filter(query: ListQuery) -> Result<RunFilter, Refused> {
         created_before: date("created_before", query.created_before)?,
         ended_before: None,
         expires_before: None,
+        attention: query.needs_attention,
     })
 }
 

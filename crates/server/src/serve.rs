@@ -26,6 +26,7 @@ use crate::config::{ServeError, ServerConfig, is_strong_token};
 use crate::history::Histories;
 use crate::logbook::LogBook;
 use crate::metrics::Counters;
+use crate::queue_metrics::QueueMetrics;
 use crate::room::Room;
 use crate::stall::Stalling;
 
@@ -68,6 +69,7 @@ pub async fn serve(
         logs: LogBook::new(limits.max_run_log, limits.max_log_memory),
         histories: Histories::default(),
         counters: Counters::default(),
+        queue_metrics: QueueMetrics::default(),
         fnf: crate::fnf::Memory::new(&config.fnf),
         config,
     });

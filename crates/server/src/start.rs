@@ -228,6 +228,7 @@ fn unseen(started: &Started, asked: Start) -> RunView {
         queue: None,
         expires: None,
         read_once: false,
+        attempts: 0,
     };
     RunView {
         summary,

@@ -96,6 +96,10 @@ pub struct RunFilter {
     pub ended_before: Option<Wall>,
     /// To be removed before, by what its own options say.
     pub expires_before: Option<Wall>,
+    /// May need a person: dead letters, and what waits for repair, for a worker or for another try. Which of the latter really do, rows
+    /// cannot tell.
+    #[serde(default)]
+    pub attention: bool,
 }
 
 /// Which keys.
@@ -164,8 +168,19 @@ impl RunFilter {
             && self.created_before.is_none_or(|before| run.created < before)
             && self.ended_before.is_none_or(|before| run.ended.is_some_and(|ended| ended < before))
             && self.expires_before.is_none_or(|before| run.expires.is_some_and(|expires| expires < before))
+            && (!self.attention || may_need_attention(run))
     }
 }
+
+fn may_need_attention(run: &riverrun_kernel::RunSummary) -> bool {
+    let is_dead = run.definition.kind == DefinitionKind::Task && DEAD.contains(&run.state);
+    is_dead || run.waiting.as_ref().is_some_and(|waiting| ATTENTION.contains(&waiting.kind))
+}
+
+/// How a task ends that is a dead letter.
+pub(crate) const DEAD: [State; 2] = [State::Failed, State::TimedOut];
+/// What runs wait for that may need a person.
+pub(crate) const ATTENTION: [WaitKind; 3] = [WaitKind::Repair, WaitKind::Worker, WaitKind::Retry];
 
 impl KeyFilter {
     /// Whether a key belongs to the list.

@@ -72,6 +72,7 @@ async fn list(printer: &Printer, session: &Session, args: &RunsList) -> Result<E
     add("definition", args.definition.clone());
     add("state", Some(args.states.join(",")).filter(|states| !states.is_empty()));
     add("waiting", args.waiting.clone());
+    add("needs_attention", args.needs_attention.then(|| "true".to_owned()));
     add("continue_id", args.continue_id.clone());
     add("cursor", args.after.clone());
     for (name, value) in &args.labels {

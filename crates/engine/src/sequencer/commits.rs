@@ -170,7 +170,14 @@ impl<H> Sequencer<H> {
 
     fn count(&mut self, records: &[Record]) {
         for record in records {
-            let Record::Run(_, entry) = record else { continue };
+            let entry = match record {
+                Record::Run(_, entry) => entry,
+                Record::Schedule(_, entry) => {
+                    self.tally.count_schedule(entry);
+                    continue;
+                }
+                _ => continue,
+            };
             let closed = match entry {
                 Entry::RunCreated(_) => {
                     self.tally.runs_started += 1;

@@ -255,6 +255,7 @@ impl<H> Sequencer<H> {
             dirty_records: self.kernel.dirty_records(),
             loaded_runs: loaded as u64,
             sleeping_runs: stubs as u64,
+            schedules: self.kernel.schedule_count() as u64,
             ..self.tally
         }
     }

@@ -147,8 +147,8 @@ impl<H> Sequencer<H> {
             Query::Workers => Answer::Workers(self.kernel.workers()),
             Query::QueueDepths => Answer::QueueDepths(self.kernel.queue_depths()),
             Query::Queues => Answer::Queues(self.kernel.queues()),
-            Query::Limits(runs) => {
-                Answer::Limits(runs.into_iter().map(|run| self.kernel.limit_holding(run)).collect())
+            Query::Holdups(runs) => {
+                Answer::Holdups(runs.into_iter().map(|run| self.kernel.holdup(run)).collect())
             }
         })
     }

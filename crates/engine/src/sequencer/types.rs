@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use riverrun_kernel::schedule::{Schedule, ScheduleId};
+use riverrun_kernel::schedule::{FiredBy, Schedule, ScheduleEntry, ScheduleId};
 use riverrun_kernel::workflow::Event;
 use riverrun_kernel::{
-    AttemptId, Command, Drivers, JournalRow, Key, KeyId, LoadedRows, Message, Needs, Offer, PartitionId,
-    QueueDepth, QueueView, Reply, RunId, RunSummary, RunView, Wall, WorkerId, WorkerView,
+    AttemptId, Command, Drivers, Holdup, JournalRow, Key, KeyId, LoadedRows, Message, Needs, Offer,
+    PartitionId, QueueDepth, QueueView, Reply, RunId, RunSummary, RunView, Wall, WorkerId, WorkerView,
 };
 use riverrun_store::{AppendError, Batch, BatchId, Checkpoint, RunFilter, StoreError};
 
@@ -64,8 +64,8 @@ pub enum Query {
     QueueDepths,
     /// Queues, with what is set and counted.
     Queues,
-    /// Of each of these runs the limit that holds it back, if one does.
-    Limits(Vec<RunId>),
+    /// What holds up each of these runs, if anything does.
+    Holdups(Vec<RunId>),
 }
 
 /// What a list takes from memory.
@@ -107,8 +107,8 @@ pub enum Answer {
     QueueDepths(Vec<QueueDepth>),
     /// To [`Query::Queues`].
     Queues(Vec<QueueView>),
-    /// To [`Query::Limits`].
-    Limits(Vec<Option<String>>),
+    /// To [`Query::Holdups`].
+    Holdups(Vec<Option<Holdup>>),
 }
 
 /// A call of the store that is to be made, and answered with [`Done`] under the same number.
@@ -264,4 +264,27 @@ pub struct Tally {
     pub runs_started: u64,
     /// Runs closed, by state: succeeded, failed, timed out, cancelled, expired.
     pub runs_closed: [u64; 5],
+    /// Schedules.
+    pub schedules: u64,
+    /// Runs started because their planned time came.
+    pub schedules_fired: u64,
+    /// Planned times left out because a run was open.
+    pub schedules_skipped: u64,
+    /// Planned times that came too late, and were not made up for.
+    pub schedules_missed: u64,
+    /// Planned times whose run could not be started.
+    pub schedules_failed: u64,
+}
+
+impl Tally {
+    /// Counts what became of planned times.
+    pub(super) fn count_schedule(&mut self, entry: &ScheduleEntry) {
+        match entry {
+            ScheduleEntry::Started { by: FiredBy::Plan, .. } => self.schedules_fired += 1,
+            ScheduleEntry::Skipped { times } => self.schedules_skipped += times.len() as u64,
+            ScheduleEntry::Due { missed: Some(missed), .. } => self.schedules_missed += missed.count,
+            ScheduleEntry::NotStarted { .. } => self.schedules_failed += 1,
+            _ => {}
+        }
+    }
 }

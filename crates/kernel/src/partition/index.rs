@@ -211,6 +211,11 @@ fn queue_place(run: &RunState, id: StepId, now: Now) -> Option<QueuePlace> {
     })
 }
 
+/// The places of all steps of a run that a worker may take now.
+pub(super) fn queue_places(run: &RunState, now: Now) -> Vec<QueuePlace> {
+    run.steps.keys().filter_map(|id| queue_place(run, *id, now)).collect()
+}
+
 /// Whether nothing of a run is wanted in memory for a while but its stub.
 pub(super) fn is_at_rest(stub: &Stub, now: Now) -> bool {
     !stub.active && stub.queued.is_empty() && !is_near(stub, now)
@@ -237,7 +242,7 @@ pub(super) fn stub(run: &RunState, now: Now, graces: Graces) -> Option<Stub> {
         run: run.id,
         wake_ticks: dues.iter().filter(|due| matches!(due, Due::Ticks(_))).min().copied(),
         wake_wall: dues.iter().filter(|due| matches!(due, Due::Wall(_))).min().copied(),
-        queued: run.steps.keys().filter_map(|id| queue_place(run, *id, now)).collect(),
+        queued: queue_places(run, now),
         active,
     })
 }

@@ -1,14 +1,15 @@
 //! Runs as others see them: states, what they wait for, and the other reads.
 
 use super::Partition;
+use super::index::queue_places;
 use super::life::Phase;
 use super::state::{RunState, Step, StepStatus};
 use crate::driver::Work;
 use crate::ids::{RunId, StepId};
 use crate::keys::{Key, KeyId, Ttl};
 use crate::limits::QueueView;
-use crate::rows::JournalRow;
-use crate::run::{QueueDepth, RunSummary, RunView, State, StepView, WaitKind, Waiting};
+use crate::rows::{JournalRow, QueuePlace};
+use crate::run::{Holdup, QueueDepth, RunSummary, RunView, State, StepView, WaitKind, Waiting};
 use crate::time::{Due, Now, Wall};
 
 impl Partition {
@@ -75,14 +76,25 @@ impl Partition {
         self.index.lines.views()
     }
 
-    /// The limit that holds back every call of a run that waits for a worker, also where only its stub is in memory.
-    pub fn limit_holding(&self, run: RunId) -> Option<String> {
-        if let Some(state) = self.state(run) {
-            return self.limit_of(state);
-        }
-        let places = self.stubs.get(&run)?.queued.iter();
+    /// What holds up every call of a run that waits for a worker, also where only its stub is in memory; `None` for one that some worker
+    /// will take.
+    pub fn holdup(&self, run: RunId) -> Option<Holdup> {
         let lines = &self.index.lines;
-        all_held(places.map(|place| lines.held_by(&place.namespace, &place.queue, place.limit.as_deref())))
+        let limit =
+            |place: &QueuePlace| lines.held_by(&place.namespace, &place.queue, place.limit.as_deref());
+        let places = match (self.state(run), self.stubs.get(&run)) {
+            (Some(state), _) => queue_places(state, self.now),
+            (None, Some(stub)) => stub.queued.clone(),
+            (None, None) => Vec::new(),
+        };
+        if let Some(limit) = all_held(places.iter().map(limit)) {
+            return Some(Holdup::Limit(limit));
+        }
+        let served = |place: &QueuePlace| {
+            let mut workers = self.workers.values().filter(|worker| !worker.is_draining());
+            workers.any(|worker| worker.serves(&place.namespace, &place.queue, &place.function))
+        };
+        (!places.is_empty() && !places.iter().any(served)).then_some(Holdup::Unserved)
     }
 
     fn list_item(&self, state: &RunState, now: Now) -> RunSummary {
@@ -169,6 +181,7 @@ fn summarise(state: &RunState, now: Now) -> RunSummary {
         queue: state.queue(),
         expires: expires(state),
         read_once: keeps(state) == Some(Ttl::Ms(0)),
+        attempts: state.steps.values().map(|step| step.attempts).max().unwrap_or(0),
     }
 }
 

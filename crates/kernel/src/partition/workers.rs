@@ -43,6 +43,11 @@ impl Worker {
         self.spec.serves(namespace, queue, function)
     }
 
+    /// Whether it takes anything more.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     fn free(&self) -> usize {
         let room = self.spec.slots as usize + self.ahead as usize;
         if self.draining { 0 } else { room.saturating_sub(self.attempts.len()) }

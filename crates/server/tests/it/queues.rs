@@ -337,3 +337,85 @@ async fn an_emptied_queue_has_nothing_left_that_was_not_started() {
     assert_eq!(server.get(&format!("/v1/runs/{started}?wait=20s")).await.body["state"], "succeeded");
     assert_eq!(server.post("/v1/queues/empty", json!({"queue": "mail"})).await.body["changed"], 0);
 }
+
+#[tokio::test]
+async fn what_needs_attention_is_found_and_nothing_else() {
+    let server = Server::new().await;
+    let mut worker = server.worker(&["ping"]).await;
+    let dead = server.start(ping(json!({}))).await.run_id();
+    let offer = worker.offer().await;
+    let seq = worker.fail(&offer, Failure::new("Bad", "no")).await;
+    worker.acknowledged(seq).await;
+    let often = json!({"max": 9, "interval": "1ms", "max_interval": "1ms"});
+    let retried = server.start(ping(json!({"retries": {"max": 9, "interval": "1h"}}))).await.run_id();
+    let offer = worker.offer().await;
+    let seq = worker.fail(&offer, Failure::new("Once", "no")).await;
+    worker.acknowledged(seq).await;
+    let failing = server.start(ping(json!({"retries": often}))).await.run_id();
+    for _ in 0..4 {
+        let offer = worker.offer().await;
+        worker.fail(&offer, Failure::new("Again", "no")).await;
+    }
+    let offer = worker.offer().await;
+    let later = Failure { retry_after_ms: Some(3_600_000), ..Failure::new("Again", "no") };
+    let seq = worker.fail(&offer, later).await;
+    worker.acknowledged(seq).await;
+    server.post("/v1/queues/pause", json!({"queue": "held"})).await.is(200);
+    let held = server.start(ping(json!({"queue": "held"}))).await.run_id();
+    let unserved = server.start(json!({"definition": "nobody-has-it", "kind": "task"})).await.run_id();
+    let delayed = server.start(ping(json!({"delay": "1h"}))).await.run_id();
+    let failed_flow = server.ended("failing").await.run_id();
+    for _ in 0..2 {
+        let page = server.get("/v1/runs?needs_attention=true").await;
+        let found: Vec<&str> = page.body["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|run| run["run_id"].as_str().unwrap())
+            .collect();
+        for run in [&dead, &failing, &unserved] {
+            assert!(found.contains(&run.as_str()), "{run} is missing: {}", page.text);
+        }
+        assert_eq!(found.len(), 3, "none of {retried}, {held}, {delayed}, {failed_flow}: {}", page.text);
+        assert_eq!(server.get("/v1/runs/count?needs_attention=true").await.body["count"], 3);
+        assert_eq!(
+            server.get("/v1/runs?needs_attention=true&limit=1").await.body["items"].as_array().unwrap().len(),
+            1
+        );
+        server.engine.checkpoint().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn metrics_tell_of_queues_and_schedules() {
+    let server = Server::new().await;
+    let mut worker = server.worker(&["ping"]).await;
+    for _ in 0..2 {
+        server.start(ping(json!({"queue": "mail"}))).await.is(201);
+    }
+    let (first, _executing) = (worker.offer().await, worker.offer().await);
+    let seq = worker.fail(&first, Failure::new("Bad", "no")).await;
+    worker.acknowledged(seq).await;
+    server.start(json!({"definition": "nobody-has-it", "kind": "task", "queue": "mail"})).await.is(201);
+    let schedule = json!({"name": "s", "when": "@every 1s", "start": ping(json!({"queue": "by the clock"}))});
+    server.put("/v1/schedules", schedule).await.is(201);
+    let figure = |text: &str, name: &str| {
+        let line =
+            text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+    };
+    let text = loop {
+        let text = server.get("/metrics").await.text;
+        if figure(&text, "riverrun_schedules_fired_total").is_some_and(|fired| fired >= 1.0) {
+            break text;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(figure(&text, "riverrun_schedules"), Some(1.0));
+    let of =
+        |what: &str| figure(&text, &format!("riverrun_queue_{what}{{namespace=\"default\",queue=\"mail\"}}"));
+    let counts = ["waiting", "unserved", "running", "started_total", "ended_total", "failed_total"].map(of);
+    assert_eq!(counts, [1.0, 1.0, 1.0, 2.0, 1.0, 1.0].map(Some), "{text}");
+    assert!(of("oldest_seconds").is_some());
+    assert_eq!(text.matches("# TYPE riverrun_queue_waiting gauge").count(), 1);
+}

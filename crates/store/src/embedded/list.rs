@@ -12,6 +12,7 @@ use rusqlite::types::Value;
 
 use super::rows::word;
 use super::{read, sql};
+use crate::types::{ATTENTION, DEAD};
 use crate::{Count, Cursor, Page, RunFilter, StoreError};
 
 /// A query in the making.
@@ -80,7 +81,7 @@ fn index(filter: &RunFilter) -> &'static str {
 }
 
 fn without_succeeded(filter: &RunFilter) -> bool {
-    !filter.states.is_empty() && !filter.states.contains(&State::Succeeded)
+    filter.attention || (!filter.states.is_empty() && !filter.states.contains(&State::Succeeded))
 }
 
 fn columns(query: &mut Query, filter: &RunFilter, order: &str) {
@@ -100,6 +101,11 @@ fn columns(query: &mut Query, filter: &RunFilter, order: &str) {
     }
     if without_succeeded(filter) {
         query.and("r.state <> 'succeeded'", []);
+    }
+    if filter.attention {
+        let values = ATTENTION.iter().map(|kind| word(kind).into());
+        let values = values.chain(DEAD.iter().map(|state| Value::from(state.to_string())));
+        query.and("(r.waiting IN (?, ?, ?) OR (r.kind = 'task' AND r.state IN (?, ?)))", values);
     }
     if let Some(kind) = filter.waiting {
         query.and("r.waiting = ?", [word(&kind).into()]);

@@ -401,6 +401,8 @@ pub fn filters() -> Vec<RunFilter> {
         RunFilter { created_from: Some(Wall(4)), created_before: Some(Wall(12)), ..some() },
         RunFilter { ended_before: Some(Wall(10)), ..some() },
         RunFilter { expires_before: Some(Wall(12)), ..some() },
+        RunFilter { attention: true, ..some() },
+        RunFilter { attention: true, waiting: Some(WaitKind::Timer), ..some() },
         RunFilter { expires_before: Some(Wall(12)), states: vec![State::Failed, State::Succeeded], ..some() },
         RunFilter {
             ended_before: Some(Wall(10)),

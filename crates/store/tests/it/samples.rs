@@ -220,6 +220,7 @@ pub fn summary(n: u64, look: Look) -> RunSummary {
         queue: None,
         expires: (look.labels == 3).then_some(Wall(look.created as i64 + 5)),
         read_once: false,
+        attempts: 0,
     }
 }
 

@@ -264,6 +264,10 @@ pub struct ListQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<WaitKindSchema>")]
     pub waiting: Option<WaitKind>,
+    /// Needs a person: dead letters (tasks that failed for good), runs that wait for repair, runs whose next call no connected worker
+    /// serves, and those that wait for another try after five or more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub needs_attention: bool,
     /// Has this label, as `name=value`; repeated: all of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub label: Vec<String>,
