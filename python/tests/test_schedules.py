@@ -75,6 +75,14 @@ def test_a_trigger_that_is_sent_again_is_the_same_trigger(client: Call, server: 
     assert len({seen.body["request_id"] for seen in server.seen}) == 1
 
 
+def test_a_backfill_gives_the_planned_times(client: Call, server: Server) -> None:
+    times = [{"planned_at": "2026-03-01T00:00:00Z", "run_id": "run_1", "created": True}]
+    server.answers = [(200, {"items": times})]
+    assert client("backfill_schedule", "nightly", "2026-03-01T00:00:00Z", dry_run=True) == times
+    assert (server.seen[0].method, server.seen[0].path) == ("POST", "/v1/schedules/backfill")
+    assert server.seen[0].body == {"name": "nightly", "from": "2026-03-01T00:00:00Z", "dry_run": True}
+
+
 def test_schedules_are_listed_page_by_page(server: Server) -> None:
     server.answers = [(200, {"items": [{"name": "a"}], "next_cursor": "sa"}), (200, {"items": [{"name": "b"}]})]
     with riverrun.Client(server.url, "secret") as client:

@@ -206,6 +206,9 @@ pub enum Command {
     Dev(Dev),
     /// Check a flow and keep it on the server under a name
     Deploy(Deploy),
+    /// List and delete what is deployed or was announced by workers
+    #[command(subcommand)]
+    Definitions(Definitions),
     /// Check flows and show every mistake in them; needs no server
     Check(Check),
     /// Play a flow's cases: functions stubbed, on a clock that jumps; needs no server
@@ -437,6 +440,42 @@ pub struct Deploy {
     /// Name to keep it under [default: the file's name, or its folder's for a flow.yaml]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Which server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `riverrun definitions`.
+#[derive(Debug, Subcommand)]
+pub enum Definitions {
+    /// List flows, tasks and workflows
+    #[command(alias = "ls")]
+    List(DefinitionsList),
+    /// Delete a flow with its runs and keys, or forget a task or workflow that no worker has any more
+    #[command(alias = "rm", alias = "remove")]
+    Delete(DefinitionsDelete),
+}
+
+/// `riverrun definitions list`.
+#[derive(Debug, Args)]
+pub struct DefinitionsList {
+    /// Which server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `riverrun definitions delete`.
+#[derive(Debug, Args)]
+pub struct DefinitionsDelete {
+    /// Its name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Its kind, where a flow and a task have the same name
+    #[arg(long, value_name = "KIND", value_parser = crate::values::kind)]
+    pub kind: Option<riverrun_kernel::DefinitionKind>,
+    /// Also where open runs or schedules use it
+    #[arg(long)]
+    pub force: bool,
     /// Which server.
     #[command(flatten)]
     pub target: Target,

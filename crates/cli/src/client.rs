@@ -9,9 +9,10 @@ use riverrun_kernel::{Json, RunId};
 use riverrun_server::INSTANCE_HEADER;
 use riverrun_store::Manifest;
 use riverrun_wire::http::{
-    CancelBody, Changed, DeadQuery, Deploy, Deployed, GraphQuery, HistoryQuery, HistoryView, KeyView, Keys,
-    LimitBody, Logs, OneSchedule, PauseSchedule, Problem, PutSchedule, QueueBody, QueueItem, Queues, Run,
-    Runs, ScheduleView, Schedules, SignalBody, Start, StateAnswer, TriggerSchedule, Workers,
+    BackfillSchedule, Backfilled, CancelBody, Changed, DeadQuery, Definitions, DeleteDefinitionQuery, Deploy,
+    Deployed, GraphQuery, HistoryQuery, HistoryView, KeyView, Keys, LimitBody, Logs, OneSchedule,
+    PauseSchedule, Problem, PutSchedule, QueueBody, QueueItem, Queues, Run, Runs, ScheduleView, Schedules,
+    SignalBody, Start, StateAnswer, TriggerSchedule, Workers,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -223,6 +224,17 @@ impl Client {
         self.json(self.body(Method::POST, "/v1/definitions", &body)?).await
     }
 
+    /// The newest version of each definition.
+    pub async fn definitions(&self) -> Result<Definitions, CliError> {
+        let query = [("namespace", self.namespace.clone())];
+        self.json(self.query(Method::GET, "/v1/definitions", &query)).await
+    }
+
+    /// Deletes a definition.
+    pub async fn delete_definition(&self, query: &DeleteDefinitionQuery) -> Result<(), CliError> {
+        self.done(self.request(Method::DELETE, "/v1/definitions").query(query)).await
+    }
+
     /// A key.
     pub async fn key(&self, definition: &str, continue_id: &str) -> Result<KeyView, CliError> {
         self.json(self.query(Method::GET, "/v1/keys", &self.key_query(definition, continue_id))).await
@@ -275,6 +287,11 @@ impl Client {
     /// Starts a run of a schedule.
     pub async fn trigger_schedule(&self, trigger: &TriggerSchedule) -> Result<Run, CliError> {
         self.json(self.body(Method::POST, "/v1/schedules/trigger", trigger)?).await
+    }
+
+    /// Starts the runs of planned times that have none.
+    pub async fn backfill_schedule(&self, backfill: &BackfillSchedule) -> Result<Backfilled, CliError> {
+        self.json(self.body(Method::POST, "/v1/schedules/backfill", backfill)?).await
     }
 
     /// Forgets a schedule.

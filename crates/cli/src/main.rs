@@ -80,6 +80,7 @@ async fn dispatch(printer: &Printer, command: Command) -> Result<Exit, CliError>
         Command::Worker(args) => commands::worker::worker(printer, args).await,
         Command::Dev(args) => commands::dev::dev(printer, args).await,
         Command::Deploy(args) => commands::deploy::deploy(printer, args).await,
+        Command::Definitions(command) => commands::definitions::definitions(printer, command).await,
         Command::Check(args) => commands::check::check(printer, &args),
         Command::Test(args) => commands::test::test(printer, &args),
         Command::Graph(args) => commands::graph::graph(printer, &args),

@@ -23,6 +23,8 @@ pub(crate) struct Announced {
     last: Option<Arc<Contract>>,
     /// What the store has of it, and since when.
     kept: Option<(Arc<str>, Wall)>,
+    /// It was forgotten since: nobody knows it before it is announced again.
+    forgotten: bool,
 }
 
 impl Announced {
@@ -31,7 +33,7 @@ impl Announced {
         let contract = self.contract(schema);
         self.last = Some(contract.clone());
         self.live.push((worker, contract));
-        self.kept.as_ref().is_none_or(|(kept, _)| **kept != *schema)
+        self.forgotten || self.kept.as_ref().is_none_or(|(kept, _)| **kept != *schema)
     }
 
     /// The worker has gone.
@@ -45,9 +47,30 @@ impl Announced {
             return;
         }
         self.kept = Some((schema.clone(), since));
+        self.forgotten = false;
         if self.live.is_empty() {
             self.last = Some(self.contract(schema));
         }
+    }
+
+    /// The store has been told to forget it.
+    pub(crate) fn forget(&mut self, schema: &Arc<str>, since: Wall) {
+        if self.kept.as_ref().is_some_and(|(_, newest)| *newest > since) {
+            return;
+        }
+        self.kept = Some((schema.clone(), since));
+        self.forgotten = true;
+        self.last = None;
+    }
+
+    /// Whether anybody can start it by its name.
+    pub(crate) fn is_known(&self) -> bool {
+        !self.forgotten || self.is_served()
+    }
+
+    /// Whether a connected worker has it.
+    pub(crate) fn is_served(&self) -> bool {
+        !self.live.is_empty()
     }
 
     /// Since when the store has it.
@@ -114,6 +137,22 @@ mod tests {
         task.withdraw(WorkerId(2));
         assert!(task.check(r#"{"a": 1}"#).is_err());
         assert_eq!(task.check(r#"{"b": 1}"#), Ok(()));
+    }
+
+    #[test]
+    fn what_was_forgotten_is_known_again_when_it_is_announced() {
+        let mut task = Announced::default();
+        task.keep(&schema("a").into(), Wall(5));
+        task.forget(&schema("a").into(), Wall(6));
+        assert!(!task.is_known() && task.check("{}").is_ok());
+        // Older rows come in any order when a store is opened.
+        task.keep(&schema("b").into(), Wall(4));
+        assert!(!task.is_known());
+        assert!(task.announce(WorkerId(1), &schema("a")), "the store must learn of it again");
+        assert!(task.is_known() && task.is_served());
+        task.keep(&schema("a").into(), Wall(7));
+        task.withdraw(WorkerId(1));
+        assert!(task.is_known() && !task.is_served());
     }
 
     #[test]

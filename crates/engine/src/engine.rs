@@ -142,7 +142,7 @@ impl Engine {
         Ok(Deployed { definition, created, warnings })
     }
 
-    async fn put(&self, definition: &Definition) -> Result<(), EngineError> {
+    pub(crate) async fn put(&self, definition: &Definition) -> Result<(), EngineError> {
         let home = self.node.partition_of(home(&definition.reference.namespace, &definition.reference.name));
         let ask = Ask::Command(Command::Deploy(definition.clone()));
         self.node.ask(home, ask, definition.source.len()).await?;
@@ -675,7 +675,7 @@ fn version_of(source: &str) -> String {
 }
 
 /// The newest is the one deployed last, also when the clock was set back meanwhile.
-fn after(last: Option<&Definition>) -> Wall {
+pub(crate) fn after(last: Option<&Definition>) -> Wall {
     last.map_or(wall(), |last| wall().max(last.deployed.plus(1)))
 }
 

@@ -27,6 +27,9 @@ pub enum EngineError {
     /// No definition of that name (or version). The text names near ones.
     #[error("{0}")]
     UnknownDefinition(String),
+    /// It is used: the text says by what.
+    #[error("{0}")]
+    DefinitionInUse(String),
     /// Nobody has announced this task. The text names near ones.
     #[error("{0}")]
     UnknownTask(String),

@@ -4,6 +4,7 @@
 //! nothing of HTTP or sockets. Main type: [`Engine`]. What one partition does is in [`sequencer`], which has no threads and no clock.
 
 mod announced;
+mod backfill;
 mod deletion;
 mod engine;
 mod error;
@@ -21,6 +22,7 @@ mod start;
 mod watch;
 mod worker_link;
 
+pub use backfill::Backfilled;
 pub use engine::{Deployed, Engine, Journal, Shown, Swept};
 pub use error::{DeployError, EngineError, Health, OpenError};
 pub use library::Definitions;

@@ -37,6 +37,13 @@ struct Known {
     code: BTreeMap<(Name, DefinitionKind), Announced>,
 }
 
+impl Known {
+    /// Tasks and workflows that have not been forgotten.
+    fn code_names(&self) -> impl Iterator<Item = &(Name, DefinitionKind)> {
+        self.code.iter().filter(|(_, announced)| announced.is_known()).map(|(name, _)| name)
+    }
+}
+
 #[derive(Clone)]
 struct Version {
     definition: Definition,
@@ -81,7 +88,11 @@ impl Library for Definitions {
             let name = (definition.reference.namespace.clone(), definition.reference.name.clone());
             let mut known = self.write();
             let announced = known.code.entry((name, definition.reference.kind)).or_default();
-            announced.keep(&definition.source, definition.deployed);
+            if definition.deleted {
+                announced.forget(&definition.source, definition.deployed);
+            } else {
+                announced.keep(&definition.source, definition.deployed);
+            }
             return;
         }
         let known = self.read().drivers.contains_key(&definition.reference);
@@ -176,7 +187,8 @@ impl Definitions {
             return Ok(());
         }
         let known = self.read();
-        match known.code.get(&((task.namespace.clone(), task.name.clone()), DefinitionKind::Task)) {
+        let found = known.code.get(&((task.namespace.clone(), task.name.clone()), DefinitionKind::Task));
+        match found.filter(|announced| announced.is_known()) {
             Some(announced) => announced.check(input).map_err(|(signature, misfits)| EngineError::Misfit {
                 task: task.name.to_string(),
                 signature,
@@ -184,7 +196,7 @@ impl Definitions {
             }),
             None if accept_unknown => Ok(()),
             None => {
-                let tasks = known.code.keys().filter(|(_, kind)| *kind == DefinitionKind::Task);
+                let tasks = known.code_names().filter(|(_, kind)| *kind == DefinitionKind::Task);
                 let names = tasks.filter(|(name, _)| name.0 == task.namespace).map(|(name, _)| &*name.1);
                 let hint = nearest(&task.name, names)
                     .map_or_else(String::new, |near| format!(" Did you mean `{near}`?"));
@@ -214,7 +226,36 @@ impl Definitions {
         }
         let kinds = [DefinitionKind::Task, DefinitionKind::Workflow];
         let names = kinds.map(|kind| (key.clone(), kind));
-        names.iter().find_map(|name| known.code.get_key_value(name)).map(code)
+        let mut found = names.iter().filter_map(|name| known.code.get_key_value(name));
+        found.find(|(_, announced)| announced.is_known()).map(code)
+    }
+
+    /// What of a name can be deleted: a flow, else a task or a workflow; only one of this kind, if one is named. Also whether a connected
+    /// worker has it.
+    pub(crate) fn deletable(
+        &self,
+        namespace: &str,
+        name: &str,
+        kind: Option<DefinitionKind>,
+    ) -> Option<(Definition, bool)> {
+        let known = self.read();
+        let key: Name = (namespace.into(), name.into());
+        let flow =
+            known.flows.get(&key).filter(|versions| !is_deleted(versions)).and_then(|known| known.last());
+        if let Some(flow) = flow.filter(|_| kind.is_none_or(|kind| kind == DefinitionKind::Flow)) {
+            return Some((flow.definition.clone(), false));
+        }
+        let kinds = [DefinitionKind::Task, DefinitionKind::Workflow];
+        let names = kinds.into_iter().filter(|found| kind.is_none_or(|kind| kind == *found));
+        let mut found = names.filter_map(|kind| known.code.get_key_value(&(key.clone(), kind)));
+        let (name, announced) = found.find(|(_, announced)| announced.is_known())?;
+        Some((code((name, announced)), announced.is_served()))
+    }
+
+    /// Forgets a workflow that workers have announced to this process.
+    pub(crate) fn forget(&self, workflow: &DefinitionRef) {
+        let name = (workflow.namespace.clone(), workflow.name.clone());
+        self.write().code.remove(&(name, workflow.kind));
     }
 
     /// What a start means by a name.
@@ -261,7 +302,8 @@ impl Definitions {
             versions.last().filter(|_| !is_deleted(versions)).map(|version| version.definition.clone())
         };
         let flows = known.flows.iter().filter(|(name, _)| &*name.0 == namespace);
-        let announced = known.code.iter().filter(|((name, _), _)| &*name.0 == namespace);
+        let announced =
+            known.code.iter().filter(|((name, _), known)| &*name.0 == namespace && known.is_known());
         flows.filter_map(|(_, versions)| newest(versions)).chain(announced.map(code)).collect()
     }
 
@@ -289,7 +331,7 @@ impl Definitions {
             ));
         }
         let flows = known.flows.iter().filter(|(_, versions)| !is_deleted(versions)).map(|(name, _)| name);
-        let names = flows.chain(known.code.keys().map(|(name, _)| name));
+        let names = flows.chain(known.code_names().map(|(name, _)| name));
         let names = names.filter(|known| &*known.0 == namespace).map(|known| &*known.1);
         let advice = match nearest(name, names) {
             Some(near) => format!("did you mean `{near}`?"),
@@ -310,6 +352,11 @@ fn reference((name, kind): &(Name, DefinitionKind)) -> DefinitionRef {
 
 fn code((name, announced): (&(Name, DefinitionKind), &Announced)) -> Definition {
     Definition::new(reference(name), announced.schema(), announced.since().unwrap_or(Wall(0)))
+}
+
+/// A task as it is kept once it is to be forgotten.
+pub(crate) fn forgotten(task: Definition, deployed: Wall) -> Definition {
+    Definition { deleted: true, deployed, ..versioned(task) }
 }
 
 /// A task as it is kept: each schema that it ever had is a version of it. Its runs have none.

@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use riverrun_engine::DeployError;
 use riverrun_plan::{Diagnostic as Found, nearest};
 use riverrun_wire::http::{
-    Code, DefinitionQuery, DefinitionView, Definitions, Deploy, DeployQuery, Deployed, Diagnostic, Severity,
+    Code, DefinitionQuery, DefinitionView, Definitions, DeleteDefinitionQuery, Deploy, DeployQuery, Deployed,
+    Diagnostic, Severity,
 };
 
 use crate::app::{App, Shared, namespace};
@@ -51,6 +52,18 @@ pub(crate) async fn read(
         Some(definition) => Ok(Answer(DefinitionView::full(&definition)).into_response()),
         None => Err(unknown(&app, &namespace, &name, query.version.as_deref())),
     }
+}
+
+/// `DELETE /v1/definitions`
+pub(crate) async fn delete(
+    State(app): State<Shared>,
+    Params(query): Params<DeleteDefinitionQuery>,
+) -> Result<StatusCode, Refused> {
+    let namespace = namespace(query.namespace);
+    app.engine.delete_unused(&namespace, &query.name, query.kind, query.force).await?;
+    // A flow's runs and keys go in the background.
+    crate::fnf::clear(&app);
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn read_deploy(app: &Shared, request: Request) -> Result<Deploy, Refused> {

@@ -34,6 +34,7 @@ pages! {
     "key_in_flight"
     "too_many_generations"
     "too_many_signals"
+    "definition_in_use"
     "schedule_exists"
     "too_many_schedules"
     "conflict"

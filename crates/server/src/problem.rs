@@ -67,6 +67,7 @@ impl From<EngineError> for Refused {
             EngineError::Refused(refusal) => from_refusal(&refusal, text),
             EngineError::Invalid(_) => Refused::invalid(text),
             EngineError::UnknownDefinition(_) => Refused::new(Code::UnknownDefinition, text),
+            EngineError::DefinitionInUse(_) => Refused::new(Code::DefinitionInUse, text),
             EngineError::UnknownTask(_) => Refused::new(Code::UnknownTask, text),
             EngineError::Misfit { misfits, .. } => from_misfits(&misfits, text),
             EngineError::Busy { limit } => Refused::new(Code::Busy, text).with("limit", limit),

@@ -172,6 +172,14 @@ fn schedule_routes() -> Vec<Route> {
             .body::<wire::OneSchedule>()
             .answers::<wire::ScheduleView>(200, "The schedule")
             .errors(&[UnknownSchedule]),
+        Route::post(
+            "/v1/schedules/backfill",
+            "Start runs for planned times of a while that have none",
+            schedules::backfill,
+        )
+        .body::<wire::BackfillSchedule>()
+        .answers::<wire::Backfilled>(200, "The planned times, and their runs")
+        .errors(&[UnknownSchedule]),
         Route::post("/v1/schedules/trigger", "Start a run of a schedule now", schedules::trigger)
             .body::<wire::TriggerSchedule>()
             .answers::<wire::Run>(201, "A new run")
@@ -359,8 +367,8 @@ fn queue_routes() -> Vec<Route> {
 
 fn other_routes() -> Vec<Route> {
     use Code::{
-        InvalidDefinition, KeyInFlight, NotFound, OverLimit, Stopping, Unavailable, UnknownDefinition,
-        UnknownKey, UpgradeRequired,
+        DefinitionInUse, InvalidDefinition, KeyInFlight, NotFound, OverLimit, Stopping, Unavailable,
+        UnknownDefinition, UnknownKey, UpgradeRequired,
     };
     vec![
         Route::post(
@@ -380,6 +388,14 @@ fn other_routes() -> Vec<Route> {
                 "The list, or with `name` the definition",
             )
             .errors(&[UnknownDefinition]),
+        Route::delete(
+            "/v1/definitions",
+            "Delete a flow, with its runs and keys; or forget a task that no worker has any more",
+            definitions::delete,
+        )
+        .query::<wire::DeleteDefinitionQuery>()
+        .done()
+        .errors(&[UnknownDefinition, DefinitionInUse]),
         Route::get("/v1/definitions/graph", "Draw a flow", graph::of_definition)
             .query::<wire::DefinitionGraphQuery>()
             .answers_text(200, "The picture", "image/svg+xml")

@@ -7,8 +7,9 @@ use axum::response::{IntoResponse, Response};
 use riverrun_engine::PutSchedule;
 use riverrun_kernel::schedule::{MissedPolicy, PutMode, ScheduleId, When};
 use riverrun_wire::http::{
-    Code, MissedWord, NextQuery, NextTimes, OneSchedule, PauseSchedule, PutSchedule as Body, ScheduleQuery,
-    ScheduleView, Schedules, TriggerSchedule, planned_time,
+    BackfillSchedule, Backfilled, BackfilledTime, Code, MissedWord, NextQuery, NextTimes, OneSchedule,
+    PauseSchedule, PutSchedule as Body, ScheduleQuery, ScheduleView, Schedules, TriggerSchedule,
+    planned_time, time,
 };
 
 use crate::app::{App, Shared, namespace, now};
@@ -145,6 +146,23 @@ pub(crate) async fn trigger(
     let started = app.engine.trigger_schedule(id, body.request_id).await?;
     let view = app.engine.run(started.run).await?;
     Ok(crate::start::answer(&started, view, false, false))
+}
+
+/// `POST /v1/schedules/backfill`
+pub(crate) async fn backfill(
+    State(app): State<Shared>,
+    Read(body): Read<BackfillSchedule>,
+) -> Result<Answer<Backfilled>, Refused> {
+    let from = read_date("from", &body.from)?;
+    let to = body.to.as_deref().map(|text| read_date("to", text)).transpose()?.unwrap_or_else(now);
+    let id = schedule_id(body.namespace, &body.name);
+    let times = app.engine.backfill(id, from, to, body.dry_run).await?;
+    let item = |found: riverrun_engine::Backfilled| BackfilledTime {
+        planned_at: time(found.planned),
+        run_id: found.run,
+        created: found.created,
+    };
+    Ok(Answer(Backfilled { items: times.into_iter().map(item).collect() }))
 }
 
 /// `GET /v1/schedules/next`

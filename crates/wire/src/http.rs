@@ -15,8 +15,8 @@ mod start;
 mod worker;
 
 pub use definition::{
-    DefinitionGraphQuery, DefinitionQuery, DefinitionView, Definitions, Deploy, DeployQuery, Deployed,
-    Diagnostic, Severity,
+    DefinitionGraphQuery, DefinitionQuery, DefinitionView, Definitions, DeleteDefinitionQuery, Deploy,
+    DeployQuery, Deployed, Diagnostic, Severity,
 };
 pub use duration::{Duration, InvalidDuration, KeyTtl};
 pub use json::{MAX_DEPTH, check};
@@ -29,8 +29,9 @@ pub use run::{
     LogsQuery, Run, RunItem, RunQuery, Runs, SignalBody, StateAnswer, Step, WaitingView, time,
 };
 pub use schedule::{
-    FiredView, LateView, MissedWord, NextQuery, NextTimes, OneSchedule, OriginView, PauseSchedule,
-    PlannedTime, PutSchedule, ScheduleQuery, ScheduleView, Schedules, TriggerSchedule, planned_time,
+    BackfillSchedule, Backfilled, BackfilledTime, FiredView, LateView, MissedWord, NextQuery, NextTimes,
+    OneSchedule, OriginView, PauseSchedule, PlannedTime, PutSchedule, ScheduleQuery, ScheduleView, Schedules,
+    TriggerSchedule, planned_time,
 };
 pub use start::{Backoff, Batch, BatchError, BatchItem, Batched, Call, Compose, Retries, Start};
 pub use worker::{CallbackBody, CallbackError, WorkerItem, Workers};

@@ -180,6 +180,26 @@ class Client:
         """Starts a run of a schedule now, whatever else runs, and returns a handle on it."""
         return Handle(self, self._call(schedules.trigger(name, namespace)))
 
+    def backfill_schedule(
+        self, name: str, from_: str, to: str | None = None, *, dry_run: bool = False, namespace: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Starts a run for each planned time of a while that has none: again changes nothing.
+
+        Args:
+            name: the schedule.
+            from_: the first moment whose planned time is wanted (RFC 3339).
+            to: the last one; now unless given.
+            dry_run: start nothing, and say what would be started.
+            namespace: the schedule's.
+
+        Returns:
+            The planned times, oldest first: ``planned_at``, ``run_id``, and ``created``.
+
+        Raises:
+            ApiError: there is no such schedule, or there are more than 1,000 planned times in the while.
+        """
+        return list(self._call(schedules.backfill(name, namespace, from_, to, dry_run))["items"])
+
     def delete_schedule(self, name: str, *, namespace: str | None = None) -> None:
         """Forgets a schedule. Its runs go on."""
         self._call(schedules.delete(name, namespace))

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from ._ids import new_run_id
 from ._requests import Request, encode, start_body
 
-__all__ = ["delete", "listing", "put", "show", "steer", "trigger"]
+__all__ = ["backfill", "delete", "listing", "put", "show", "steer", "trigger"]
 
 _PATH = "/v1/schedules"
 
@@ -53,6 +53,12 @@ def steer(action: str, name: str, namespace: str | None, more: Mapping[str, Any]
 def trigger(name: str, namespace: str | None) -> Request:
     """Starts a run of a schedule; the id makes that repeatable."""
     return steer("trigger", name, namespace, {"request_id": new_run_id()})
+
+
+def backfill(name: str, namespace: str | None, from_: str, to: str | None, dry_run: bool) -> Request:
+    """Starts runs for planned times that have none."""
+    more: dict[str, Any] = {"from": from_, "dry_run": dry_run}
+    return steer("backfill", name, namespace, more if to is None else more | {"to": to})
 
 
 def delete(name: str, namespace: str | None) -> Request:

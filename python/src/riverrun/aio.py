@@ -94,6 +94,12 @@ class AsyncClient:
         """:meth:`riverrun.Client.trigger_schedule`."""
         return AsyncHandle(self, await self._call(schedules.trigger(name, namespace)))
 
+    async def backfill_schedule(
+        self, name: str, from_: str, to: str | None = None, *, dry_run: bool = False, namespace: str | None = None
+    ) -> list[dict[str, Any]]:
+        """:meth:`riverrun.Client.backfill_schedule`."""
+        return list((await self._call(schedules.backfill(name, namespace, from_, to, dry_run)))["items"])
+
     async def delete_schedule(self, name: str, *, namespace: str | None = None) -> None:
         """:meth:`riverrun.Client.delete_schedule`."""
         await self._call(schedules.delete(name, namespace))

@@ -26,6 +26,8 @@ pub enum Schedule {
     Resume(OneSchedule),
     /// Start a run of a schedule now
     Trigger(OneSchedule),
+    /// Start runs for planned times of a while that have none
+    Backfill(ScheduleBackfill),
     /// Forget a schedule; its runs go on
     #[command(alias = "rm")]
     Delete(OneSchedule),
@@ -192,6 +194,23 @@ pub struct SchedulePause {
     /// Why: shown with the schedule
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+}
+
+/// `riverrun schedule backfill`.
+#[derive(Debug, Args)]
+pub struct ScheduleBackfill {
+    /// Which schedule.
+    #[command(flatten)]
+    pub one: OneSchedule,
+    /// The first moment whose planned time is wanted (RFC 3339)
+    #[arg(long, value_name = "DATE")]
+    pub from: String,
+    /// The last one; now unless given
+    #[arg(long, value_name = "DATE")]
+    pub to: Option<String>,
+    /// Start nothing, and show what would be started
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `riverrun schedule next`.

@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod backup;
 pub mod check;
+pub mod definitions;
 pub mod deploy;
 pub mod dev;
 pub mod graph;

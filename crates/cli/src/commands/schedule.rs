@@ -3,15 +3,18 @@
 use riverrun_kernel::Wall;
 use riverrun_kernel::schedule::When;
 use riverrun_wire::http::{
-    Duration, NextTimes, PutSchedule, Retries, ScheduleView, Start, TriggerSchedule, planned_time,
+    BackfillSchedule, BackfilledTime, Duration, NextTimes, PutSchedule, Retries, ScheduleView, Start,
+    TriggerSchedule, planned_time,
 };
 
-use crate::args::{OneSchedule, Schedule, ScheduleCreate, ScheduleList, ScheduleNext, SchedulePause};
+use crate::args::{
+    OneSchedule, Schedule, ScheduleBackfill, ScheduleCreate, ScheduleList, ScheduleNext, SchedulePause,
+};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::house::{Session, with};
 use crate::input;
-use crate::printer::{Printer, dim};
+use crate::printer::{Printer, dim, table};
 use crate::{show, time};
 
 /// Does one of the commands.
@@ -35,6 +38,9 @@ pub async fn schedule(printer: &Printer, command: Schedule) -> Result<Exit, CliE
         }
         Schedule::Trigger(args) => {
             with(printer, &args.target, async |session| trigger(printer, session, &args).await).await
+        }
+        Schedule::Backfill(args) => {
+            with(printer, &args.one.target, async |session| backfill(printer, session, &args).await).await
         }
         Schedule::Delete(args) => {
             with(printer, &args.target, async |session| delete(printer, session, &args).await).await
@@ -189,6 +195,40 @@ async fn trigger(printer: &Printer, session: &Session, args: &OneSchedule) -> Re
         let attach = client.command(&format!("runs attach {}", run.item.run_id));
         printer.note(&dim(&format!("`{attach}` follows it")));
     }
+    Ok(Exit::Ok)
+}
+
+async fn backfill(printer: &Printer, session: &Session, args: &ScheduleBackfill) -> Result<Exit, CliError> {
+    let client = &session.client;
+    let backfill = BackfillSchedule {
+        namespace: Some(client.namespace().to_owned()),
+        name: args.one.name.clone(),
+        from: args.from.clone(),
+        to: args.to.clone(),
+        dry_run: args.dry_run,
+    };
+    let all = client.backfill_schedule(&backfill).await?;
+    if printer.is_json() {
+        printer.json(&all);
+        return Ok(Exit::Ok);
+    }
+    let how = |item: &BackfilledTime| match (item.created, &item.run_id) {
+        (true, None) => "would be started",
+        (true, Some(_)) => "started",
+        (false, Some(_)) => "was there",
+        (false, None) => "has had its run, or waits for another",
+    };
+    let row = |item: &BackfilledTime| {
+        let run = item.run_id.map_or_else(String::new, |run| run.to_string());
+        vec![item.planned_at.clone(), run, how(item).to_owned()]
+    };
+    if !all.items.is_empty() {
+        let rows: Vec<_> = all.items.iter().map(row).collect();
+        printer.text(&table(&["PLANNED", "RUN", ""], &rows));
+    }
+    let started = all.items.iter().filter(|item| item.created).count();
+    let verb = if args.dry_run { "would be started" } else { "started" };
+    printer.note(&format!("{} planned times, {started} {verb}", all.items.len()));
     Ok(Exit::Ok)
 }
 

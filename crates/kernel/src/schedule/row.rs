@@ -182,6 +182,8 @@ pub enum FiredBy {
     Plan,
     /// Somebody asked for it.
     Trigger,
+    /// Somebody asked for the planned times of a while that had no run.
+    Backfill,
 }
 
 /// A run that was started.

@@ -66,3 +66,62 @@ async fn all_mistakes_of_a_flow_come_at_once_with_their_places() {
     assert_eq!(nowhere["line"], 6);
     server.get("/v1/definitions?name=bad").await.is_problem(404, "unknown_definition");
 }
+
+#[tokio::test]
+async fn a_definition_that_is_used_is_deleted_by_force_only() {
+    let server = Server::new().await;
+    let path = "/v1/definitions?name=sleeper";
+    let run = server.start(json!({"definition": "sleeper"})).await.run_id();
+    let refused = server.delete(path).await;
+    assert!(refused.is_problem(409, "definition_in_use").detail().contains(&run), "{}", refused.text);
+    server.post(&format!("/v1/runs/{run}/cancel"), json!({})).await.is(200);
+    let put = json!({"name": "s", "when": "@daily", "start": {"definition": "sleeper"}});
+    server.put("/v1/schedules", put).await.is(201);
+    let refused = server.delete(path).await;
+    assert!(
+        refused.is_problem(409, "definition_in_use").detail().contains("schedule `s`"),
+        "{}",
+        refused.text
+    );
+    server.delete(&format!("{path}&force=true")).await.is(204);
+    server.get(path).await.is_problem(404, "unknown_definition");
+    server.delete(path).await.is_problem(404, "unknown_definition");
+    server.start(json!({"definition": "sleeper"})).await.is_problem(404, "unknown_definition");
+    server.delete("/v1/definitions?name=quick").await.is(204);
+    server.post("/v1/definitions", json!({"name": "quick", "source": QUICK})).await.is(201);
+    server.ended("quick").await;
+}
+
+#[tokio::test]
+async fn an_announced_task_is_forgotten_when_no_worker_has_it_and_known_again_when_one_has() {
+    let store: std::sync::Arc<dyn riverrun_store::Store> =
+        std::sync::Arc::new(riverrun_store::MemoryStore::default());
+    let strict = || riverrun_engine::Settings { accept_unknown_tasks: false, ..Default::default() };
+    let server = Server::set(store.clone(), strict(), Default::default()).await;
+    let path = "/v1/definitions?name=ping";
+    let ping = || json!({"definition": "ping", "kind": "task"});
+    let worker = server.worker(&["ping"]).await;
+    let refused = server.delete(path).await;
+    assert!(refused.is_problem(409, "definition_in_use").detail().contains("worker"), "{}", refused.text);
+    drop(worker);
+    let queued = server.start(ping()).await.run_id();
+    loop {
+        let refused = server.delete(path).await;
+        if refused.detail().contains(&queued) {
+            break;
+        }
+        refused.is_problem(409, "definition_in_use");
+    }
+    server.post(&format!("/v1/runs/{queued}/cancel"), json!({})).await.is(200);
+    server.delete(path).await.is(204);
+    server.get(path).await.is_problem(404, "unknown_definition");
+    assert!(!server.get("/v1/definitions").await.text.contains("ping"));
+    server.start(ping()).await.is_problem(404, "unknown_task");
+
+    server.engine.shutdown().await;
+    let server = Server::set(store, strict(), Default::default()).await;
+    server.get(path).await.is_problem(404, "unknown_definition");
+    let _worker = server.worker(&["ping"]).await;
+    server.get(path).await.is(200);
+    server.start(ping()).await.is(201);
+}

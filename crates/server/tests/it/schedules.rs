@@ -157,3 +157,80 @@ async fn a_line_is_tried_without_writing_it() {
     );
     server.get("/v1/schedules/next?when=nonsense").await.is_problem(422, "invalid_schedule");
 }
+
+#[tokio::test]
+async fn a_backfill_starts_each_planned_time_once_however_often_it_is_asked_for() {
+    let server = Server::new().await;
+    let put = json!({
+        "name": "hourly", "when": "0 * * * *", "planned_as": "at",
+        "start": {"definition": "quick", "labels": {"team": "red"}}
+    });
+    server.put("/v1/schedules", put).await.is(201);
+    let backfill = |from: &str, to: &str, dry_run: bool| {
+        let body = json!({"name": "hourly", "from": from, "to": to, "dry_run": dry_run});
+        let server = &server;
+        async move { server.post("/v1/schedules/backfill", body).await }
+    };
+    let (from, to) = ("2025-03-01T00:00:00Z", "2025-03-01T05:59:59Z");
+    let dry = backfill(from, to, true).await;
+    dry.is(200);
+    let items = dry.body["items"].as_array().unwrap();
+    assert!(items.len() == 6 && items.iter().all(|item| item["created"] == true && item["run_id"].is_null()));
+    assert_eq!(server.get("/v1/runs/count").await.body["count"], 0);
+
+    let first = backfill(from, "2025-03-01T02:00:00Z", false).await;
+    assert!(
+        first.body["items"].as_array().unwrap().iter().all(|item| item["created"] == true),
+        "{}",
+        first.text
+    );
+    let all = backfill(from, to, false).await;
+    let items = all.body["items"].as_array().unwrap();
+    let created: Vec<bool> = items.iter().map(|item| item["created"].as_bool().unwrap()).collect();
+    assert_eq!(created, [false, false, false, true, true, true], "{}", all.text);
+    let again = backfill(from, to, false).await;
+    for (one, other) in items.iter().zip(again.body["items"].as_array().unwrap()) {
+        assert_eq!((&one["run_id"], &other["created"]), (&other["run_id"], &json!(false)));
+    }
+    assert_eq!(server.get("/v1/runs/count?label=schedule=hourly").await.body["count"], 6);
+    let run = server.get(&format!("/v1/runs/{}", items[3]["run_id"].as_str().unwrap())).await;
+    assert_eq!(
+        run.body["schedule"],
+        json!({"name": "hourly", "planned_at": "2025-03-01T03:00:00.000Z", "by": "backfill"})
+    );
+    assert_eq!(run.body["input"], json!({"at": "2025-03-01T03:00:00Z"}));
+    assert_eq!(run.body["labels"]["team"], "red");
+
+    backfill(to, from, false).await.is_problem(400, "invalid_request");
+    let far = backfill("2020-01-01T00:00:00Z", to, false).await;
+    assert!(far.is_problem(400, "invalid_request").detail().contains("max_backfill"), "{}", far.text);
+    let unknown = server.post("/v1/schedules/backfill", json!({"name": "nobody", "from": from})).await;
+    unknown.is_problem(404, "unknown_schedule");
+}
+
+#[tokio::test]
+async fn what_a_schedule_has_fired_itself_is_not_backfilled() {
+    let server = Server::new().await;
+    let put =
+        json!({"name": "often", "when": "@every 1s", "overlap": "allow", "start": {"definition": "quick"}});
+    let created = server.put("/v1/schedules", put).await.body["created_at"].as_str().unwrap().to_owned();
+    loop {
+        let shown = server.get("/v1/schedules?name=often").await;
+        if shown.body["runs_started"].as_u64().is_some_and(|count| count >= 2) {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    server.post("/v1/schedules/pause", json!({"name": "often"})).await.is(200);
+    let started = server.get("/v1/schedules?name=often").await;
+    let until = started.body["settled_until"].as_str().unwrap();
+    let body = json!({"name": "often", "from": created, "to": until});
+    let answer = server.post("/v1/schedules/backfill", body).await;
+    let items = answer.body["items"].as_array().unwrap();
+    assert_eq!(items.len() as u64, started.body["runs_started"].as_u64().unwrap(), "{}", answer.text);
+    assert!(
+        items.iter().all(|item| item["created"] == false && item["run_id"].is_string()),
+        "{}",
+        answer.text
+    );
+}

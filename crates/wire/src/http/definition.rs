@@ -46,6 +46,24 @@ pub struct DefinitionQuery {
     pub version: Option<String>,
 }
 
+/// Which definition to delete: `DELETE /v1/definitions`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteDefinitionQuery {
+    /// Its name.
+    pub name: String,
+    /// The namespace; `default` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Its kind, where a flow and a task have the same name; the flow unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<KindSchema>")]
+    pub kind: Option<DefinitionKind>,
+    /// Also where open runs or schedules use it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+}
+
 /// Which flow to draw, and how: `GET /v1/definitions/graph`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -59,6 +59,7 @@ codes! {
     KeyInFlight "key_in_flight" 409 "The key's run has not ended";
     TooManyGenerations "too_many_generations" 409 "The key's runs failed too often in a row";
     TooManySignals "too_many_signals" 409 "The run has as many signals waiting as it takes";
+    DefinitionInUse "definition_in_use" 409 "The definition is used";
     ScheduleExists "schedule_exists" 409 "There is a schedule of this name already";
     TooManySchedules "too_many_schedules" 409 "There are as many schedules as there may be";
     Conflict "conflict" 409 "Another outcome is on record";

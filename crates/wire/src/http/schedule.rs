@@ -130,6 +130,45 @@ pub struct TriggerSchedule {
     pub request_id: Option<String>,
 }
 
+/// `POST /v1/schedules/backfill`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackfillSchedule {
+    /// The namespace; `default` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The schedule's name.
+    pub name: String,
+    /// The first moment whose planned time is wanted (RFC 3339).
+    pub from: String,
+    /// The last one; now unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Start nothing, and say what would be started.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// The planned times of a while, and their runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Backfilled {
+    /// One for each planned time, the oldest first.
+    pub items: Vec<BackfilledTime>,
+}
+
+/// A planned time, and its run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BackfilledTime {
+    /// The planned time.
+    pub planned_at: String,
+    /// Its run. None in a dry run where there was none, and where its run is gone or has yet to begin behind another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub run_id: Option<RunId>,
+    /// The run is new; in a dry run, it would be.
+    pub created: bool,
+}
+
 /// When a line would fire: `GET /v1/schedules/next`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -267,7 +306,7 @@ pub struct FiredView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<super::run::StateSchema>")]
     pub state: Option<State>,
-    /// `plan`, or `trigger` if somebody asked for it.
+    /// `plan`, `trigger` if somebody asked for it, or `backfill`.
     #[schemars(with = "FiredBySchema")]
     pub by: FiredBy,
 }
@@ -304,7 +343,7 @@ pub struct OriginView {
     pub name: String,
     /// The planned time that the run stands for.
     pub planned_at: String,
-    /// `plan`, or `trigger` if somebody asked for it.
+    /// `plan`, `trigger` if somebody asked for it, or `backfill`.
     #[schemars(with = "FiredBySchema")]
     pub by: FiredBy,
 }
@@ -413,4 +452,5 @@ enum OverlapSchema {
 enum FiredBySchema {
     Plan,
     Trigger,
+    Backfill,
 }
