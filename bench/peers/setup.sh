@@ -19,4 +19,12 @@ if [ ! -x dbos/bin/python ]; then
     python3 -m venv dbos
     dbos/bin/pip install --quiet --disable-pip-version-check dbos==3.4.0
 fi
+if [ ! -x queues/bin/rq ]; then
+    python3 -m venv queues
+    # Celery needs `packaging` with Redis, and does not say so.
+    queues/bin/pip install --quiet --disable-pip-version-check rq==3.0.0 celery==5.7.0 redis==8.1.0 packaging==26.3
+fi
+if ! command -v redis-server >/dev/null; then
+    echo "RQ and Celery need a redis-server: apt-get install redis-server" >&2
+fi
 echo "The peers are in bench/.peers."

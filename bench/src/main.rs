@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::settings::Settings;
-use crate::workloads::{cold, flows, w1, w2, w3, w4, w5, w6};
+use crate::workloads::{cold, flows, w1, w2, w3, w4, w5, w6, w7, w8, w9, w10};
 
 /// Measures Riverrun beside its peers.
 #[derive(Debug, Parser)]
@@ -49,6 +49,19 @@ enum Workload {
     W5(Settings),
     /// A million finished runs
     W6(Settings),
+    /// The task queue beside RQ and Celery: 20,000 no-op tasks, one by one and in bulk
+    W7(Settings),
+    /// Idle pick-up
+    W8(Settings),
+    /// A million queued tasks
+    W9(Settings),
+    /// A million delayed tasks
+    W10 {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        span: w10::Span,
+    },
     /// Pass steps, a foreach over 10,000 items, the check of a long flow
     Flows(Settings),
     /// Cold start and idle memory
@@ -91,6 +104,10 @@ async fn run(workload: Workload) -> io::Result<()> {
         Workload::W4 { settings, sleep } => w4::run(&settings, sleep).await,
         Workload::W5(settings) => w5::run(&settings).await,
         Workload::W6(settings) => w6::run(&settings).await,
+        Workload::W7(settings) => w7::run(&settings).await,
+        Workload::W8(settings) => w8::run(&settings).await,
+        Workload::W9(settings) => w9::run(&settings).await,
+        Workload::W10 { settings, span } => w10::run(&settings, span).await,
         Workload::Flows(settings) => flows::measure(&settings).await,
         Workload::Cold(settings) => cold::run(&settings).await,
         Workload::Worker { server, slots } => worker::run(&server, slots).await,

@@ -10,6 +10,9 @@ use crate::numbers::{median, short};
 use crate::settings::Settings;
 use crate::systems::Used;
 
+/// So many comparisons stand below a table; where there are more, the table is easier to read.
+const RATIOS: usize = 8;
+
 /// Which values of a figure are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Better {
@@ -147,10 +150,14 @@ impl Report {
         names.into_iter().map(|(name, _)| name).collect()
     }
 
-    /// How the first figure of each Riverrun compares with that of each peer.
+    /// How the first figure of each Riverrun compares with that of each peer, unless the table is long.
     fn ratios(&self) -> String {
         let mut text = String::new();
         let own = |row: &&Row| row.subject.starts_with("Riverrun");
+        let mine = self.rows.iter().filter(own).count();
+        if mine * (self.rows.len() - mine) > RATIOS {
+            return text;
+        }
         for row in self.rows.iter().filter(own) {
             for peer in self.rows.iter().filter(|row| !own(row)) {
                 let Some(first) = row.rounds.first().and_then(|round| round.first()) else { continue };

@@ -17,6 +17,10 @@ pub enum Subject {
     Restate,
     /// DBOS on SQLite.
     Dbos,
+    /// RQ on Redis.
+    Rq,
+    /// Celery on Redis.
+    Celery,
 }
 
 /// The options of every workload.
@@ -57,6 +61,7 @@ impl Settings {
                 Subject::Riverrun | Subject::Rust => true,
                 Subject::Restate => self.peer("restate-sdk/bin/hypercorn").exists(),
                 Subject::Dbos => self.peer("dbos/bin/python").exists(),
+                Subject::Rq | Subject::Celery => self.peer("queues/bin/python").exists(),
             }
     }
 

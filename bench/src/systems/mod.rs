@@ -1,6 +1,8 @@
 //! What is measured: Riverrun and its peers, each started anew for a workload and ended after it.
 
 pub mod dbos;
+pub mod program;
+pub mod redis;
 pub mod restate;
 pub mod riverrun;
 

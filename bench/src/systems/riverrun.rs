@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::program::Program;
 use super::{Stand, free_address};
 use crate::http::{Connection, Request, until_ok};
 use crate::process::Process;
@@ -57,11 +58,17 @@ impl Riverrun {
         let (engine, cold_start) = place.serve().await?;
         let mut riverrun =
             Riverrun { stand: Stand { address: place.address, engine, worker: None }, cold_start, place };
-        if let Some(mut command) = riverrun.place.worker(settings, workers)? {
-            riverrun.stand.worker = Some(Process::start(&mut command, &riverrun.place.log)?);
-            riverrun.until_workers().await?;
-        }
+        riverrun.employ(settings, workers).await?;
         Ok(riverrun)
+    }
+
+    /// Starts workers for a server that has none.
+    pub async fn employ(&mut self, settings: &Settings, workers: Workers) -> io::Result<()> {
+        if let Some(mut command) = self.place.worker(settings, workers)? {
+            self.stand.worker = Some(Process::start(&mut command, &self.place.log)?);
+            self.until_workers().await?;
+        }
+        Ok(())
     }
 
     /// Starts the server again on the same data; how long it took until it answered.
@@ -136,7 +143,7 @@ impl Place {
             }
             Workers::Rust(slots) => {
                 let mut command = Command::new(std::env::current_exe()?);
-                command.args(["worker", &server, &slots.to_string()]);
+                command.args(["worker", &server, &slots.to_string()]).env("BENCH_MARKS", settings.marks());
                 command
             }
         };
@@ -160,6 +167,16 @@ impl Place {
         until_ok(self.address, &Request::get("/readyz"), START).await?;
         Ok((engine, start.elapsed()))
     }
+}
+
+/// A client in Python, with the package of these sources.
+pub fn client(settings: &Settings, riverrun: &Riverrun) -> io::Result<Program> {
+    let mut command = Command::new("python3");
+    command
+        .arg(here("peers/queue_client.py"))
+        .args(["riverrun", &format!("http://{}", riverrun.stand.address)])
+        .env("PYTHONPATH", here("../python/src"));
+    Program::start(&mut command, &settings.log("queue-client"))
 }
 
 /// A flow of so many calls of one function, one after another.

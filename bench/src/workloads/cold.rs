@@ -28,8 +28,9 @@ pub async fn run(settings: &Settings) -> io::Result<()> {
         if settings.wants(Subject::Dbos) {
             let start = Instant::now();
             let mut dbos = Dbos::start(settings)?;
-            dbos.ask(&json!({"do": "steps", "clients": 1, "count": 1, "steps": 1}))?;
-            let used = Used { engine: dbos.process.usage(), worker: crate::process::Usage::default() };
+            dbos.program.ask(&json!({"do": "steps", "clients": 1, "count": 1, "steps": 1}))?;
+            let used =
+                Used { engine: dbos.program.process.usage(), worker: crate::process::Usage::default() };
             report.add(dbos::NAME, of(start.elapsed(), used));
         }
     }

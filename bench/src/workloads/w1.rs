@@ -48,12 +48,12 @@ pub async fn run(settings: &Settings) -> io::Result<()> {
         let mut dbos = Dbos::start(settings)?;
         let ask =
             |count: usize, steps: usize| json!({"do": "steps", "clients": 1, "count": count, "steps": steps});
-        dbos.ask(&ask(3, STEPS))?;
+        dbos.program.ask(&ask(3, STEPS))?;
         for _ in 0..settings.rounds {
-            let before = dbos.process.usage();
-            let long = dbos::numbers(&dbos.ask(&ask(RUNS, STEPS))?, "latencies_ms");
-            let engine = dbos.process.usage().since(before);
-            let short = dbos::numbers(&dbos.ask(&ask(SHORT_RUNS, 1))?, "latencies_ms");
+            let before = dbos.program.process.usage();
+            let long = dbos::numbers(&dbos.program.ask(&ask(RUNS, STEPS))?, "latencies_ms");
+            let engine = dbos.program.process.usage().since(before);
+            let short = dbos::numbers(&dbos.program.ask(&ask(SHORT_RUNS, 1))?, "latencies_ms");
             let used = Used { engine, worker: crate::process::Usage::default() };
             report.add(dbos::NAME, figures(&long, &short, used, 0.0));
         }

@@ -49,11 +49,11 @@ pub async fn run(settings: &Settings) -> io::Result<()> {
         let count = count.min(DBOS_RUNS);
         let mut dbos = Dbos::start(settings)?;
         let ask = |count: usize| json!({"do": "steps", "clients": CLIENTS, "count": count, "steps": STEPS});
-        dbos.ask(&ask(50))?;
+        dbos.program.ask(&ask(50))?;
         for _ in 0..settings.rounds {
-            let before = dbos.process.usage();
-            let answer = dbos.ask(&ask(count))?;
-            let used = Used { engine: dbos.process.usage().since(before), worker: Usage::default() };
+            let before = dbos.program.process.usage();
+            let answer = dbos.program.ask(&ask(count))?;
+            let used = Used { engine: dbos.program.process.usage().since(before), worker: Usage::default() };
             let rate = count as f64 / answer["wall_s"].as_f64().unwrap_or(f64::INFINITY);
             report.add(dbos::NAME, figures(rate, &dbos::numbers(&answer, "latencies_ms"), used, 0.0, count));
         }

@@ -54,9 +54,9 @@ pub async fn run(settings: &Settings) -> io::Result<()> {
         let count = count.min(DBOS_TASKS);
         let mut dbos = Dbos::start(settings)?;
         for _ in 0..settings.rounds {
-            let before = dbos.process.usage();
-            let answer = dbos.ask(&json!({"do": "tasks", "count": count}))?;
-            let used = Used { engine: dbos.process.usage().since(before), worker: Usage::default() };
+            let before = dbos.program.process.usage();
+            let answer = dbos.program.ask(&json!({"do": "tasks", "count": count}))?;
+            let used = Used { engine: dbos.program.process.usage().since(before), worker: Usage::default() };
             let time = |name: &str| Duration::from_secs_f64(answer[name].as_f64().unwrap_or_default());
             report.add(dbos::NAME, figures(time("wall_s"), time("enqueue_s"), used, 0.0, count));
         }

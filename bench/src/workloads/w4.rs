@@ -143,11 +143,12 @@ async fn restate(settings: &Settings, count: usize, sleep: u32) -> io::Result<Ve
 
 fn dbos(settings: &Settings, count: usize, sleep: u32) -> io::Result<Vec<Figure>> {
     let mut dbos = Dbos::start(settings)?;
-    let used = |dbos: &Dbos| Used { engine: dbos.process.usage(), worker: crate::process::Usage::default() };
+    let used =
+        |dbos: &Dbos| Used { engine: dbos.program.process.usage(), worker: crate::process::Usage::default() };
     let before = used(&dbos);
     let start = Instant::now();
-    dbos.tell(&json!({"do": "naps", "count": count, "seconds": sleep}))?;
-    let answer = dbos.answer()?;
+    dbos.program.tell(&json!({"do": "naps", "count": count, "seconds": sleep}))?;
+    let answer = dbos.program.answer()?;
     let after = used(&dbos);
     let wall = Duration::from_secs_f64(answer["start_s"].as_f64().unwrap_or(start.elapsed().as_secs_f64()));
     // Its sleepers are never all asleep at the same moment, so the peak stands for the memory.

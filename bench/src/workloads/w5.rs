@@ -140,20 +140,20 @@ async fn dbos(settings: &Settings, count: usize) -> io::Result<Vec<Figure>> {
     let ended = || fs::read_to_string(&done).map(|text| text.lines().count());
     let command = json!({"do": "marks", "count": count, "marks": settings.marks(), "done": done});
     let mut dbos = Dbos::start(settings)?;
-    dbos.tell(&command)?;
+    dbos.program.tell(&command)?;
     while ended()? < count / 2 {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    dbos.process.kill();
+    dbos.program.process.kill();
     let (killed, before) = (Instant::now(), ended()?);
     let mut dbos = Dbos::again(settings)?;
-    dbos.tell(&command)?;
+    dbos.program.tell(&command)?;
     // The keys that had ended are acknowledged again at once; the first answer after these is a new one.
     while ended()? <= before {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let serving = killed.elapsed();
-    dbos.answer()?;
+    dbos.program.answer()?;
     let mut figures = vec![lower("serving again after ms", serving.as_secs_f64() * 1e3)];
     figures.extend(counted(settings, 0, count)?);
     Ok(figures)
