@@ -233,3 +233,47 @@ async fn a_message_stands_in_its_queue_for_whoever_takes_from_it() {
     let sent = server.get(&format!("/v1/runs/{message}?wait=20s")).await.body;
     assert_eq!((&sent["kind"], &sent["definition"]), (&json!("task"), &json!("orders")));
 }
+
+#[tokio::test]
+async fn an_address_that_a_child_flow_calls_gets_the_parent_s_token_and_nobody_else_sees_it() {
+    let (url, world) = world().await;
+    let server = server(CallConfig::default()).await;
+    let steps = |steps: &str| format!("version: v1\ntype: flow\nsteps:\n{steps}");
+    let hand = "  - {type: task, name: Hand, resourceArn: 'acs:fnf:::flow/CHILD', pattern: waitForCallback, \
+                inputMappings: [{target: reply_to, source: $context.task.token}]}\n";
+    let ask = format!("  - {{type: task, name: Ask, resourceArn: '{url}/ask'}}\n");
+    let middle = "  - {type: task, name: Middle, action: 'fnf:StartExecution', pattern: sync, serviceParams: \
+                  {FlowName: clerk, Input: {letter: {to: $.reply_to}}}}\n";
+    for (name, source) in
+        [("boss", hand.replace("CHILD", "middle")), ("middle", middle.to_owned()), ("clerk", ask)]
+    {
+        server.engine.deploy("default", name, &steps(&source)).await.unwrap();
+    }
+    let run = server.start(json!({"definition": "boss"})).await.run_id();
+    let token = loop {
+        let asked = world.asked.lock().unwrap().first().map(|(_, _, body)| body["letter"]["to"].clone());
+        match asked {
+            Some(token) => break token.as_str().unwrap().to_owned(),
+            None => tokio::task::yield_now().await,
+        }
+    };
+    let shown = server.get("/v1/runs").await.body.to_string();
+    let mut told = shown.clone();
+    let items: Value = serde_json::from_str(&shown).unwrap();
+    for item in items["items"].as_array().unwrap() {
+        let run = item["run_id"].as_str().unwrap();
+        for what in ["", "/journal", "/history"] {
+            told.push_str(&server.get(&format!("/v1/runs/{run}{what}")).await.body.to_string());
+        }
+    }
+    let secret = token.rsplit('.').next().unwrap();
+    assert!(told.contains(&format!("callback:{run}.")) && !told.contains(secret), "{told}");
+    let name = told.split('"').find(|text| text.starts_with("callback:")).unwrap();
+    server
+        .post(&format!("/v1/callbacks/{name}"), json!({"output": {}}))
+        .await
+        .is_problem(404, "invalid_callback");
+    server.post(&format!("/v1/callbacks/{token}"), json!({"output": {"yes": true}})).await;
+    let ended = server.get(&format!("/v1/runs/{run}?wait=20s")).await.body;
+    assert_eq!((&ended["state"], &ended["output"]), (&json!("succeeded"), &json!({"yes": true})));
+}
