@@ -96,6 +96,12 @@ fn silent_callback(graph: &Graph, step: StepIndex, report: &mut Report) {
             format!("nobody learns the token of `{}`, so nobody can call back", known.name),
             "add to its inputMappings: `{target: token, source: $context.task.token}`".to_owned(),
         );
+    } else if task.callback && matches!(task.target, Target::Flow(_)) && task.timeout_ms.is_none() {
+        report.warn(
+            known.span,
+            format!("`{}` waits for ever when the flow that has its token ends without using it", known.name),
+            "say with `timeoutSeconds` how long an answer may take".to_owned(),
+        );
     }
 }
 

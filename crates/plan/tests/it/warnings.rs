@@ -136,6 +136,19 @@ fn callbacks_that_nobody_can_make_and_policies_that_nothing_reaches() {
 }
 
 #[test]
+fn a_flow_that_has_a_token_may_end_without_using_it() {
+    let step = |more: &str| {
+        of(&format!(
+            "- {{type: task, name: T, resourceArn: 'acs:fnf:::flow/c', pattern: waitForCallback{more}}}\n"
+        ))
+    };
+    let token = ", inputMappings: [{target: to, source: $context.task.token}]";
+    assert!(step("").contains("nobody learns the token of `T`"));
+    assert!(step(token).contains("`T` waits for ever when the flow that has its token ends"));
+    assert_eq!(step(&format!("{token}, timeoutSeconds: 60")), "");
+}
+
+#[test]
 fn a_flow_of_five_thousand_steps_is_checked_whole() {
     let mut steps = String::new();
     for step in 0..5000 {
