@@ -161,8 +161,10 @@ fn start(schedule: &Schedule, planned: Wall) -> Start {
 
 /// The key of a planned time. A long name stands in it as its digest, because a key may have 255 bytes.
 fn key(name: &str, planned: Wall) -> String {
-    let digest =
-        || Sha256::digest(name.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let name: String = if name.len() <= 200 { name.to_owned() } else { digest() };
+    let digest = |text: &str| {
+        let bytes = Sha256::digest(text.as_bytes());
+        bytes[..8].iter().fold(0, |number: u64, byte| (number << 8) | u64::from(*byte))
+    };
+    let name = if name.len() <= 200 { name.to_owned() } else { format!("{:016x}", digest(name)) };
     format!("schedule/{name}@{}", planned.0)
 }

@@ -142,3 +142,41 @@ fn a_task_is_run_with_the_options_of_its_queue() {
     let bad = house.run(&["run", "jobs.py:count", "--rate", "often"]).expect(2);
     assert!(bad.stderr.contains("30/s"), "{}", bad.stderr);
 }
+
+#[test]
+fn what_needs_a_person_or_is_deleted_or_backfilled_is_told_on_the_command_line() {
+    let house = house();
+    house.write("hello.yaml", "version: v1\ntype: flow\nsteps:\n  - {type: pass, name: Hello}\n");
+    let server = house.server(&[]);
+    let at = |args: &[&str], code| house.run(&[args, &["--server", &server.url]].concat()).expect(code);
+    let run = batch(&server, 1, &json!({"queue": "nobody"})).remove(0);
+    batch(&server, 2, &json!({"queue": "later", "delay": "1h"}));
+    let found = at(&["runs", "list", "--needs-attention", "--json"], 0).json();
+    assert_eq!(found["items"].as_array().map(Vec::len), Some(1), "{found}");
+    assert_eq!(found["items"][0]["run_id"], run);
+    assert!(at(&["queue", "empty", "later", "--yes"], 0).stderr.contains("2 cancelled"));
+
+    at(&["deploy", "hello.yaml"], 0);
+    at(&["schedule", "create", "hourly", "0 * * * *", "--run", "hello"], 0);
+    let refused = at(&["definitions", "delete", "hello"], 1);
+    assert!(refused.stderr.contains("the schedule `hourly`"), "{}", refused.stderr);
+    let backfill =
+        ["schedule", "backfill", "hourly", "--from", "2025-03-01T00:00:00Z", "--to", "2025-03-01T02:00:00Z"];
+    let dry = at(&[&backfill[..], &["--dry-run"]].concat(), 0);
+    assert!(
+        dry.stdout.contains("would be started") && dry.stderr.contains("3 would be started"),
+        "{}",
+        dry.stderr
+    );
+    assert!(at(&backfill, 0).stderr.contains("3 started"));
+    assert!(at(&backfill, 0).stderr.contains("0 started"));
+    at(&["schedule", "delete", "hourly"], 0);
+    for open in
+        at(&["runs", "list", "--definition", "hello", "--json"], 0).json()["items"].as_array().expect("runs")
+    {
+        at(&["runs", "attach", open["run_id"].as_str().expect("an id")], 0);
+    }
+    assert!(at(&["definitions", "list"], 0).stdout.contains("hello"));
+    at(&["definitions", "delete", "hello"], 0);
+    assert!(!at(&["definitions", "list"], 0).stdout.contains("hello"));
+}

@@ -28,6 +28,9 @@ fn told(offer: &Offer) -> Delivery {
     serde_json::from_str(offer.call.input.get()).expect("a delivery")
 }
 
+/// What ends a run.
+type End = fn(&mut World, RunId);
+
 /// Lets time pass while a worker is heard of.
 fn beat(world: &mut World, worker: u64, ms: u64) {
     world.pass(ms);
@@ -36,7 +39,7 @@ fn beat(world: &mut World, worker: u64, ms: u64) {
 
 #[test]
 fn every_way_to_end_is_told_in_its_own_commit() {
-    let ends: [(State, fn(&mut World, RunId)); 5] = [
+    let ends: [(State, End); 5] = [
         (State::Succeeded, |world, _| {
             let offer = world.offer();
             world.succeed(&offer);

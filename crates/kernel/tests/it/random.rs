@@ -41,6 +41,8 @@ enum Move {
     /// A limit of a queue or a key is set or lifted.
     Limit(u8),
     StartMany(u8),
+    /// A queue is emptied.
+    Withdraw(u8),
     Pass(u32),
     Checkpoint(u8),
     Evict,
@@ -70,7 +72,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => any::<bool>().prop_map(Move::DeleteKey),
         1 => any::<u8>().prop_map(Move::Labels),
         4 => (any::<u8>(), any::<u8>()).prop_map(|(key, how)| Move::StartLimited(key, how)),
-        1 => any::<u8>().prop_map(Move::Limit),
+        1 => any::<u8>().prop_map(|which| if which < 32 { Move::Withdraw(which) } else { Move::Limit(which) }),
         1 => any::<u8>().prop_map(Move::StartMany),
         8 => prop_oneof![0..50_u32, 0..5_000_u32, 0..400_000_u32].prop_map(Move::Pass),
         3 => any::<u8>().prop_map(Move::Checkpoint),
@@ -80,7 +82,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     prop::collection::vec(one, 1..80)
 }
 
-const FUNCTIONS: [&str; 4] = ["a", "b", "once", "workflow:code"];
+const FUNCTIONS: [&str; 5] = ["a", "b", "once", "workflow:code", callback::CALLBACK];
 
 fn flows() -> Vec<(&'static str, Vec<Op>)> {
     let mut flaky = call("a");
@@ -262,6 +264,11 @@ impl Player {
                 self.runs.extend(starts.iter().map(|start| start.run));
                 self.send(Command::StartMany(starts));
             }
+            Move::Withdraw(which) => {
+                let queue = ["narrow", "default"][usize::from(which % 2)].to_owned();
+                let (runs, reason) = (self.runs.clone(), "emptied".to_owned());
+                self.send(Command::Withdraw { queue, runs, reason });
+            }
             Move::Pass(ms) => self.world.pass(u64::from(*ms)),
             Move::Checkpoint(limit) => self.world.checkpoint(*limit as usize % 5 + 1),
             Move::Evict => self.world.evict(),
@@ -277,6 +284,7 @@ impl Player {
         let mut request = self.world.request(task(["a", "b"][usize::from(how % 2)]));
         let (key, max_running, rate) = KEYS[usize::from(key) % KEYS.len()];
         let rate = (rate > 0).then_some(Rate { count: rate, per_ms: RATE_MS });
+        request.options.callback_url = how.is_multiple_of(4).then(|| "https://hook.example/".into());
         request.options.task = Some(TaskOptions {
             limit: Some(Arc::new(CallLimit { key: key.into(), max_running, rate })),
             priority: how / 2 % 3,
@@ -570,7 +578,9 @@ fn no_limit_is_exceeded(world: &World) {
                         );
                     }
                     let Some(key) = key else { continue };
-                    let (_, max, rate) = *KEYS.iter().find(|known| known.0 == key).expect("known");
+                    // Any other key is that of a host that is told how runs have ended.
+                    let known = KEYS.iter().find(|known| known.0 == key);
+                    let (_, max, rate) = known.copied().unwrap_or(("", Some(8), 0));
                     let running = count(&|call| call.1.as_ref() == Some(&key));
                     assert!(max.is_none_or(|max| running <= max), "key {key}: {running} at once");
                     let times = starts.entry(key).or_default();
@@ -599,6 +609,35 @@ fn no_limit_is_exceeded(world: &World) {
     }
 }
 
+/// Each end of a run that an address wants to know of starts one run that tells it.
+fn every_end_is_told_once(world: &World) {
+    let mut wanted: BTreeMap<String, i32> = BTreeMap::new();
+    for record in world.log.iter().flat_map(|batch| &batch.records) {
+        let Record::Run(run, entry) = record else { continue };
+        match entry {
+            Entry::RunCreated(created) => {
+                if created.options.callback_url.is_some() {
+                    wanted.insert(run.to_string(), 0);
+                }
+                if let Some(of) = created.options.labels.get(callback::LABEL) {
+                    *wanted.get_mut(of).expect("the run that has ended") -= 1;
+                }
+            }
+            Entry::RunSucceeded { .. }
+            | Entry::RunFailed { .. }
+            | Entry::RunTimedOut
+            | Entry::RunCancelled
+            | Entry::RunExpired => {
+                if let Some(ends) = wanted.get_mut(&run.to_string()) {
+                    *ends += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(wanted.values().all(|left| *left == 0), "{wanted:?}");
+}
+
 static REACHED: Mutex<BTreeSet<(Phase, &'static str)>> = Mutex::new(BTreeSet::new());
 
 fn check(steps: &[Move]) {
@@ -609,6 +648,7 @@ fn check(steps: &[Move]) {
     player.settle();
     no_recorded_step_runs_again(&player.world);
     no_limit_is_exceeded(&player.world);
+    every_end_is_told_once(&player.world);
     REACHED.lock().expect("not poisoned").extend(transitions(&player.world));
 
     let mut again = Player::new();

@@ -1,6 +1,11 @@
 //! Deploying and reading definitions.
 
+use std::sync::Arc;
+
 use reqwest::Method;
+use riverrun_engine::Settings;
+use riverrun_server::ServerConfig;
+use riverrun_store::{MemoryStore, Store};
 use serde_json::json;
 
 use crate::support::{QUICK, Server};
@@ -94,10 +99,9 @@ async fn a_definition_that_is_used_is_deleted_by_force_only() {
 
 #[tokio::test]
 async fn an_announced_task_is_forgotten_when_no_worker_has_it_and_known_again_when_one_has() {
-    let store: std::sync::Arc<dyn riverrun_store::Store> =
-        std::sync::Arc::new(riverrun_store::MemoryStore::default());
-    let strict = || riverrun_engine::Settings { accept_unknown_tasks: false, ..Default::default() };
-    let server = Server::set(store.clone(), strict(), Default::default()).await;
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let strict = || Settings { accept_unknown_tasks: false, ..Settings::default() };
+    let server = Server::set(store.clone(), strict(), ServerConfig::default()).await;
     let path = "/v1/definitions?name=ping";
     let ping = || json!({"definition": "ping", "kind": "task"});
     let worker = server.worker(&["ping"]).await;
@@ -119,7 +123,7 @@ async fn an_announced_task_is_forgotten_when_no_worker_has_it_and_known_again_wh
     server.start(ping()).await.is_problem(404, "unknown_task");
 
     server.engine.shutdown().await;
-    let server = Server::set(store, strict(), Default::default()).await;
+    let server = Server::set(store, strict(), ServerConfig::default()).await;
     server.get(path).await.is_problem(404, "unknown_definition");
     let _worker = server.worker(&["ping"]).await;
     server.get(path).await.is(200);
