@@ -196,7 +196,8 @@ impl Client {
 
     /// Cancels what waits in a queue.
     pub async fn empty_queue(&self, body: &QueueBody) -> Result<Changed, CliError> {
-        self.json(self.body(Method::POST, "/v1/queues/empty", body)?).await
+        // It begins with a checkpoint.
+        self.json(self.body(Method::POST, "/v1/queues/empty", body)?.timeout(CHECKPOINT)).await
     }
 
     /// Sets limits.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use riverrun_kernel::{
     Command, DefinitionKind, LimiterChange, LimiterId, LimiterKind, LimiterSettings, PartitionId, QueueView,
@@ -17,6 +18,8 @@ use crate::start::check_name;
 
 /// Runs looked at, and cancelled in one commit, while a queue is emptied.
 const SLICE: usize = 500;
+/// A queue is emptied for so long at a time.
+const SPELL: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Every queue that has something in it, has done something since the node was started, or has something set.
@@ -59,7 +62,8 @@ impl Engine {
     }
 
     /// Cancels what of a queue has not been started: what waits in it, what is delayed, and what waits for another try. Each commit
-    /// takes a slice of them, and the same again goes on where a crash cut it off. Says how many, and whether `most` left some over.
+    /// takes a slice of them, and the same again goes on where a crash cut it off. Says how many, and whether some may be left because of
+    /// `most` or the time that it took.
     pub async fn empty_queue(
         &self,
         namespace: &str,
@@ -70,6 +74,7 @@ impl Engine {
         check_name("queue", queue)?;
         // Rows are read, so that nothing has to be in memory at once: what has none yet gets one.
         self.checkpoint().await?;
+        let begun = Instant::now();
         let mut cancelled = 0;
         for kind in [DefinitionKind::Task, DefinitionKind::Workflow] {
             let filter = RunFilter {
@@ -86,7 +91,7 @@ impl Engine {
                 let named = |run: &RunSummary| run.queue.as_deref().is_none_or(|known| known == queue);
                 let runs = page.items.into_iter().filter(named).map(|run| run.id);
                 cancelled += self.withdraw(queue, runs).await?;
-                if cancelled >= most {
+                if cancelled >= most || begun.elapsed() > SPELL {
                     return Ok((cancelled, true));
                 }
                 after = page.next;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use riverrun_engine::EngineError;
 use riverrun_engine::sequencer::{Answer, Ask};
+use riverrun_kernel::callback;
 use riverrun_kernel::{
     AttemptId, Command, Failure, Json, Lost, Offer, PartitionId, Reply, Report, Token, WorkerId, WorkerSpec,
 };
@@ -75,7 +76,7 @@ fn spec() -> WorkerSpec {
         name: "sim".into(),
         namespace: "default".into(),
         queues: BTreeSet::new(),
-        functions: BTreeSet::from(["svc/work".to_owned(), "work".to_owned()]),
+        functions: BTreeSet::from(["svc/work", "work", callback::CALLBACK].map(str::to_owned)),
         slots: 3,
         in_process: false,
     }
