@@ -1,5 +1,7 @@
 //! The command line, as clap reads it. Nothing is done here.
 
+#[cfg(test)]
+mod documented;
 mod queue;
 mod schedule;
 
@@ -116,7 +118,7 @@ pub struct Code {
 
 /// What a node may be told when it opens a data directory.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Where no server runs yet")]
+#[command(next_help_heading = "Node")]
 pub struct Node {
     /// How long a silent worker keeps its attempts
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
@@ -124,7 +126,8 @@ pub struct Node {
     /// Remove closed runs after so long, or `forever` to keep them
     #[arg(long, value_name = "TIME", value_parser = retention, default_value = "30d")]
     pub retention: Retention,
-    /// Configuration file (TOML): functions that have an address, access keys; riverrun.toml in this folder, if it is there
+    /// Configuration file (TOML): functions that have an address, hosts that may be called, access keys, bridges; riverrun.toml in this folder, if it
+    /// is there
     #[arg(long, env = "RIVERRUN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Largest request body, in bytes; at most 32 MiB, so that every input fits into a worker's frame
@@ -229,7 +232,7 @@ pub enum Command {
     Queue(Queue),
     /// List the workers that are connected
     Workers(Workers),
-    /// Examine a data directory
+    /// Examine and repair a data directory
     #[command(subcommand)]
     Store(StoreCommand),
     /// Copy everything as it is at one moment into a new directory; a server goes on meanwhile
@@ -243,7 +246,8 @@ pub enum Command {
 /// `riverrun run`.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// A flow (flow.yaml, flow.yaml:NAME) or a task of a Python file (jobs.py:TASK)
+    /// A flow (flow.yaml, flow.yaml:NAME), a task of a Python file (jobs.py:TASK), or the NAME of a flow, task or workflow that a running
+    /// server has
     #[arg(value_name = "FILE[:NAME]")]
     pub file: String,
     /// The input: JSON text, @FILE, or - for stdin
@@ -495,7 +499,7 @@ pub struct Test {
     /// The flow
     #[arg(value_name = "FLOW.yaml")]
     pub file: PathBuf,
-    /// File of cases; may be given more than once [default: FLOW.case.yaml, or cases/FLOW.yaml beside the flow]
+    /// File of cases; may be given more than once [default: FLOW.case.yaml, case.yaml or cases/FLOW.yaml beside the flow]
     #[arg(long = "case", value_name = "CASES.yaml")]
     pub cases: Vec<PathBuf>,
     /// Play only cases whose name contains this
@@ -762,12 +766,12 @@ pub struct OneKey {
 /// `riverrun keys delete`.
 #[derive(Debug, Args)]
 pub struct KeysDelete {
-    /// Which key.
-    #[command(flatten)]
-    pub key: OneKey,
     /// Cancel its run if it is in flight
     #[arg(long)]
     pub cancel: bool,
+    /// Which key.
+    #[command(flatten)]
+    pub key: OneKey,
 }
 
 /// `riverrun workers`.

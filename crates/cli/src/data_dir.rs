@@ -47,7 +47,7 @@ impl ServerFile {
     /// Announces the server until the guard is dropped.
     pub fn announce(self, data: &Path) -> Result<Announced, CliError> {
         let path = data.join("server.json");
-        write_private(&path, &json(&self))?;
+        write_private(&path, &json(&self)?)?;
         Ok(Announced { path, file: self })
     }
 }
@@ -85,7 +85,7 @@ impl Folders {
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
         if folders.0.get(definition) != Some(&folder) {
             folders.0.insert(definition.to_owned(), folder);
-            write_private(&path, &json(&folders))?;
+            write_private(&path, &json(&folders)?)?;
         }
         Ok(())
     }
@@ -120,6 +120,9 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("paths and texts are JSON, unless a path is no text")
+fn json(value: &impl Serialize) -> Result<String, CliError> {
+    serde_json::to_string(value).map_err(|error| {
+        let next = "give the file or folder a name in UTF-8";
+        CliError::usage(format!("where it is cannot be kept for other commands: {error}"), next)
+    })
 }

@@ -26,10 +26,12 @@ pub enum Subject {
         /// The task; `None` where the file is to say which.
         name: Option<String>,
     },
+    /// What a server has under this name: a flow that was deployed, or what a worker announced.
+    Deployed(String),
 }
 
 impl Subject {
-    /// Takes `FILE[:NAME]` apart.
+    /// Takes `FILE[:NAME]` apart. What is no file, and does not end as one, is a name.
     pub fn parse(argument: &str) -> Result<Subject, CliError> {
         let (file, name) = match argument.rsplit_once(':') {
             Some((file, name)) if !Path::new(argument).exists() => (file, Some(name)),
@@ -53,10 +55,11 @@ impl Subject {
                 Ok(Subject::Flow { file: path, name })
             }
             Some("py") => Ok(Subject::Task { file: path, name }),
-            _ => Err(CliError::usage(
+            _ if path.exists() => Err(CliError::usage(
                 format!("`{argument}` is neither a flow (.yaml) nor a Python file (.py)"),
-                "write flow.yaml, flow.yaml:NAME or jobs.py:TASK",
+                "write flow.yaml, flow.yaml:NAME or jobs.py:TASK, or the name of what a server has",
             )),
+            _ => Ok(Subject::Deployed(argument.to_owned())),
         }
     }
 }

@@ -55,23 +55,23 @@ pub struct OneQueue {
 /// `riverrun queue drain`.
 #[derive(Debug, Args)]
 pub struct QueueDrain {
-    /// The queue.
-    #[command(flatten)]
-    pub queue: OneQueue,
     /// Wait for so long at most, then exit with 8; the queue stays paused [default: until nothing runs]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub wait: Option<Duration>,
+    /// The queue.
+    #[command(flatten)]
+    pub queue: OneQueue,
 }
 
 /// `riverrun queue empty`.
 #[derive(Debug, Args)]
 pub struct QueueEmpty {
-    /// The queue.
-    #[command(flatten)]
-    pub queue: OneQueue,
     /// Do it: without this it only says what would be cancelled
     #[arg(long)]
     pub yes: bool,
+    /// The queue.
+    #[command(flatten)]
+    pub queue: OneQueue,
 }
 
 /// `riverrun queue limit`.

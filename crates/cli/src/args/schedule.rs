@@ -188,12 +188,12 @@ pub struct OneSchedule {
 /// `riverrun schedule pause`.
 #[derive(Debug, Args)]
 pub struct SchedulePause {
-    /// Which schedule.
-    #[command(flatten)]
-    pub one: OneSchedule,
     /// Why: shown with the schedule
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+    /// Which schedule.
+    #[command(flatten)]
+    pub one: OneSchedule,
 }
 
 /// `riverrun schedule backfill`.

@@ -25,7 +25,8 @@ use crate::values::Retention;
 /// What is run, checked as far as it can be without a server.
 struct Plan {
     definition: String,
-    kind: DefinitionKind,
+    /// `None` where the server is to say what has this name.
+    kind: Option<DefinitionKind>,
     /// The flow's text, where it is a flow.
     source: Option<FlowFile>,
     /// Where its functions are.
@@ -72,7 +73,7 @@ fn plan(printer: &Printer, args: &Run) -> Result<Plan, CliError> {
             let beside = file.parent().unwrap_or(Path::new("")).join("functions");
             Ok(Plan {
                 definition: name,
-                kind: DefinitionKind::Flow,
+                kind: Some(DefinitionKind::Flow),
                 // Addresses are called by the server.
                 calls: flow.flow.functions().into_iter().filter(|name| !is_address(name)).collect(),
                 source: Some(flow),
@@ -98,7 +99,7 @@ fn plan(printer: &Printer, args: &Run) -> Result<Plan, CliError> {
             Ok(Plan {
                 calls: vec![name.clone()],
                 definition: name,
-                kind: DefinitionKind::Task,
+                kind: Some(DefinitionKind::Task),
                 source: None,
                 functions: args.functions.clone().unwrap_or(file),
                 input,
@@ -106,6 +107,17 @@ fn plan(printer: &Printer, args: &Run) -> Result<Plan, CliError> {
                 ended: Cell::default(),
             })
         }
+        Subject::Deployed(name) => Ok(Plan {
+            definition: name,
+            kind: None,
+            source: None,
+            functions: PathBuf::new(),
+            // Whoever announced or deployed it sees to what it calls.
+            calls: Vec::new(),
+            input,
+            begun: Cell::default(),
+            ended: Cell::default(),
+        }),
     }
 }
 
@@ -125,6 +137,15 @@ async fn serve_and_start(
     plan: &Plan,
     session: &Session,
 ) -> Result<Exit, CliError> {
+    if plan.kind.is_none() && session.is_own() {
+        let name = &plan.definition;
+        return Err(CliError::usage(
+            format!(
+                "there is no file {name}, and no server runs here that could have something of this name"
+            ),
+            "name a flow (flow.yaml) or a task of a file (jobs.py:TASK); or start a server: `riverrun server`, `riverrun dev`",
+        ));
+    }
     if plan.begun.get().is_none()
         && let Some(answer) = stored(args, plan, session).await?
     {
@@ -257,13 +278,13 @@ async fn check_functions(
     };
     let missing = lines.join(", ");
     let (what, how) = match plan.kind {
-        DefinitionKind::Flow => (
+        Some(DefinitionKind::Flow) => (
             format!("the flow calls {missing}, which nobody serves; the folder {place} {served}"),
             format!(
                 "add {place}/SERVICE/FUNCTION.py with handler(event, context), or mend the name in the flow"
             ),
         ),
-        DefinitionKind::Task | DefinitionKind::Workflow | DefinitionKind::Builtin => (
+        _ => (
             format!("there is no task {missing}; {place} {served}"),
             format!("put @riverrun.task on the function in {place}, or mend the name"),
         ),
@@ -357,7 +378,7 @@ fn start(args: &Run, plan: &Plan) -> Result<Start, CliError> {
     let run_id = if continue_id.is_some() || is_unique { None } else { Some(make_run_id()?) };
     Ok(Start {
         definition: plan.definition.clone(),
-        kind: Some(plan.kind),
+        kind: plan.kind,
         namespace: Some(args.target.namespace.clone()),
         input: Some(plan.input.clone()),
         run_id,

@@ -100,3 +100,21 @@ fn another_try_is_offered_only_where_it_can_help() {
     assert!(said.contains("InvalidInput") && said.contains("with an input that fits"), "{said}");
     assert!(!said.contains("runs resume"), "{said}");
 }
+
+#[test]
+fn what_a_server_has_is_run_by_its_name() {
+    let house = House::new();
+    house.write("sleep.yaml", "version: v1\ntype: flow\nsteps:\n  - {type: pass, name: Pass, end: true}\n");
+    let said = house.said(&["run", "sleep"], 2);
+    assert!(said.contains("there is no file sleep, and no server runs here"), "{said}");
+
+    let server = house.strict_server(&[]);
+    let run = |name, code| house.said(&["run", name, "--server", &server.url], code);
+    assert!(run("sleep", 1).contains("there is no `sleep`"), "{}", run("sleep", 1));
+    house.run(&["deploy", "sleep.yaml", "--server", &server.url]).expect(0);
+    house.run(&["run", "sleep", "--server", &server.url]).expect(0);
+    assert!(run("sleeps", 1).contains("did you mean `sleep`?"));
+
+    house.write("notes.txt", "");
+    assert!(run("notes.txt", 2).contains("is neither a flow (.yaml) nor a Python file (.py)"));
+}
