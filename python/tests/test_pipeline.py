@@ -58,6 +58,7 @@ def test_ret_is_zero_only_for_success(server: Server, state: str, ret: Ret, stat
     ("status", "code", "ret"),
     [
         (422, "key_mismatch", Ret.CONFLICT),
+        (422, "invalid_params", Ret.REFUSED),
         (409, "key_rejected", Ret.CONFLICT),
         (410, "key_purged", Ret.PURGED),
         (404, "unknown_definition", Ret.REFUSED),

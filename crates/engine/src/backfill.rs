@@ -58,7 +58,7 @@ impl Engine {
         }
         let missing: Vec<&mut Backfilled> = all.iter_mut().filter(|time| time.created).collect();
         let starts = missing.iter().map(|time| start(&schedule, time.planned)).collect();
-        let answers = self.start_many(starts).await?;
+        let answers = self.start_many(starts).await.map_err(|refused| refused.error)?;
         for (time, answer) in missing.into_iter().zip(answers) {
             match answer {
                 Ok(started) => {

@@ -16,7 +16,7 @@ use riverrun_plan::{Diagnostic, Flow};
 use riverrun_store::{Snapshot, Store};
 use sha2::{Digest, Sha256};
 
-use crate::error::{DeployError, EngineError, Health, OpenError};
+use crate::error::{BatchError, DeployError, EngineError, Health, OpenError};
 use crate::hub::Counters;
 use crate::node::{Node, Sweep, mismatch, reply, stopping, wall};
 use crate::sequencer::{Answer, Ask, Library, Query};
@@ -245,11 +245,11 @@ impl Engine {
     pub async fn start_many(
         &self,
         starts: Vec<Start>,
-    ) -> Result<Vec<Result<Started, EngineError>>, EngineError> {
+    ) -> Result<Vec<Result<Started, EngineError>>, BatchError> {
         let mut shares: BTreeMap<PartitionId, (Vec<usize>, Vec<StartRun>, usize)> = BTreeMap::new();
         let count = starts.len();
         for (at, start) in starts.into_iter().enumerate() {
-            let (request, bytes) = self.request(start).map_err(|error| error.of_item(at))?;
+            let (request, bytes) = self.request(start).map_err(|error| BatchError { at: Some(at), error })?;
             let share = shares.entry(self.node.partition_of_run(request.run)).or_default();
             share.0.push(at);
             share.1.push(request);
@@ -264,8 +264,8 @@ impl Engine {
         for (places, answer) in asked {
             let found = match answer.await.and_then(reply) {
                 Ok(Reply::StartedMany(found)) => found,
-                Ok(other) => return Err(mismatch(&Answer::Reply(other))),
-                Err(error) if count == places.len() => return Err(error),
+                Ok(other) => return Err(mismatch(&Answer::Reply(other)).into()),
+                Err(error) if count == places.len() => return Err(error.into()),
                 Err(error) => {
                     for place in places {
                         answers[place] = Some(Err(error.clone()));

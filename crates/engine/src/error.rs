@@ -59,17 +59,19 @@ fn told(misfits: &[Misfit]) -> String {
     texts.join("; ")
 }
 
-impl EngineError {
-    /// The same about one of several, counted from 0.
-    pub(crate) fn of_item(self, at: usize) -> Self {
-        match self {
-            EngineError::Invalid(text) => EngineError::Invalid(format!("runs[{at}]: {text}")),
-            EngineError::UnknownDefinition(text) => {
-                EngineError::UnknownDefinition(format!("runs[{at}]: {text}"))
-            }
-            EngineError::UnknownTask(text) => EngineError::UnknownTask(format!("runs[{at}]: {text}")),
-            other => other,
-        }
+/// Why none of several was started.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{error}")]
+pub struct BatchError {
+    /// Which of them cannot be started, counted from 0; `None` where it is none of them in particular.
+    pub at: Option<usize>,
+    /// What is wrong.
+    pub error: EngineError,
+}
+
+impl From<EngineError> for BatchError {
+    fn from(error: EngineError) -> Self {
+        BatchError { at: None, error }
     }
 }
 

@@ -138,7 +138,10 @@ pub(crate) fn routes() -> Vec<Route> {
 }
 
 fn schedule_routes() -> Vec<Route> {
-    use Code::{InvalidSchedule, OverLimit, TooManySchedules, UnknownDefinition, UnknownSchedule};
+    use Code::{
+        InvalidParams, InvalidSchedule, OverLimit, TooManySchedules, UnknownDefinition, UnknownSchedule,
+        UnknownTask,
+    };
     vec![
         Route::put(
             "/v1/schedules",
@@ -148,7 +151,7 @@ fn schedule_routes() -> Vec<Route> {
         .body::<wire::PutSchedule>()
         .answers::<wire::ScheduleView>(200, "It was there before")
         .answers::<wire::ScheduleView>(201, "A new schedule")
-        .errors(&[InvalidSchedule, TooManySchedules, UnknownDefinition]),
+        .errors(&[InvalidSchedule, TooManySchedules, UnknownDefinition, UnknownTask, InvalidParams]),
         Route::get("/v1/schedules", "List schedules, or show one by `name`", schedules::read)
             .query::<wire::ScheduleQuery>()
             .answers::<Either<wire::Schedules, wire::ScheduleView>>(
@@ -220,17 +223,17 @@ fn run_routes() -> Vec<Route> {
         Route::post("/v1/runs/batch", "Start many runs in one commit", start::batch)
             .body::<wire::Batch>()
             .answers::<wire::Batched>(200, "One answer for each start, in their order")
-            .errors(&[UnknownDefinition, OverLimit]),
+            .errors(&[UnknownDefinition, UnknownTask, InvalidParams, OverLimit]),
         Route::post("/v1/groups", "Run many side by side, as one run with all their results", start::group)
             .body::<wire::Compose>()
             .answers::<wire::Run>(200, "The result, waited for with `wait`")
             .answers::<wire::Run>(201, "A new run")
-            .errors(&[UnknownDefinition, RunIdTaken, OverLimit]),
+            .errors(&[UnknownDefinition, UnknownTask, InvalidParams, RunIdTaken, OverLimit]),
         Route::post("/v1/chains", "Run one after another, each with the output of the one before", start::chain)
             .body::<wire::Compose>()
             .answers::<wire::Run>(200, "The result, waited for with `wait`")
             .answers::<wire::Run>(201, "A new run")
-            .errors(&[UnknownDefinition, RunIdTaken, OverLimit]),
+            .errors(&[UnknownDefinition, UnknownTask, InvalidParams, RunIdTaken, OverLimit]),
         Route::get("/v1/runs", "List runs, newest first", runs::list)
             .query::<wire::ListQuery>()
             .answers::<wire::Runs>(200, "A page")

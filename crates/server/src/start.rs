@@ -7,7 +7,7 @@ use axum::extract;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use riverrun_engine::{EngineError, Shown, Start, StartKey, Started};
+use riverrun_engine::{BatchError, EngineError, Shown, Start, StartKey, Started};
 use riverrun_kernel::compose::{self, ChainInput, GroupInput};
 use riverrun_kernel::{
     DefinitionKind, DefinitionRef, Fingerprint, Json, Next, OnFailure, OnInput, OnRunning, OnSuccess,
@@ -52,7 +52,10 @@ pub(crate) async fn batch(
         start.namespace = start.namespace.or_else(|| body.namespace.clone());
         starts.push(read_start(&app, &none, start).map_err(|refused| refused.of_item("runs", at))?);
     }
-    let answers = app.engine.start_many(starts).await?;
+    let answers = app.engine.start_many(starts).await.map_err(|BatchError { at, error }| {
+        let refused = Refused::from(error);
+        if let Some(at) = at { refused.of_item("runs", at) } else { refused }
+    })?;
     Ok(Answer(wire::Batched { items: answers.into_iter().map(batch_item).collect() }))
 }
 

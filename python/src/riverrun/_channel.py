@@ -25,7 +25,8 @@ class FrameError(ValueError):
 
 def encode(text: str) -> bytes:
     """One frame with the array whose JSON text is given."""
-    body = text.encode()
+    # A path that is no text comes as half a character.
+    body = text.encode(errors="replace")
     return len(body).to_bytes(4, "big") + body
 
 

@@ -175,11 +175,9 @@ async def _guarded(work: Callable[[], Awaitable[tuple[int, dict[str, Any]]]]) ->
     except Unreachable as error:
         return _trouble(Ret.UNREACHABLE, "UNREACHABLE", error.code, str(error))
     except ApiError as error:
-        ret = {404: Ret.REFUSED, 409: Ret.CONFLICT, 410: Ret.PURGED, 422: Ret.CONFLICT, 503: Ret.UNREACHABLE}.get(
-            error.status, Ret.REFUSED
-        )
-        if error.code == "unknown_run":
-            ret = Ret.NO_TASK
+        by_code = {"unknown_run": Ret.NO_TASK, "key_mismatch": Ret.CONFLICT}
+        by_status = {409: Ret.CONFLICT, 410: Ret.PURGED, 503: Ret.UNREACHABLE}
+        ret = by_code.get(error.code) or by_status.get(error.status, Ret.REFUSED)
         return _trouble(ret, ret.name, error.code, str(error))
     except RiverrunError as error:
         return _trouble(Ret.REFUSED, "REFUSED", error.code, str(error))

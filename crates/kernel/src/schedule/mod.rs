@@ -1,7 +1,7 @@
 //! When a schedule fires: cron lines, intervals and dates, in the civil time of a zone.
 //!
 //! Pure, and the same on every machine: the zones are those of the database that is compiled in. Planned times are dates, so they live on
-//! the wall clock. What follows from them is in `partition/schedules.rs`. Main type: [`When`].
+//! the wall clock. What follows from them is in `partition/schedules/`. Main type: [`When`].
 //!
 //! What daylight saving does to a cron line is decided by its hour field. A line whose hours begin with `*` means an interval: it goes by
 //! the time that passes, so that `*/15 * * * *` fires every fifteen minutes through every change, and skipped or repeated hours are simply

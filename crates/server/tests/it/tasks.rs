@@ -85,6 +85,9 @@ async fn a_task_is_known_from_its_first_worker_on_also_after_a_restart() {
     let server = Server::set(store, strict(), ServerConfig::default()).await;
     server.start(hello(json!({"str_info": "x"}))).await.is(201);
     server.start(hello(json!({"str_info": 1}))).await.is_problem(422, "invalid_params");
+    let both = json!({"runs": [hello(json!({"str_info": "x"})), hello(json!({"str_info": 1}))]});
+    let refused = server.post("/v1/runs/batch", both).await;
+    assert!(refused.is_problem(422, "invalid_params").detail().starts_with("runs[1]: "), "{}", refused.text);
     server.start(json!({"definition": "plain", "kind": "task", "input": [1]})).await.is(201);
     let slip = server.start(json!({"definition": "palin", "kind": "task"})).await;
     slip.is_problem(404, "unknown_task");
