@@ -1,5 +1,6 @@
 //! From memory to rows: what is dirty is written in slices, and what rests leaves memory.
 
+use super::rest::Edges;
 use super::{Partition, index};
 use crate::ids::RunId;
 use crate::keys::KeyId;
@@ -71,10 +72,10 @@ impl Partition {
     }
 
     /// The slice that [`Partition::checkpoint_slice`] gave last is durable: its rows are clean unless they changed again meanwhile. Of a run
-    /// that rests, at this moment and since a while, only a stub is kept.
+    /// that rests, at this moment and since a while, only a stub is kept, and of a call whose turn is far.
     pub fn checkpointed(&mut self, now: Now) {
         let Some(flush) = self.flush.take() else { return };
-        let graces = self.config.graces();
+        let (graces, mut edges) = (self.config.graces(), Edges::default());
         for run in flush.runs {
             let Some(slot) = self.runs.get_mut(&run) else {
                 continue;
@@ -95,14 +96,15 @@ impl Partition {
                     self.index.whole(&slot.state, self.now, graces, false);
                     self.drop_run(run);
                 }
-                None if settled => {
-                    let stub =
-                        index::stub(&slot.state, now, graces).filter(|stub| index::is_at_rest(stub, now));
+                None => {
+                    let lines = &self.index.lines;
+                    let stub = index::stub(&slot.state, now, graces).filter(|stub| {
+                        settled && index::is_at_rest(stub, now) || edges.is_far(stub, lines, now)
+                    });
                     if let Some(stub) = stub {
                         self.unload(run, Some(stub));
                     }
                 }
-                None => {}
             }
         }
         for id in flush.keys {

@@ -5,6 +5,8 @@
 //! take turns and none is passed over for ever. What is set by people and how far buckets are used up is durable; the rest is
 //! derived from runs.
 
+mod far;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -38,6 +40,8 @@ enum Gate {
 /// Calls of one function in one queue.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Line {
+    name: Arc<QueueKey>,
+    ahead: far::Ahead,
     /// Those without a concurrency key.
     free: BTreeSet<Place>,
     keyed: BTreeMap<Arc<str>, Group>,
@@ -128,9 +132,10 @@ impl Lines {
         let line_key = (place.namespace.clone(), place.queue.clone(), place.function.clone());
         let at = (Reverse(place.priority), place.order, run, place.step);
         if on {
-            let line = self.ready.entry(line_key.clone()).or_default();
+            let line = self.ready.entry(line_key.clone()).or_insert_with_key(Line::new);
             match &place.limit {
                 None => {
+                    line.ahead.count(&at, true);
                     line.free.insert(at);
                 }
                 Some(limit) => {
@@ -141,6 +146,7 @@ impl Lines {
         } else if let Some(line) = self.ready.get_mut(&line_key) {
             match &place.limit {
                 None => {
+                    line.ahead.count(&at, false);
                     line.free.remove(&at);
                 }
                 Some(limit) => {
@@ -480,6 +486,10 @@ impl Lines {
 }
 
 impl Line {
+    fn new(key: &QueueKey) -> Self {
+        Line { name: Arc::new(key.clone()), ..Line::default() }
+    }
+
     /// Those without a concurrency key, each where it stands.
     pub(super) fn free(&self) -> impl Iterator<Item = Turn> {
         self.free.iter().map(|place| (place.0, place.1, *place))

@@ -237,8 +237,8 @@ impl Partition {
                 self.absent.insert(run);
                 continue;
             };
-            if let Some(stub) = self.stubs.remove(&run) {
-                self.index.stub(&stub, false);
+            if let Some(rest) = self.stubs.remove(&run) {
+                self.index.stub(&rest.stub(run), false);
             }
             self.index.whole(&row.state, now, graces, true);
             self.keep_run(Slot::new(row.state, row.last));

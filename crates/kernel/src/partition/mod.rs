@@ -14,6 +14,7 @@ mod lines;
 mod memory;
 mod messages;
 mod recovery;
+mod rest;
 mod schedules;
 mod start;
 mod state;
@@ -32,11 +33,12 @@ use crate::entry::{Entry, Record};
 use crate::ids::{AttemptId, PartitionId, RunId, StepId, Token, WorkerId};
 use crate::keys::KeyId;
 use crate::message::Message;
-use crate::rows::{JournalRow, PartitionRow, Stub};
+use crate::rows::{JournalRow, PartitionRow};
 use crate::time::Now;
 
 use index::{Graces, Index};
 use memory::KeySlot;
+use rest::Rest;
 pub use state::RunState;
 use workers::Worker;
 pub use workers::WorkerView;
@@ -125,7 +127,7 @@ pub struct Partition {
 
     /// In boxes: the map keeps room for up to twice as many.
     runs: HashMap<RunId, Box<Slot>>,
-    stubs: HashMap<RunId, Stub>,
+    stubs: HashMap<RunId, Rest>,
     /// Runs that were looked for and have no row.
     absent: HashSet<RunId>,
     /// Removed runs whose rows may still be there, with the number of the first record that their rows lack.

@@ -1,5 +1,6 @@
 //! From rows and the records behind them to memory again, after a start.
 
+use super::rest::Rest;
 use super::{Partition, index};
 use crate::effect::{Effect, Needs};
 use crate::entry::{Entry, Record};
@@ -12,7 +13,7 @@ impl Partition {
     /// Takes in the stub of a run that is open or has attempts out. Before any record is replayed.
     pub fn recover_stub(&mut self, stub: Stub) {
         self.index.stub(&stub, true);
-        self.stubs.insert(stub.run, stub);
+        self.stubs.insert(stub.run, Rest::new(stub, &self.index.lines));
     }
 
     /// Takes in the partition's own row. Before any record is replayed.
@@ -122,7 +123,7 @@ impl Partition {
         }
         self.wake_schedules();
         let mut active: Vec<RunId> =
-            self.stubs.values().filter(|stub| stub.active).map(|stub| stub.run).collect();
+            self.stubs.iter().filter(|(_, rest)| rest.is_active()).map(|(run, _)| *run).collect();
         active.sort_unstable();
         self.index.loading.extend(active.iter().copied());
         self.recovering.extend(active.iter().copied());

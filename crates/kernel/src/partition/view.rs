@@ -84,7 +84,7 @@ impl Partition {
             |place: &QueuePlace| lines.held_by(&place.namespace, &place.queue, place.limit.as_deref());
         let places = match (self.state(run), self.stubs.get(&run)) {
             (Some(state), _) => queue_places(state, self.now),
-            (None, Some(stub)) => stub.queued.clone(),
+            (None, Some(rest)) => rest.stub(run).queued,
             (None, None) => Vec::new(),
         };
         if let Some(limit) = all_held(places.iter().map(limit)) {

@@ -226,22 +226,35 @@ impl Partition {
         let free = worker.free();
         let served = |(key, _): &(&QueueKey, &Line)| worker.serves(&key.0, &key.1, &key.2);
         let lines = &self.index.lines;
-        let (mut wanted, mut refills) = (Vec::new(), Vec::new());
+        let (mut wanted, mut refills, mut short) = (Vec::new(), Vec::new(), Vec::new());
         let mut best: Option<Turn> = None;
         for (key, line) in lines.ready().filter(served) {
             if !lines.is_open(&key.0, &key.1, &mut refills) {
                 continue;
             }
             best = [best, self.first_of(line.free(), free, &mut wanted)].into_iter().flatten().min();
+            if line.is_short(|run| self.comes(run)) {
+                short.push(line.name().clone());
+            }
             if !lines.holding {
                 best = [best, self.first_of(line.heads(), free, &mut wanted)].into_iter().flatten().min();
             }
         }
         self.index.lines.wait_for(refills);
+        for line in short {
+            let (runs, loading) = (&self.runs, &self.index.loading);
+            let known = |run: &RunId| runs.contains_key(run) || loading.contains(run);
+            wanted.extend(self.index.lines.read_ahead(&line, known));
+        }
         for run in wanted {
             self.ask_for(run);
         }
         best.map(|(_, _, (_, _, run, step))| (run, step))
+    }
+
+    /// Whether a run is in memory, or on its way there.
+    fn comes(&self, run: &RunId) -> bool {
+        self.runs.contains_key(run) || self.index.loading.contains(run)
     }
 
     /// The first of these whose run is in memory. The first that is not even on its way is wanted.

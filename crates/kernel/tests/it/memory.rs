@@ -113,6 +113,46 @@ fn a_million_timers_tick_without_scanning() {
 }
 
 #[test]
+fn a_long_line_is_stubs_that_are_read_before_their_turn() {
+    let mut world = World::new(&[]);
+    let runs: Vec<RunId> = (0..4_000).map(|_| world.start(task("t"))).collect();
+    world.checkpoint(usize::MAX);
+    let (loaded, stubs) = world.partition.loaded();
+    assert_eq!(loaded + stubs, 4_000);
+    assert!((1_000..1_100).contains(&loaded), "those that come first stay in memory, not {loaded}");
+    world.crash();
+    assert_eq!(world.partition.loaded(), (0, 4_000), "recovery loads nothing that only stands in a line");
+    world.worker(1, &["t"], 4);
+    for run in &runs {
+        let offer = world.offer();
+        assert_eq!(offer.attempt.run, *run, "first in, first out");
+        world.succeed(&offer);
+        if world.partition.loaded().0 > 1_000 {
+            world.checkpoint(usize::MAX);
+        }
+        assert!(world.partition.loaded().0 < 1_100, "{:?} in memory", world.partition.loaded());
+    }
+    assert_eq!(world.partition.loaded().1, 0);
+}
+
+#[test]
+fn what_comes_first_is_given_out_before_what_was_read_ahead() {
+    let mut world = World::new(&[]);
+    for _ in 0..3_000 {
+        world.start(task("t"));
+    }
+    world.evict();
+    world.worker(1, &["t"], 1);
+    let offer = world.offer();
+    let mut urgent = world.request(task("t"));
+    urgent.options.task = Some(TaskOptions { priority: 9, ..TaskOptions::default() });
+    let (urgent, ..) = world.start_run(urgent).expect("a start");
+    world.evict();
+    world.succeed(&offer);
+    assert_eq!(world.offer().attempt.run, urgent);
+}
+
+#[test]
 fn a_stub_is_small() {
     assert!(size_of::<Stub>() <= 200, "{} bytes", size_of::<Stub>());
 }
