@@ -136,7 +136,8 @@ pub async fn bulk(riverrun: &Riverrun, task: &str, count: usize) -> io::Result<D
         Request::post("/v1/runs/batch", &json!({"runs": vec![&one; size]}))
     };
     let address = riverrun.stand.address;
-    Ok(closed_loop(address, BULK_CLIENTS, pieces, request, Otherwise::Stop, |_, _| ()).await?.wall)
+    // A server that has too much to write down says so, and is asked again.
+    Ok(closed_loop(address, BULK_CLIENTS, pieces, request, Otherwise::Again, |_, _| ()).await?.wall)
 }
 
 fn peer(
