@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use riverrun_engine::{EngineError, Start, StartKey, Started};
 use riverrun_kernel::{
-    DefinitionKind, Entry, Key, KeyId, Labels, OnFailure, OnInput, OnRunning, OnSuccess, Refusal, RunId,
-    RunOptions, RunView, StartKind, TaskOptions, Ttl,
+    DefinitionKind, Entry, Key, KeyId, Labels, Refusal, RunId, RunOptions, RunView, StartKind, TaskOptions,
+    Ttl,
 };
 use riverrun_wire::baichuan::{self, Status, TaskInfo};
 use sha2::{Digest, Sha256};
@@ -94,16 +94,16 @@ impl Queue {
         let commands = self.keys.read(id, now().0 / 1000, self.shared.settings.max_data);
         let (mut answer,): (Vec<Option<Vec<u8>>>,) =
             self.shared.link.ask("read a message", &commands).await?;
-        let mut words = answer.iter().take(3).map(|word| shown(word.as_deref().unwrap_or_default(), 64));
+        let mut words = answer.iter().take(4).map(|word| shown(word.as_deref().unwrap_or_default(), 64));
         let kind = words.next().unwrap_or_default();
         Ok(match kind.as_str() {
             "none" => Found::Nothing,
             "hash" => Found::Message(Fields(answer.split_off(1))),
             "large" => Found::TooLarge(format!(
-                "{} has {} bytes, over the limit of {} (max_data in [bridge.redis])",
+                "{} has {} bytes, and may have {} (max_data in [bridge.redis] is the limit of data, meta and result)",
                 words.next().unwrap_or_default(),
                 words.next().unwrap_or_default(),
-                self.shared.settings.max_data
+                words.next().unwrap_or_default(),
             )),
             _ => Found::Foreign(kind),
         })
@@ -188,20 +188,7 @@ impl Queue {
             version: None,
             input: message.input,
             run: None,
-            key: Some(StartKey {
-                continue_id: key_text(id),
-                scope_version: false,
-                fingerprint_paths: None,
-                on_success: OnSuccess::Reuse,
-                on_failure: Some(OnFailure::Return),
-                on_running: OnRunning::Attach,
-                on_input: OnInput::Ignore,
-                allow_new_input: true,
-                rerun_purged: true,
-                force: false,
-                ttl: REMEMBERED,
-                max_generations: u32::MAX,
-            }),
+            key: Some(StartKey { rerun_purged: true, ttl: REMEMBERED, ..StartKey::once(key_text(id)) }),
             options: RunOptions {
                 labels,
                 result_ttl: Some(REMEMBERED),
@@ -343,7 +330,16 @@ impl Queue {
 
     async fn done(&self, id: &[u8], listed: Option<(Registry, i64)>, anew: bool) -> Result<(), Stopped> {
         let commands = self.keys.done(id, listed, now().0 / 1000, anew);
-        self.shared.link.ask("let a message go", &commands).await
+        let (is_listed,): (bool,) = self.shared.link.ask("let a message go", &commands).await?;
+        if let Some((registry, _)) = listed.filter(|_| !is_listed) {
+            tracing::warn!(
+                queue = self.name,
+                id = shown(id, 64),
+                "the message is done and listed nowhere: {} is no sorted set",
+                self.keys.registry(registry)
+            );
+        }
+        Ok(())
     }
 }
 

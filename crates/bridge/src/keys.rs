@@ -10,15 +10,20 @@ use crate::message::FIELDS;
 /// How long the original lets a message be worked on, in seconds, before its cleaners declare it failed.
 const WIP_SECONDS: i64 = 3600;
 
-/// Type, then the fields; or `large`, which of them, and how large it is.
+/// The longest value, in bytes, of a field that holds a word, a number or a time.
+const SHORT: usize = 4096;
+
+/// Type, then the fields; or `large`, which of them, how large it is, and how large it may be.
 const READ: &str = "\
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind ~= 'hash' then return {kind} end
-for _, field in ipairs({'data', 'meta', 'result'}) do
-  local length = redis.call('HSTRLEN', KEYS[1], field)
-  if length > tonumber(ARGV[1]) then return {'large', field, tostring(length)} end
+local long = {data = true, meta = true, result = true}
+for at = 3, #ARGV do
+  local length = redis.call('HSTRLEN', KEYS[1], ARGV[at])
+  local most = long[ARGV[at]] and ARGV[1] or ARGV[2]
+  if length > tonumber(most) then return {'large', ARGV[at], tostring(length), most} end
 end
-local answer = redis.call('HMGET', KEYS[1], unpack(ARGV, 2))
+local answer = redis.call('HMGET', KEYS[1], unpack(ARGV, 3))
 table.insert(answer, 1, kind)
 return answer";
 
@@ -30,6 +35,23 @@ if ttl == 0 then redis.call('DEL', KEYS[1]) return 1 end
 redis.call('HSET', KEYS[1], unpack(ARGV, 2))
 if ttl > 0 then redis.call('EXPIRE', KEYS[1], ttl) end
 return 1";
+
+/// Lets an id go, and lists it in a registry: with a score, and `NX` where an entry that is there stays. Answers 0 if the registry's key is
+/// somebody else's and the id is listed nowhere.
+const DONE: &str = "\
+local function is(key, kind)
+  local found = redis.call('TYPE', key).ok
+  return found == kind or found == 'none'
+end
+local listed = 1
+if ARGV[2] ~= '' then
+  if not is(KEYS[3], 'zset') then listed = 0
+  elseif ARGV[3] == 'NX' then redis.call('ZADD', KEYS[3], 'NX', ARGV[2], ARGV[1])
+  else redis.call('ZADD', KEYS[3], ARGV[2], ARGV[1]) end
+end
+if is(KEYS[2], 'zset') then redis.call('ZREM', KEYS[2], ARGV[1]) end
+redis.call('LREM', KEYS[1], 1, ARGV[1])
+return listed";
 
 /// Makes the entries of everything that is taken new.
 const TOUCH: &str = "\
@@ -92,7 +114,7 @@ impl Keys {
     pub fn read(&self, id: &[u8], now: i64, most: usize) -> Pipeline {
         let mut commands = pipe();
         commands.cmd("ZADD").arg(&self.wip).arg(now + WIP_SECONDS).arg(id).ignore();
-        commands.cmd("EVAL").arg(READ).arg(1).arg(message(id)).arg(most).arg(&FIELDS);
+        commands.cmd("EVAL").arg(READ).arg(1).arg(message(id)).arg(most).arg(SHORT).arg(&FIELDS);
         commands
     }
 
@@ -107,28 +129,27 @@ impl Keys {
         commands
     }
 
-    /// Lets an id go that is done with, and lists it where the original does; `anew` also if it is listed there already.
+    /// Lets an id go that is done with, and lists it where the original does; `anew` also if it is listed there already. The answer says
+    /// whether it could be listed.
     pub fn done(&self, id: &[u8], listed: Option<(Registry, i64)>, now: i64, anew: bool) -> Pipeline {
+        let registry = self.registry(listed.map_or(Registry::Finished, |(registry, _)| registry));
+        let score = listed.map_or_else(String::new, |(registry, ttl)| score(registry, ttl, now));
         let mut commands = pipe();
-        commands.atomic();
-        if let Some((registry, ttl)) = listed {
-            let key = if registry == Registry::Finished { &self.finished } else { &self.failed };
-            let add = commands.cmd("ZADD").arg(key);
-            if !anew {
-                add.arg("NX");
-            }
-            add.arg(score(registry, ttl, now)).arg(id).ignore();
-        }
-        commands.cmd("ZREM").arg(&self.wip).arg(id).ignore();
-        commands.cmd("LREM").arg(&self.taken).arg(1).arg(id).ignore();
+        let done = commands.cmd("EVAL").arg(DONE).arg(3).arg(&self.taken).arg(&self.wip).arg(registry);
+        done.arg(id).arg(score).arg(if anew { "" } else { "NX" });
         commands
     }
 
     /// Sets an id aside whose key holds no message.
     pub fn refuse(&self, id: &[u8]) -> Pipeline {
         let mut commands = self.done(id, None, 0, false);
-        commands.cmd("RPUSH").arg(&self.refused).arg(id).ignore();
+        commands.atomic().cmd("RPUSH").arg(&self.refused).arg(id).ignore();
         commands
+    }
+
+    /// The key of a registry.
+    pub fn registry(&self, registry: Registry) -> &str {
+        if registry == Registry::Finished { &self.finished } else { &self.failed }
     }
 
     /// Where ids are set aside.

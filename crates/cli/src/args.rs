@@ -154,6 +154,9 @@ pub struct Limits {
     /// Signals that a run may have which no step of it has taken yet
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), default_value_t = 10_000)]
     pub max_signals: u32,
+    /// Bytes that they may have together
+    #[arg(long, value_name = "BYTES", value_parser = value_parser!(u32).range(1..), default_value_t = 64 << 20)]
+    pub max_signal_bytes: u32,
     /// Lines that the journal of a flow's run may have before the run fails
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..), default_value_t = 1_000_000)]
     pub max_entries: u64,
@@ -174,6 +177,7 @@ impl Limits {
             max_connections: 10_000,
             max_workers: 1_000,
             max_signals: 10_000,
+            max_signal_bytes: 64 << 20,
             max_entries: 1_000_000,
             max_schedules: 1_000_000,
             reconnect_grace: Duration::from_secs(3),

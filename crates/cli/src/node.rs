@@ -323,6 +323,7 @@ fn settings(node: &args::Node, limits: &args::Limits) -> Settings {
         lease_ms: ms(node.lease).max(1),
         reconnect_grace_ms: ms(limits.reconnect_grace),
         max_signals: limits.max_signals as usize,
+        max_signal_bytes: limits.max_signal_bytes as usize,
         max_entries: limits.max_entries,
         max_schedules: limits.max_schedules as usize,
         retention: match node.retention {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use riverrun_kernel::schedule::{FiredBy, Origin, Schedule, ScheduleId};
-use riverrun_kernel::{OnFailure, OnInput, OnRunning, OnSuccess, Refusal, RunId, StartKind, Ttl, Wall};
+use riverrun_kernel::{Refusal, RunId, StartKind, Wall};
 use riverrun_store::RunFilter;
 use sha2::{Digest, Sha256};
 
@@ -141,20 +141,7 @@ fn start(schedule: &Schedule, planned: Wall) -> Start {
         version: Some(version).filter(|version| !version.is_empty()),
         input: target.input_for(planned),
         run: None,
-        key: Some(StartKey {
-            continue_id: key(&schedule.id.name, planned),
-            scope_version: false,
-            fingerprint_paths: None,
-            on_success: OnSuccess::Reuse,
-            on_failure: Some(OnFailure::Return),
-            on_running: OnRunning::Attach,
-            on_input: OnInput::Ignore,
-            allow_new_input: true,
-            rerun_purged: false,
-            force: false,
-            ttl: Ttl::DEFAULT,
-            max_generations: u32::MAX,
-        }),
+        key: Some(StartKey::once(key(&schedule.id.name, planned))),
         options,
     }
 }

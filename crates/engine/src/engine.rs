@@ -367,6 +367,9 @@ impl Engine {
         id: Option<String>,
     ) -> Result<(), EngineError> {
         check_name("name of a signal", &name)?;
+        if let Some(id) = &id {
+            check_name("id of a signal", id)?;
+        }
         let bytes = payload.get().len();
         self.command(run, Command::Signal { run, name, payload, id }, bytes).await.map(drop)
     }

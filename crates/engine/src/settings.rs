@@ -18,6 +18,8 @@ pub struct Settings {
     /// See [`riverrun_kernel::Config`].
     pub max_signals: usize,
     /// See [`riverrun_kernel::Config`].
+    pub max_signal_bytes: usize,
+    /// See [`riverrun_kernel::Config`].
     pub max_entries: u64,
     /// See [`riverrun_kernel::Config`]; of each partition.
     pub max_schedules: usize,
@@ -50,6 +52,7 @@ impl Default for Settings {
             reconnect_grace_ms: 3_000,
             cancel_grace_ms: 300_000,
             max_signals: 10_000,
+            max_signal_bytes: 64 << 20,
             max_entries: 1_000_000,
             max_schedules: 1_000_000,
             retention: Some(Duration::from_hours(30 * 24)),
@@ -73,6 +76,7 @@ impl Settings {
             reconnect_grace_ms: self.reconnect_grace_ms,
             cancel_grace_ms: self.cancel_grace_ms,
             max_signals: self.max_signals,
+            max_signal_bytes: self.max_signal_bytes,
             max_entries: self.max_entries,
             max_schedules: self.max_schedules,
             ..Config::new(id, partitions, secret)

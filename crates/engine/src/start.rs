@@ -67,6 +67,32 @@ pub struct StartKey {
     pub max_generations: u32,
 }
 
+impl StartKey {
+    /// The defaults for a key.
+    pub fn new(continue_id: impl Into<String>) -> Self {
+        StartKey {
+            continue_id: continue_id.into(),
+            scope_version: false,
+            fingerprint_paths: None,
+            on_success: OnSuccess::default(),
+            on_failure: None,
+            on_running: OnRunning::default(),
+            on_input: OnInput::default(),
+            allow_new_input: false,
+            rerun_purged: false,
+            force: false,
+            ttl: Ttl::DEFAULT,
+            max_generations: KeyOptions::MAX_GENERATIONS,
+        }
+    }
+
+    /// A key that stands for one run, however that ends and whatever the input is.
+    pub fn once(continue_id: impl Into<String>) -> Self {
+        let (on_failure, on_input) = (Some(OnFailure::Return), OnInput::Ignore);
+        StartKey { on_failure, on_input, ..StartKey::new(continue_id) }
+    }
+}
+
 /// What is to start when a run has succeeded.
 #[derive(Debug, Clone)]
 pub struct StartNext {
@@ -135,6 +161,7 @@ pub(crate) fn prepare_next(
 ) -> Result<Next, EngineError> {
     check_name("definition of `then`", &definition.name)?;
     check_labels(&next.options.labels)?;
+    check_queue(&next.options)?;
     let is_object = |input: &Json| input.get().starts_with('{');
     if let Some(field) = &next.into {
         check_name("field `into` of `then`", field)?;
@@ -154,6 +181,7 @@ pub(crate) fn check(start: &Start, definition: &DefinitionRef) -> Result<(), Eng
     check_name("namespace", &start.namespace)?;
     check_name("definition", &start.definition)?;
     check_labels(&start.options.labels)?;
+    check_queue(&start.options)?;
     if definition.kind == DefinitionKind::Flow && !start.input.get().starts_with('{') {
         return Err(EngineError::Invalid(format!(
             "the input of flow `{}` must be a JSON object, and is {}",
@@ -174,6 +202,12 @@ pub(crate) fn check(start: &Start, definition: &DefinitionRef) -> Result<(), Eng
         ));
     }
     Ok(())
+}
+
+/// Refuses a queue that could not be paused or limited by its name. None at all is the usual one.
+fn check_queue(options: &RunOptions) -> Result<(), EngineError> {
+    let queue = options.task.as_ref().map_or("", |task| task.queue.as_str());
+    if queue.is_empty() { Ok(()) } else { check_name("queue", queue) }
 }
 
 /// Refuses a name that is empty, too long, or holds control characters.

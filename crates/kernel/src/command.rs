@@ -540,12 +540,14 @@ pub enum Refusal {
     RunClosed(RunId),
     /// It takes in no more signals before a step of it takes one.
     #[error(
-        "run {run} has {limit} signals that it has not taken, the limit max_signals: send this one later, or raise it"
+        "run {run} has as many signals that it has not taken as {name} lets it have, {limit}: send this one later, or raise the limit"
     )]
     TooManySignals {
         /// The run.
         run: RunId,
-        /// How many it may have.
+        /// Which limit: `max_signals`, or `max_signal_bytes`.
+        name: &'static str,
+        /// How many, or how many bytes, it may have.
         limit: usize,
     },
     /// The callback token is wrong, used, or its step is over.

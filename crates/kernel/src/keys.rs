@@ -138,6 +138,9 @@ pub struct KeyOptions {
 }
 
 impl KeyOptions {
+    /// `max_generations` unless given.
+    pub const MAX_GENERATIONS: u32 = 10;
+
     /// The defaults for a key.
     pub fn new(id: KeyId, fingerprint: Fingerprint) -> Self {
         KeyOptions {
@@ -151,7 +154,7 @@ impl KeyOptions {
             rerun_purged: false,
             force: false,
             ttl: Ttl::DEFAULT,
-            max_generations: 10,
+            max_generations: Self::MAX_GENERATIONS,
         }
     }
 }

@@ -138,8 +138,8 @@ fn from_refusal(refusal: &Refusal, text: String) -> Refused {
             .with("run_id", run.to_string())
             .with("failures", *failures)
             .with("limit", "max_generations"),
-        Refusal::TooManySignals { run, .. } => {
-            refused.with("run_id", run.to_string()).with("limit", "max_signals")
+        Refusal::TooManySignals { run, name, .. } => {
+            refused.with("run_id", run.to_string()).with("limit", *name)
         }
         Refusal::TooManySchedules { .. } => refused.with("limit", "max_schedules"),
         Refusal::KeyPurged { run, .. } | Refusal::KeyInFlight { run, .. } => {

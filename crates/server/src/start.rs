@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use riverrun_engine::{BatchError, EngineError, Shown, Start, StartKey, Started};
 use riverrun_kernel::compose::{self, ChainInput, GroupInput};
 use riverrun_kernel::{
-    DefinitionKind, DefinitionRef, Fingerprint, Json, Next, OnFailure, OnInput, OnRunning, OnSuccess,
+    DefinitionKind, DefinitionRef, Fingerprint, Json, KeyOptions, Next, OnFailure, OnInput, OnSuccess,
     RunOptions, RunSummary, RunView, StartKind, State, TaskOptions, Ttl, Wall,
 };
 use riverrun_plan::nearest;
@@ -367,18 +367,14 @@ fn read_unique(body: &wire::Start) -> Result<Option<StartKey>, Refused> {
 /// A key that holds while a run is in flight, and joins it: for all starts that are unique.
 pub(crate) fn while_in_flight(continue_id: String) -> StartKey {
     StartKey {
-        continue_id,
-        scope_version: false,
-        fingerprint_paths: None,
         on_success: OnSuccess::Rerun,
         on_failure: Some(OnFailure::Rerun),
-        on_running: OnRunning::Attach,
         on_input: OnInput::Ignore,
         allow_new_input: true,
         rerun_purged: true,
-        force: false,
         ttl: Ttl::Ms(0),
         max_generations: u32::MAX,
+        ..StartKey::new(continue_id)
     }
 }
 
@@ -417,7 +413,7 @@ fn read_key(headers: &HeaderMap, body: &wire::Start) -> Result<Option<StartKey>,
         rerun_purged: body.rerun_purged,
         force: body.force,
         ttl: body.ttl.map_or(Ttl::DEFAULT, wire::KeyTtl::to_kernel),
-        max_generations: body.max_generations.unwrap_or(10),
+        max_generations: body.max_generations.unwrap_or(KeyOptions::MAX_GENERATIONS),
     }))
 }
 

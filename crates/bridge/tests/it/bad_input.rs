@@ -79,6 +79,36 @@ async fn an_id_whose_key_is_no_hash_is_set_aside() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_is_somebody_elses_holds_up_no_queue() {
+    let world = World::new();
+    let mut client = world.client();
+    client.tell(&["SET", "mq:finished:{/demo_api/ping}", "theirs"]);
+    let settings = Settings { max_taken: 2, ..world.settings() };
+    let _bridge = Bridge::start(world.engine.clone(), settings).expect("good settings");
+    echo(world.worker().await);
+    for id in ["ONE", "TWO", "THREE", "FOUR"] {
+        client.enqueue(PING, id, b"{}", &[]);
+    }
+    for id in ["ONE", "TWO", "THREE", "FOUR"] {
+        client.wait_for(id, "finished");
+    }
+    settled(&mut client);
+    assert_eq!(client.text(&["GET", "mq:finished:{/demo_api/ping}"]), "theirs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_of_megabytes_is_not_even_read() {
+    let world = World::new();
+    let mut client = world.client();
+    let _bridge = world.bridge();
+    echo(world.worker().await);
+    client.enqueue(PING, "HUGE", b"{}", &[("enqueued_at", &vec![b'9'; 1 << 20])]);
+    client.wait_for("HUGE", "failed");
+    let text = exc_info(&mut client, "HUGE");
+    assert!(text.contains("enqueued_at has 1048576 bytes, and may have 4096"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ids_may_be_any_bytes() {
     let world = World::new();
     let mut client = world.client();
@@ -112,7 +142,7 @@ async fn data_beyond_the_limit_is_not_even_read() {
     client.wait_for("LARGE", "failed");
     assert_eq!(
         exc_info(&mut client, "LARGE"),
-        "data has 1009 bytes, over the limit of 1000 (max_data in [bridge.redis])"
+        "data has 1009 bytes, and may have 1000 (max_data in [bridge.redis] is the limit of data, meta and result)"
     );
 }
 

@@ -152,10 +152,18 @@ impl Partition {
         id: Option<String>,
     ) -> Result<Reply, Refusal> {
         let state = &self.slot(run)?.state;
-        let limit = self.config.max_signals;
         let is_known = id.as_ref().is_some_and(|id| state.signal_ids.contains(id));
-        if state.signals.len() >= limit && !state.phase.is_closed() && !is_known {
-            return Err(Refusal::TooManySignals { run, limit });
+        if !state.phase.is_closed() && !is_known {
+            let limit = self.config.max_signals;
+            if state.signals.len() >= limit {
+                return Err(Refusal::TooManySignals { run, name: "max_signals", limit });
+            }
+            let limit = self.config.max_signal_bytes;
+            let bytes: usize =
+                state.signals.iter().map(|(name, payload)| name.len() + payload.get().len()).sum();
+            if bytes + name.len() + payload.get().len() > limit {
+                return Err(Refusal::TooManySignals { run, name: "max_signal_bytes", limit });
+            }
         }
         self.take_signal(run, name, payload, id)
     }

@@ -66,6 +66,8 @@ pub struct Config {
     pub max_transitions: u32,
     /// Signals that a run may have which no step has taken yet.
     pub max_signals: usize,
+    /// Bytes that they may have together.
+    pub max_signal_bytes: usize,
     /// Lines that the journal of a flow's run may have before the run fails.
     pub max_entries: u64,
     /// Schedules that there may be in the partition.
@@ -86,6 +88,7 @@ impl Config {
             fuel: 200,
             max_transitions: 10_000,
             max_signals: 10_000,
+            max_signal_bytes: 64 << 20,
             max_entries: 1_000_000,
             max_schedules: 1_000_000,
         }

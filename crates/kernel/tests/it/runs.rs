@@ -101,11 +101,29 @@ fn a_run_keeps_so_many_signals_and_no_more_until_it_takes_one() {
     for id in 0..3 {
         world.send(signal(id)).expect("kept");
     }
-    assert_eq!(world.send(signal(3)), Err(Refusal::TooManySignals { run, limit: 3 }));
+    assert_eq!(world.send(signal(3)), Err(Refusal::TooManySignals { run, name: "max_signals", limit: 3 }));
     world.send(signal(0)).expect("one that it has is no further one");
     world.pass(5);
     world.send(signal(3)).expect("one was taken");
     assert!(matches!(world.send(signal(4)), Err(Refusal::TooManySignals { .. })));
+}
+
+#[test]
+fn a_run_keeps_so_many_bytes_of_signals_and_no_more_until_it_takes_one() {
+    let flows = [("f", vec![Op::Sleep(5), Op::Signal("go", None), Op::Sleep(1_000)])];
+    let mut world = World::new(&flows).with_max_signal_bytes(100);
+    let run = world.start(flow("f"));
+    let signal = |size: usize| Command::Signal {
+        run,
+        name: "go".into(),
+        payload: Json::trusted(format!("\"{}\"", "x".repeat(size))),
+        id: None,
+    };
+    world.send(signal(60)).expect("kept");
+    let refused = Err(Refusal::TooManySignals { run, name: "max_signal_bytes", limit: 100 });
+    assert_eq!(world.send(signal(60)), refused);
+    world.pass(5);
+    world.send(signal(60)).expect("the first one was taken");
 }
 
 #[test]

@@ -262,6 +262,13 @@ impl World {
         self
     }
 
+    /// The same with room for so many bytes of signals that were not taken.
+    pub fn with_max_signal_bytes(mut self, max_signal_bytes: usize) -> Self {
+        self.config.max_signal_bytes = max_signal_bytes;
+        self.partition = Partition::new(self.config.clone());
+        self
+    }
+
     /// The same with room for so many lines of a journal.
     pub fn with_max_entries(mut self, max_entries: u64) -> Self {
         self.config.max_entries = max_entries;

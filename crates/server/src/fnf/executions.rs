@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use riverrun_engine::{EngineError, Start, StartKey};
 use riverrun_kernel::{
-    Definition, DefinitionKind, Failure, Json, OnFailure, OnInput, OnRunning, OnSuccess, Refusal, RunId,
-    RunOptions, RunSummary, RunView, StartKind, State, Ttl, Wall,
+    Definition, DefinitionKind, Failure, Json, Refusal, RunId, RunOptions, RunSummary, RunView, StartKind,
+    State, Ttl, Wall,
 };
 use riverrun_store::{Cursor, RunFilter};
 use riverrun_wire::http as wire;
@@ -128,20 +128,8 @@ fn request(app: &App, call: &Call, flow: &Definition, name: Option<&str>) -> Res
 /// The name alone decides: in flight its run is the answer, ended it is taken, and free again when the run is not kept any more.
 fn key(app: &App, name: &str) -> StartKey {
     let kept = |kept: Duration| Ttl::Ms(u64::try_from(kept.as_millis()).unwrap_or(u64::MAX));
-    StartKey {
-        continue_id: name.to_owned(),
-        scope_version: false,
-        fingerprint_paths: None,
-        on_success: OnSuccess::Reuse,
-        on_failure: Some(OnFailure::Return),
-        on_running: OnRunning::Attach,
-        on_input: OnInput::Ignore,
-        allow_new_input: false,
-        rerun_purged: true,
-        force: false,
-        ttl: app.engine.retention().map_or(Ttl::Forever, kept),
-        max_generations: 1,
-    }
+    let ttl = app.engine.retention().map_or(Ttl::Forever, kept);
+    StartKey { rerun_purged: true, ttl, ..StartKey::once(name) }
 }
 
 /// Reads the text of a JSON value, which stays as it was sent.
