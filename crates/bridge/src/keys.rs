@@ -53,6 +53,12 @@ if is(KEYS[2], 'zset') then redis.call('ZREM', KEYS[2], ARGV[1]) end
 redis.call('LREM', KEYS[1], 1, ARGV[1])
 return listed";
 
+/// Lists an id as being worked on, unless it was let go: who looks at it again after a lost connection may come when it is done, and nobody
+/// would take such an entry away.
+const CLAIM: &str = "\
+if redis.call('LPOS', KEYS[1], ARGV[2]) then return redis.call('ZADD', KEYS[2], ARGV[1], ARGV[2]) end
+return 0";
+
 /// Makes the entries of everything that is taken new.
 const TOUCH: &str = "\
 local ids = redis.call('LRANGE', KEYS[1], 0, -1)
@@ -113,7 +119,8 @@ impl Keys {
     /// Lists a message as being worked on, and reads it. Of `data`, `meta` and `result` none may be longer than `most` bytes.
     pub fn read(&self, id: &[u8], now: i64, most: usize) -> Pipeline {
         let mut commands = pipe();
-        commands.cmd("ZADD").arg(&self.wip).arg(now + WIP_SECONDS).arg(id).ignore();
+        let claim = commands.cmd("EVAL").arg(CLAIM).arg(2).arg(&self.taken).arg(&self.wip);
+        claim.arg(now + WIP_SECONDS).arg(id).ignore();
         commands.cmd("EVAL").arg(READ).arg(1).arg(message(id)).arg(most).arg(SHORT).arg(&FIELDS);
         commands
     }
