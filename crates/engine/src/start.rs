@@ -280,6 +280,7 @@ fn key_options(key: &StartKey, input: &Json, definition: &DefinitionRef) -> Resu
         force: key.force,
         ttl: key.ttl,
         max_generations: key.max_generations,
+        is_name: false,
     })
 }
 

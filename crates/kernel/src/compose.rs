@@ -240,6 +240,7 @@ fn begin(tag: Tag, path: String, part: &Next, before: Option<&Json>) -> Action {
         definition: part.definition.clone(),
         input,
         continue_id: None,
+        is_name: false,
         wait: true,
         callback: None,
         on_parent_end: OnParentEnd::Cancel,

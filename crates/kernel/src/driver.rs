@@ -262,6 +262,9 @@ pub struct Child {
     /// Makes the start idempotent; a child with a key lives where its key does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continue_id: Option<String>,
+    /// The `continue_id` is a name: see [`crate::KeyOptions::is_name`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_name: bool,
     /// Whether the step ends with the child's outcome, or at once with `{"run_id": …}`.
     pub wait: bool,
     /// The step ends by its callback token, whatever the child does.

@@ -135,6 +135,9 @@ pub struct KeyOptions {
     pub ttl: Ttl,
     /// Failures in a row after which only `force` starts another generation.
     pub max_generations: u32,
+    /// The key is a name that a run of it keeps when it has ended: a start for another parent than that run's is refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_name: bool,
 }
 
 impl KeyOptions {
@@ -155,6 +158,7 @@ impl KeyOptions {
             force: false,
             ttl: Ttl::DEFAULT,
             max_generations: Self::MAX_GENERATIONS,
+            is_name: false,
         }
     }
 }

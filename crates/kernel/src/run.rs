@@ -163,6 +163,8 @@ impl Failure {
     pub const HISTORY_LIMIT: &'static str = "FnF.HistoryLimitExceeded";
     /// A run was to be started that cannot be: unknown definition, refused key.
     pub const START_REFUSED: &'static str = "StartRefused";
+    /// A run was to be started under a name that one which has ended keeps.
+    pub const NAME_TAKEN: &'static str = "NameTaken";
 
     /// A failure with a name and a message.
     pub fn new(error: impl Into<String>, message: impl Into<String>) -> Self {

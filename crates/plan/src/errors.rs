@@ -12,8 +12,12 @@ pub(crate) const INVALID_LOCAL: &str = "FnF.InvalidLocal";
 pub(crate) const INVALID_INPUT: &str = "FnF.InvalidInput";
 /// A child flow could not be run to its end.
 pub(crate) const RUNTIME_ERROR: &str = "FnF.RuntimeError";
+/// A step's data is more than its limit allows.
+pub(crate) const PAYLOAD_TOO_LARGE: &str = "FnF.PayloadTooLarge";
 /// A flow did not end within its own time limit.
 pub(crate) const FLOW_TIMEOUT: &str = "FnF.FlowTimeout";
+/// A flow was to be started under the name of an execution that has ended.
+const EXECUTION_EXISTS: &str = "fnf.ExecutionAlreadyExists";
 /// The function failed in a way that has no name: its process died.
 pub(crate) const UNKNOWN: &str = "FC.Unknown";
 
@@ -37,6 +41,7 @@ fn names(error: &str, of_child: bool) -> &'static [&'static str] {
         (Failure::TIMEOUT, false) => &[TASK_TIMEOUT],
         (Failure::TIMEOUT, true) => &[FLOW_TIMEOUT, RUNTIME_ERROR],
         (Failure::WORKER_CRASHED | Failure::UNKNOWN_OUTCOME, _) => &[UNKNOWN],
+        (Failure::NAME_TAKEN, _) => &[EXECUTION_EXISTS, RUNTIME_ERROR],
         (Failure::CANCELLED | Failure::EXPIRED | Failure::TRANSITION_LIMIT | Failure::START_REFUSED, _) => {
             &[RUNTIME_ERROR]
         }

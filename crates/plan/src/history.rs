@@ -369,7 +369,9 @@ impl Told<'_> {
                 EventType::TaskTimedOut
             }
             Kind::Call { callback: true } if by_function => EventType::TaskSubmitFailed,
-            Kind::Child { .. } | Kind::Handed if failure.error == Failure::START_REFUSED => {
+            Kind::Child { .. } | Kind::Handed
+                if [Failure::START_REFUSED, Failure::NAME_TAKEN].contains(&failure.error.as_str()) =>
+            {
                 EventType::TaskSubmitFailed
             }
             _ => EventType::TaskFailed,

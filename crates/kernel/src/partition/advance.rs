@@ -13,7 +13,7 @@ use crate::entry::Entry;
 use crate::ids::{RunId, StepId};
 use crate::json::Fingerprint;
 use crate::json::Json;
-use crate::keys::{KeyId, KeyOptions};
+use crate::keys::{KeyId, KeyOptions, OnInput};
 use crate::message::Message;
 use crate::run::{Failure, Parent};
 
@@ -257,6 +257,12 @@ fn child_key(child: &Child) -> Result<Option<KeyOptions>, String> {
         continue_id: continue_id.as_str().into(),
     };
     match Fingerprint::of(child.input.get()) {
+        Ok(fingerprint) if child.is_name => Ok(Some(KeyOptions {
+            on_input: OnInput::Ignore,
+            rerun_purged: true,
+            is_name: true,
+            ..KeyOptions::new(id, fingerprint)
+        })),
         Ok(fingerprint) => Ok(Some(KeyOptions::new(id, fingerprint))),
         Err(invalid) => Err(format!("the child's input has no fingerprint: {invalid}")),
     }

@@ -70,7 +70,7 @@ impl Partition {
     }
 
     fn start_keyed(&mut self, start: StartRun, options: &KeyOptions) -> Result<Reply, Refusal> {
-        match self.look_up(options)? {
+        match self.look_up(options, start.parent)? {
             Found::Create { generation, cancel } => {
                 if let Some(earlier) = cancel {
                     self.cancel(earlier, "a new generation of its key was started".to_owned())?;
@@ -134,7 +134,12 @@ impl Partition {
             }
             Ok(_) => {}
             Err(refusal) => {
-                let failure = Failure::new(Failure::START_REFUSED, refusal.to_string());
+                let failure = match &refusal {
+                    Refusal::KeyRejected { .. } => {
+                        Failure::new(Failure::NAME_TAKEN, refusal.to_string()).not_retryable()
+                    }
+                    _ => Failure::new(Failure::START_REFUSED, refusal.to_string()),
+                };
                 self.post(ended(wanted, Err(failure)));
             }
         }
@@ -187,11 +192,14 @@ impl Partition {
         }
     }
 
-    fn look_up(&self, options: &KeyOptions) -> Result<Found, Refusal> {
+    fn look_up(&self, options: &KeyOptions, parent: Option<Parent>) -> Result<Found, Refusal> {
         let found = self.keys.get(&options.id).and_then(|slot| slot.key.as_ref());
         let Some(key) = found.filter(|key| !key.is_expired(self.now.wall)) else {
             return Ok(Found::Create { generation: 1, cancel: None });
         };
+        if options.is_name && self.is_taken(key, parent) {
+            return Err(self.rejected(key));
+        }
         let again = |cancel: bool| Found::Create {
             generation: key.generation + 1,
             cancel: cancel.then_some(key.run),
@@ -254,6 +262,15 @@ impl Partition {
 
     fn can_reopen(&self, run: RunId) -> bool {
         self.state(run).is_some_and(|state| matches!(state.phase, Phase::Failed | Phase::TimedOut))
+    }
+
+    /// Whether an ended run has the name. Who started that run may do so again: it tries a step once more.
+    fn is_taken(&self, key: &Key, parent: Option<Parent>) -> bool {
+        let starter = |parent: Option<Parent>| parent.map(|parent| parent.run);
+        let kept = self.state(key.run).filter(|_| key.status != KeyStatus::InFlight && !key.purged);
+        kept.is_some_and(|state| {
+            starter(parent).is_none() || starter(state.created.parent) != starter(parent)
+        })
     }
 
     fn rejected(&self, key: &Key) -> Refusal {

@@ -334,6 +334,7 @@ impl Player {
             definition: flow("steps"),
             input: Json::trusted("{}"),
             continue_id: None,
+            is_name: false,
             wait: how.is_multiple_of(2),
             callback: None,
             on_parent_end: OnParentEnd::Cancel,

@@ -156,6 +156,7 @@ fn steps_that_code_begins_end_in_the_order_of_the_journal() {
         definition: flow("child"),
         input: Json::trusted("{}"),
         continue_id: None,
+        is_name: false,
         wait: true,
         callback: None,
         on_parent_end: OnParentEnd::Cancel,

@@ -116,6 +116,7 @@ impl Driver for Script {
                         definition: flow(name),
                         input: Json::trusted("{}"),
                         continue_id: key.map(str::to_owned),
+                        is_name: false,
                         wait: *wait,
                         callback: None,
                         on_parent_end: *on_parent_end,
@@ -128,6 +129,7 @@ impl Driver for Script {
                         definition: flow(name),
                         input: Json::trusted(r#"{"to":[null],"n":12345678901234567890.0}"#),
                         continue_id: key.map(str::to_owned),
+                        is_name: false,
                         wait: false,
                         callback: Some(Handed {
                             paths: vec!["/to/0".to_owned()],

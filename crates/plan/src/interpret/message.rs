@@ -35,7 +35,16 @@ impl Machine<'_> {
         };
         let options = Box::default();
         let on_parent_end = OnParentEnd::Abandon;
-        Child { definition, input, continue_id: None, wait: false, callback: None, on_parent_end, options }
+        Child {
+            definition,
+            input,
+            continue_id: None,
+            is_name: false,
+            wait: false,
+            callback: None,
+            on_parent_end,
+            options,
+        }
     }
 
     /// A message that nobody waits for: a run of the task that has the queue's name, in that queue.

@@ -200,6 +200,7 @@ impl Machine<'_> {
             },
             input: input.to_json(),
             continue_id: execution.transpose()?,
+            is_name: true,
             wait: flow.waits,
             callback,
             on_parent_end: if flow.waits { OnParentEnd::Cancel } else { OnParentEnd::Abandon },

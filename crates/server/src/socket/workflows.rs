@@ -104,6 +104,7 @@ fn read_child(namespace: &Arc<str>, child: wire::Child) -> Result<Child, String>
         },
         input: child.input,
         continue_id: child.continue_id,
+        is_name: false,
         wait: child.wait,
         callback: None,
         on_parent_end: child.on_parent_end,

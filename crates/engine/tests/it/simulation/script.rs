@@ -130,6 +130,7 @@ impl Driver for Script {
                         input: Json::empty_object(),
                         // A key of its own sends it to a partition of its own.
                         continue_id: Some(format!("child-{}-{at}", run.run)),
+                        is_name: false,
                         wait: *on_parent_end != OnParentEnd::Abandon,
                         callback: None,
                         on_parent_end: *on_parent_end,
