@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use serde::Deserialize;
 
 use crate::values::{Retention, duration, label, retention};
 pub use queue::*;
@@ -133,6 +134,28 @@ pub struct Node {
     /// Largest request body, in bytes; at most 32 MiB, so that every input fits into a worker's frame
     #[arg(long, value_name = "BYTES", value_parser = value_parser!(u32).range(1..=32 << 20), default_value_t = MAX_BODY)]
     pub max_body: u32,
+    /// What flows may ask for: `fnf` is what the cloud service allows. A run keeps the limits that it began under
+    #[arg(long, value_name = "PROFILE")]
+    pub flow_limits: Option<FlowLimits>,
+}
+
+/// Named limits of flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FlowLimits {
+    /// Waits of years, histories and data as long and large as the server takes them
+    Standard,
+    /// What the cloud service allows: 32 KiB a step, 5,000 events, waits of two days, 100 branches
+    Fnf,
+}
+
+impl From<FlowLimits> for riverrun_plan::Limits {
+    fn from(profile: FlowLimits) -> Self {
+        match profile {
+            FlowLimits::Standard => riverrun_plan::Limits::default(),
+            FlowLimits::Fnf => riverrun_plan::Limits::FNF,
+        }
+    }
 }
 
 /// How much a server takes on; the errors name the limits so.
@@ -196,6 +219,7 @@ impl Node {
             retention: Retention::For(Duration::from_hours(720)),
             config: None,
             max_body: MAX_BODY,
+            flow_limits: None,
         }
     }
 }
@@ -495,6 +519,9 @@ pub struct Check {
     /// The flows
     #[arg(value_name = "FLOW.yaml", required = true)]
     pub files: Vec<PathBuf>,
+    /// Also refuse what is beyond these limits, as a server with `--flow-limits` does
+    #[arg(long, value_name = "PROFILE", default_value = "standard")]
+    pub limits: FlowLimits,
 }
 
 /// `riverrun test`.
@@ -512,6 +539,9 @@ pub struct Test {
     /// Print the journal of each case
     #[arg(long)]
     pub journal: bool,
+    /// Play them under these limits, as a server with `--flow-limits` does
+    #[arg(long, value_name = "PROFILE", default_value = "standard")]
+    pub limits: FlowLimits,
 }
 
 /// `riverrun graph`.

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod callbacks;
+mod flows;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ struct File {
     http: addresses::Http,
     functions: BTreeMap<String, addresses::Function>,
     callbacks: callbacks::Callbacks,
+    flows: flows::Flows,
     bridge: Bridge,
 }
 
@@ -75,6 +77,8 @@ pub struct Config {
     pub calls: CallConfig,
     /// Addresses that are told how runs have ended.
     pub callbacks: CallbackConfig,
+    /// What flows may ask for.
+    pub flows: flows::Flows,
 }
 
 /// Reads a configuration file, the one in this folder where none is named, and the secrets that it names.
@@ -98,6 +102,7 @@ pub fn read(named: Option<&Path>) -> Result<Config, CliError> {
     let keys = file.fnf.access_keys.into_iter().map(|key| access_key(folder, key));
     let defaults = FnfConfig::default();
     Ok(Config {
+        flows: file.flows,
         calls: addresses::calls(path, file.http, file.functions)?,
         callbacks: callbacks::callbacks(path, file.callbacks)?,
         redis: file.bridge.redis.map(|redis| redis_settings(folder, redis)).transpose()?,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use riverrun_plan::{Diagnostic, Flow};
+use riverrun_plan::{Diagnostic, Flow, Limits};
 use serde_json::json;
 
 use crate::error::CliError;
@@ -90,8 +90,13 @@ pub struct FlowFile {
 
 /// Reads and checks a flow file, and shows its mistakes and warnings.
 pub fn load(printer: &Printer, file: &Path) -> Result<FlowFile, CliError> {
+    load_within(printer, file, Limits::default())
+}
+
+/// The same, where what is beyond these limits is a mistake.
+pub fn load_within(printer: &Printer, file: &Path, limits: Limits) -> Result<FlowFile, CliError> {
     let source = read(file)?;
-    match Flow::parse(&source) {
+    match Flow::parse_within(&source, limits) {
         Ok((flow, warnings)) => {
             printer.note_all(&excerpts(file, &source, &warnings));
             Ok(FlowFile { source, flow })

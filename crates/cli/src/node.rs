@@ -107,6 +107,7 @@ impl Node {
         raise_open_files(setup.limits.max_connections);
         let settings = Settings {
             accept_unknown_tasks: setup.accept_unknown_tasks,
+            flow_limits: setup.config.flows.limits(setup.node.flow_limits),
             ..settings(&setup.node, &setup.limits)
         };
         let engine = tokio::task::spawn_blocking(move || Engine::open(Arc::new(store), settings))

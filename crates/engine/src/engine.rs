@@ -10,7 +10,7 @@ use riverrun_kernel::driver::ANY_ADDRESS;
 use riverrun_kernel::{
     AttemptId, AwaitedStep, CallbackToken, Claims, Command, Definition, DefinitionKind, DefinitionRef,
     Failure, JournalRow, Json, Key, KeyId, Labels, Next, PartitionId, QueueDepth, Refusal, Reply, RunId,
-    RunView, Slot, StartKind, StartRun, State, StepId, Token, Wall, WorkerSpec, WorkerView,
+    RunOptions, RunView, Slot, StartKind, StartRun, State, StepId, Token, Wall, WorkerSpec, WorkerView,
 };
 use riverrun_plan::{Diagnostic, Flow};
 use riverrun_store::{Snapshot, Store};
@@ -116,7 +116,8 @@ impl Engine {
             let problem = format!("the source has {} bytes, over the limit of {MAX_SOURCE}", source.len());
             return Err(EngineError::Invalid(problem).into());
         }
-        let (_, warnings) = Flow::parse(source).map_err(DeployError::Invalid)?;
+        let limits = self.node.settings.flow_limits;
+        let (_, warnings) = Flow::parse_within(source, limits).map_err(DeployError::Invalid)?;
         let definitions = &self.node.hub.definitions;
         let version = version_of(source);
         let last = definitions.last(namespace, name);
@@ -212,6 +213,7 @@ impl Engine {
         let version = start.version.as_deref();
         let definition = definitions.resolve(&start.namespace, &start.definition, start.kind, version)?;
         definitions.admit(&definition, start.input.get(), self.node.settings.accept_unknown_tasks)?;
+        self.check_time(&definition, &start.options)?;
         let timeout_ms = definitions.timeout_ms(&definition);
         let bytes = start.input.get().len();
         let request = prepare(start, definition, timeout_ms, wall(), entropy()?)?;
@@ -236,8 +238,25 @@ impl Engine {
         if let (Some(input), None) = (&next.input, &next.into) {
             definitions.admit(&definition, input.get(), self.node.settings.accept_unknown_tasks)?;
         }
+        self.check_time(&definition, &next.options)?;
         let timeout_ms = definitions.timeout_ms(&definition);
         prepare_next(next, definition, timeout_ms)
+    }
+
+    /// Whether a run of a flow may be given so much time.
+    fn check_time(&self, definition: &DefinitionRef, options: &RunOptions) -> Result<(), EngineError> {
+        let limit = self.node.settings.flow_limits.run_seconds;
+        match (options.timeout_ms, limit) {
+            (Some(asked), Some(limit))
+                if definition.kind == DefinitionKind::Flow && asked > limit.saturating_mul(1000) =>
+            {
+                Err(EngineError::Invalid(format!(
+                    "the timeout is {} seconds, over the limit of {limit} (run_seconds): leave it out, or give less",
+                    asked.div_ceil(1000)
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Starts many runs: one commit for those of a partition. One that is malformed refuses them all; what each finds or is refused for

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use riverrun_kernel::{RunId, WorkerId};
+use riverrun_plan::Limits;
 use tokio::sync::{mpsc, watch};
 
 use crate::error::{EngineError, Health};
@@ -31,10 +32,10 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Hub {
-    pub(crate) fn new(gates: Vec<Gate>) -> Self {
+    pub(crate) fn new(gates: Vec<Gate>, flow_limits: Limits) -> Self {
         let partitions = vec![(Standing::Recovering, Tally::default()); gates.len()];
         Hub {
-            definitions: Definitions::new(),
+            definitions: Definitions::within(flow_limits),
             watches: Watches::default(),
             links: Links::default(),
             gates,

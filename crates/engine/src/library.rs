@@ -9,7 +9,7 @@ use riverrun_kernel::{
     Definition, DefinitionKind, DefinitionRef, Driver, Drivers, Json, Resolved, Wall, WorkerId,
 };
 use riverrun_kernel::{callback, compose};
-use riverrun_plan::{Flow, nearest};
+use riverrun_plan::{Flow, Limits, nearest};
 use sha2::{Digest, Sha256};
 
 use crate::announced::Announced;
@@ -24,6 +24,8 @@ type Name = (Arc<str>, Arc<str>);
 #[derive(Default)]
 pub struct Definitions {
     known: RwLock<Known>,
+    /// What runs of flows begin under.
+    flow_limits: Limits,
     task: Option<Arc<dyn Driver>>,
     workflow: Option<Arc<dyn Driver>>,
 }
@@ -99,6 +101,7 @@ impl Library for Definitions {
         let parsed = if known { None } else { Some(Flow::parse(&definition.source)) };
         let (flow, timeout_ms) = match parsed {
             Some(Ok((flow, _))) => {
+                let flow = flow.within(self.flow_limits);
                 let timeout_ms = flow.timeout_ms();
                 (Some(flow), timeout_ms)
             }
@@ -134,8 +137,14 @@ impl Library for Definitions {
 impl Definitions {
     /// No definitions yet.
     pub fn new() -> Self {
+        Definitions::within(Limits::default())
+    }
+
+    /// No definitions yet; runs of flows begin under these limits.
+    pub fn within(flow_limits: Limits) -> Self {
         Definitions {
             known: RwLock::default(),
+            flow_limits,
             task: Some(Arc::new(TaskDriver)),
             workflow: Some(Arc::new(WorkflowDriver)),
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use riverrun_kernel::{Config, PartitionId};
+use riverrun_plan::Limits;
 
 /// Settings of a node; each has the design's default. How many partitions there are is the store's to say.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct Settings {
     pub max_signal_bytes: usize,
     /// See [`riverrun_kernel::Config`].
     pub max_entries: u64,
+    /// What flows may ask for: refused when they are deployed, or when a run comes to it. A run keeps those that it began under.
+    pub flow_limits: Limits,
     /// See [`riverrun_kernel::Config`]; of each partition.
     pub max_schedules: usize,
     /// Closed runs are removed after so long; `None` keeps them for ever.
@@ -54,6 +57,7 @@ impl Default for Settings {
             max_signals: 10_000,
             max_signal_bytes: 64 << 20,
             max_entries: 1_000_000,
+            flow_limits: Limits::default(),
             max_schedules: 1_000_000,
             retention: Some(Duration::from_hours(30 * 24)),
             max_waiting: 65_536,

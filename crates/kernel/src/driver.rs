@@ -59,11 +59,19 @@ pub enum Wake {
         /// The step waited for its callback token, and no attempt of its function gave the outcome: its retry policies were not asked.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         from_outside: bool,
+        /// Attempts of its function that were started.
+        #[serde(default, skip_serializing_if = "is_none_yet")]
+        attempts: u32,
     },
     /// The last turn ran out of fuel: go on.
     Continued,
     /// A failed run was resumed: try the step that failed it again.
     Reopened,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none_yet(attempts: &u32) -> bool {
+    *attempts == 0
 }
 
 /// One decision. Everything in it is recorded in one batch with the wake that led to it.

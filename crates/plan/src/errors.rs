@@ -29,8 +29,8 @@ pub(crate) const FNF: &[&str] = &[
     INVALID_INPUT,
     RUNTIME_ERROR,
     FLOW_TIMEOUT,
-    "FnF.PayloadTooLarge",
-    "FnF.HistoryLimitExceeded",
+    PAYLOAD_TOO_LARGE,
+    Failure::HISTORY_LIMIT,
     "FnF.TaskFailed",
     "FnF.Timeout",
 ];

@@ -22,6 +22,8 @@ pub(crate) struct Graph {
     pub(crate) input: Option<Vec<Mapping>>,
     pub(crate) output: Option<Vec<Mapping>>,
     pub(crate) timeout_ms: Option<u64>,
+    /// Where that stands in the source.
+    pub(crate) timeout_span: Span,
 }
 
 impl Graph {

@@ -18,6 +18,9 @@ use crate::interpret::{self, FLOW_LANE, Moved};
 use crate::json;
 use crate::trace::step_name;
 
+/// A cell that a turn changed.
+type Changed = (u32, Option<Arc<str>>);
+
 /// What an event of a history says has happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "these are the vendor's names; the guide to flows says what each tells")]
@@ -134,6 +137,8 @@ struct OpenStep {
     work: Kind,
     /// A worker has it, or had it, and its task must be scheduled again before the next one starts.
     again: bool,
+    /// How often one has started.
+    attempts: u32,
 }
 
 /// What a step of the kernel's is in the language.
@@ -176,7 +181,7 @@ impl Told<'_> {
                 self.started(&created.input);
             }
             Entry::Advanced { cells, transitions, unfinished } => {
-                self.turn(flow, *transitions, *unfinished);
+                self.turn(flow, cells, *transitions, *unfinished);
                 for (cell, text) in cells {
                     match text {
                         Some(text) => self.history.cells.insert(*cell, text.clone()),
@@ -282,7 +287,7 @@ impl Told<'_> {
     }
 
     /// Decides a recorded turn once more.
-    fn turn(&mut self, flow: &Flow, transitions: u32, unfinished: bool) {
+    fn turn(&mut self, flow: &Flow, changed: &[Changed], transitions: u32, unfinished: bool) {
         let Some(wake) = self.history.wakes.pop_front() else { return };
         if unfinished {
             self.history.wakes.push_front(Wake::Continued);
@@ -299,7 +304,9 @@ impl Told<'_> {
         };
         // A turn that used up its fuel is cut at the same place, whatever the setting is now.
         let fuel = if unfinished { transitions } else { u32::MAX };
-        let walked = interpret::walk(&flow.graph, context, &wake, fuel);
+        // What the run began under, whatever begins now.
+        let limits = interpret::recorded_limits(changed);
+        let walked = interpret::walk(&flow.graph, &limits, context, &wake, fuel);
         let walk = walked.ok().filter(|(turn, _)| turn.transitions == transitions).map(|(_, walk)| walk);
         self.history.tells_notes = walk.is_none();
         let Some(walk) = walk else { return };
@@ -348,11 +355,14 @@ impl Told<'_> {
             _ => (Kind::Timer, String::new()),
         };
         let name = step_name(path).to_owned();
-        self.history.open.insert(step, OpenStep { tag, name, lane, work: kind, again: false });
+        self.history.open.insert(step, OpenStep { tag, name, lane, work: kind, again: false, attempts: 0 });
         self.of_task(step, EventType::TaskScheduled, detail);
     }
 
     fn attempt_started(&mut self, step: StepId, worker: &str) {
+        if let Some(open) = self.history.open.get_mut(&step) {
+            open.attempts += 1;
+        }
         if self.history.open.get_mut(&step).is_some_and(|open| std::mem::take(&mut open.again)) {
             self.of_task(step, EventType::TaskScheduled, "{}".to_owned());
         }
@@ -391,7 +401,8 @@ impl Told<'_> {
         let Some(open) = self.history.open.remove(&step) else { return };
         if let Some((outcome, by_none)) = ended {
             let from_outside = by_none && open.work == Kind::Call { callback: true };
-            self.history.wakes.push_back(Wake::StepEnded { tag: open.tag, outcome, from_outside });
+            let attempts = open.attempts;
+            self.history.wakes.push_back(Wake::StepEnded { tag: open.tag, outcome, from_outside, attempts });
         }
     }
 }

@@ -12,6 +12,7 @@ mod graph;
 pub mod history;
 mod interpret;
 mod json;
+mod limits;
 mod parameters;
 mod path;
 mod rehearsal;
@@ -25,6 +26,7 @@ use riverrun_kernel::driver::{DriverFault, RunContext, Turn, Wake};
 pub use diagnostic::{Diagnostic, nearest};
 pub use draw::{Format, Mark, Overlay, StepState};
 pub use errors::error_name;
+pub use limits::Limits;
 pub use parameters::{Misfit, Parameters};
 pub use rehearsal::{CallMade, Case, Crash, Played, Program, rehearse};
 pub use trace::Trace;
@@ -36,17 +38,30 @@ use graph::{Graph, Kind, Target, Task};
 #[derive(Debug)]
 pub struct Flow {
     graph: Graph,
+    /// What runs begin under.
+    limits: Limits,
 }
 
 impl Flow {
     /// Parses and checks a flow's source: the flow and its warnings, or every mistake (with the warnings among them).
     pub fn parse(source: &str) -> Result<(Flow, Vec<Diagnostic>), Vec<Diagnostic>> {
+        Flow::parse_within(source, Limits::default())
+    }
+
+    /// The same; what the source says beyond these limits is a mistake, and the flow's runs begin under them.
+    pub fn parse_within(source: &str, limits: Limits) -> Result<(Flow, Vec<Diagnostic>), Vec<Diagnostic>> {
         let mut report = Report::new(source);
-        let graph = check::check(&mut report);
+        let graph = check::check(&mut report, &limits);
         match graph {
-            Some(graph) if !report.has_errors() => Ok((Flow { graph }, report.finish())),
+            Some(graph) if !report.has_errors() => Ok((Flow { graph, limits }, report.finish())),
             _ => Err(report.finish()),
         }
+    }
+
+    /// A flow that was accepted before, whose new runs begin under these limits. Where it is itself beyond them, they fail at once.
+    #[must_use]
+    pub fn within(self, limits: Limits) -> Flow {
+        Flow { limits, ..self }
     }
 
     /// The functions that its steps call, in the order of the text, each once.
@@ -101,9 +116,10 @@ impl Flow {
         })
     }
 
-    /// How long a run of it may take, by its own `timeoutSeconds`.
+    /// How long a run of it may take, by its own `timeoutSeconds` and its limits.
     pub fn timeout_ms(&self) -> Option<u64> {
-        self.graph.timeout_ms
+        let limit = self.limits.run_seconds.map(|seconds| seconds.saturating_mul(1000));
+        self.graph.timeout_ms.into_iter().chain(limit).min()
     }
 
     /// Its picture; with an overlay, that of a run.
@@ -124,6 +140,6 @@ impl Flow {
 
 impl Driver for Flow {
     fn advance(&self, run: RunContext<'_>, wake: &Wake, fuel: u32) -> Result<Turn, DriverFault> {
-        interpret::advance(&self.graph, run, wake, fuel)
+        interpret::advance(&self.graph, &self.limits, run, wake, fuel)
     }
 }

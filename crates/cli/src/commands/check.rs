@@ -15,7 +15,7 @@ pub fn check(printer: &Printer, args: &Check) -> Result<Exit, CliError> {
     let mut found = Vec::new();
     for file in &args.files {
         let source = read(file)?;
-        let (flow, diagnostics) = match Flow::parse(&source) {
+        let (flow, diagnostics) = match Flow::parse_within(&source, args.limits.into()) {
             Ok((flow, warnings)) => (Some(flow), warnings),
             Err(diagnostics) => (None, diagnostics),
         };

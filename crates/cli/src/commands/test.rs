@@ -4,26 +4,27 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use riverrun_plan::{Case, Crash, Flow, Played, Program, rehearse};
+use riverrun_plan::{Case, Crash, Flow, Limits, Played, Program, rehearse};
 use serde_json::json;
 
 use crate::args::Test;
 use crate::error::CliError;
 use crate::excerpt::excerpts;
 use crate::exit::Exit;
-use crate::flow_file::{counted, default_name, load, read};
+use crate::flow_file::{counted, default_name, load_within, read};
 use crate::printer::{Printer, bad, bold, dim, good};
 
 /// Plays every case, also after one of them went wrong.
 pub fn test(printer: &Printer, args: &Test) -> Result<Exit, CliError> {
-    let flow = Arc::new(load(printer, &args.file)?.flow);
+    let limits = Limits::from(args.limits);
+    let flow = Arc::new(load_within(printer, &args.file, limits)?.flow);
     let mut told = Vec::new();
     let (mut passed, mut failed) = (0, 0);
     for file in case_files(args)? {
         let cases = read_cases(printer, &file, &flow)?;
         let wanted = |case: &&Case| args.only.as_ref().is_none_or(|text| case.name.contains(text));
         for case in cases.iter().filter(wanted) {
-            let program = program(printer, &args.file, &file, &flow, case)?;
+            let program = program(printer, args, &file, &flow, case)?;
             let played = rehearse(&program, case, Crash::Never);
             let differences = played.differences(case);
             if differences.is_empty() {
@@ -99,7 +100,7 @@ fn read_cases(printer: &Printer, file: &Path, flow: &Flow) -> Result<Vec<Case>, 
 /// The flow, and the child flows that the case names files for.
 fn program(
     printer: &Printer,
-    flow_file: &Path,
+    args: &Test,
     case_file: &Path,
     flow: &Arc<Flow>,
     case: &Case,
@@ -107,9 +108,9 @@ fn program(
     let mut children = BTreeMap::new();
     for (name, file) in case.files() {
         let file = case_file.parent().unwrap_or(Path::new(".")).join(file);
-        children.insert(name.to_owned(), Arc::new(load(printer, &file)?.flow));
+        children.insert(name.to_owned(), Arc::new(load_within(printer, &file, args.limits.into())?.flow));
     }
-    Ok(Program { name: default_name(flow_file), flow: Arc::clone(flow), children })
+    Ok(Program { name: default_name(&args.file), flow: Arc::clone(flow), children })
 }
 
 fn tell(printer: &Printer, args: &Test, file: &Path, case: &Case, played: &Played, differences: &[String]) {

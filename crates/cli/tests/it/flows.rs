@@ -93,3 +93,29 @@ fn a_run_is_drawn_by_its_journal() {
     assert!(drawn.stdout.contains("rr-succeeded") && drawn.stdout.contains("Hello"), "{}", drawn.stdout);
     house.run(&["runs", "graph", "run_01kv2a7bcd000000000000000z"]).expect(1);
 }
+
+#[test]
+fn the_limits_of_the_cloud_service_are_switched_on_by_name() {
+    let house = House::new();
+    let wait = |seconds: &str| {
+        format!("version: v1\ntype: flow\nsteps:\n  - {{type: wait, name: Long, duration: {seconds}}}\n")
+    };
+    house.write("long.yaml", &wait("200000"));
+    house.write("asked.yaml", &wait("$.seconds"));
+    house.run(&["check", "long.yaml", "asked.yaml"]).expect(0);
+    let refused = house.run(&["check", "long.yaml", "asked.yaml", "--limits", "fnf"]).expect(2);
+    assert!(
+        refused.stderr.contains("wait_seconds") && refused.stderr.contains("long.yaml:4"),
+        "{}",
+        refused.stderr
+    );
+    house.write("asked.case.yaml", "- input: {seconds: 200000}\n  expect: {error: FnF.InvalidInput}\n");
+    house.run(&["test", "asked.yaml"]).expect(1);
+    house.run(&["test", "asked.yaml", "--limits", "fnf"]).expect(0);
+    let input = ["--input", "{\"seconds\": 200000}"];
+    let failed = house.run(&["run", "asked.yaml", input[0], input[1], "--flow-limits", "fnf"]).expect(1);
+    assert!(failed.stderr.contains("over the limit of 172800"), "{}", failed.stderr);
+    house.write("riverrun.toml", "[flows]\nlimits = \"fnf\"\nwait_seconds = 7\n");
+    let failed = house.run(&["run", "asked.yaml", input[0], input[1]]).expect(1);
+    assert!(failed.stderr.contains("over the limit of 7"), "{}", failed.stderr);
+}

@@ -91,7 +91,7 @@ impl Node {
     pub(crate) fn open(store: Arc<dyn Store>, settings: Settings) -> Result<Arc<Node>, OpenError> {
         let partitions = store.partitions();
         let gate = || Gate::new(settings.max_waiting, settings.max_waiting_bytes);
-        let hub = Arc::new(Hub::new((0..partitions).map(|_| gate()).collect()));
+        let hub = Arc::new(Hub::new((0..partitions).map(|_| gate()).collect(), settings.flow_limits));
         let clock = SystemClock { start: Instant::now() };
         let mut opened = Vec::new();
         for id in 0..partitions {

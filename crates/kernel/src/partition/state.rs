@@ -556,7 +556,8 @@ impl RunState {
         }
         if let Some(outcome) = outcome {
             let from_outside = reported == 0 && step.work.takes_callback();
-            self.wakes.push_back(Wake::StepEnded { tag: step.tag, outcome, from_outside });
+            let attempts = step.attempts;
+            self.wakes.push_back(Wake::StepEnded { tag: step.tag, outcome, from_outside, attempts });
         }
     }
 

@@ -1,5 +1,6 @@
 //! From the YAML tree to the graph: everything that is wrong is reported, in one pass over the whole file.
 
+pub(crate) mod beyond;
 pub(crate) mod fields;
 mod flow_of_data;
 mod lint;
@@ -15,17 +16,21 @@ use mapping::Place;
 
 use crate::diagnostic::{Report, did_you_mean, quoted};
 use crate::graph::{Graph, Kind, List, ListIndex, Owner, Step, StepIndex};
+use crate::limits::Limits;
 use crate::yaml::{self, Node, Span};
 
 pub(crate) use task::moment;
 
 /// Reads a source; the graph is sound if the report has no errors.
-pub(crate) fn check(report: &mut Report) -> Option<Graph> {
+pub(crate) fn check(report: &mut Report, limits: &Limits) -> Option<Graph> {
     let root = yaml::read(report)?;
     let mut checker = Checker { report, graph: Graph::default(), names: HashMap::new(), gotos: Vec::new() };
     checker.flow(&root);
     checker.resolve();
     let graph = checker.graph;
+    for excess in beyond::beyond(&graph, limits) {
+        report.error(excess.span, excess.message, excess.advice.to_owned());
+    }
     // What a flow with mistakes would do is not worth a guess.
     if !report.has_errors() {
         lint::lint(&graph, report);
@@ -88,6 +93,7 @@ impl Checker<'_, '_> {
         fields.required("type", "add `type: flow`", self.report);
         fields.one_of("type", &["flow"], self.report);
         self.graph.timeout_ms = fields.whole("timeoutSeconds", 1, self.report).map(|seconds| seconds * 1000);
+        self.graph.timeout_span = fields.key_span("timeoutSeconds");
         let place = Place::Data { token: false };
         self.graph.input = mapping::mappings(fields, "inputMappings", place, self.report);
         self.graph.output = mapping::mappings(fields, "outputMappings", place, self.report);

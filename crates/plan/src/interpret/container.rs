@@ -11,9 +11,6 @@ use crate::errors;
 use crate::graph::{Branch, Foreach, Kind, Owner, StepIndex};
 use crate::json;
 
-/// Iterations of one foreach that run at the same time; further ones begin as these end.
-const CONCURRENCY: u32 = 100;
-
 impl Machine<'_> {
     /// Takes the first branch whose condition holds.
     pub(super) fn choose(&mut self, cell: u32, step: StepIndex, branches: &[Branch]) {
@@ -34,9 +31,10 @@ impl Machine<'_> {
         self.ready.push_front(branch);
     }
 
-    fn end_choice(&mut self, cell: u32, step: StepIndex, branch: Option<usize>, local: &Json) {
+    /// Returns whether it has ended well.
+    fn end_choice(&mut self, cell: u32, step: StepIndex, branch: Option<usize>, local: &Json) -> bool {
         let Kind::Choice(branches) = &self.graph.steps[step].kind else {
-            return;
+            return false;
         };
         let goto = branch.and_then(|branch| branches[branch].goto);
         let detail = branch.map(|branch| match goto {
@@ -47,8 +45,7 @@ impl Machine<'_> {
             }
             None => Json::trusted(format!(r#"{{"branch":{branch}}}"#)),
         });
-        let output = self.step_output(cell, step, local);
-        self.leave(cell, step, &output, goto, detail);
+        self.leave(cell, step, local, goto, detail)
     }
 
     pub(super) fn begin_foreach(
@@ -96,7 +93,7 @@ impl Machine<'_> {
         let total = fork.total;
         self.frame_mut(cell).control.open = Open::Fork(fork);
         let at_once = match &self.graph.steps[step].kind {
-            Kind::Foreach(_) => total.min(CONCURRENCY),
+            Kind::Foreach(_) => total.min(self.limits.foreach_concurrency.max(1)),
             _ => total,
         };
         for _ in 0..at_once {
@@ -136,9 +133,11 @@ impl Machine<'_> {
             Owner::Flow => self.ended = Some(Ok(self.flow_output(cell))),
             Owner::Choice { step, branch } => {
                 let local = self.local(cell).to_json();
-                self.drop_frame(cell, false);
-                self.end_choice(up, step, Some(branch), &local);
-                self.ready.push_front(up);
+                // A branch that made too much stays where it is.
+                if self.end_choice(up, step, Some(branch), &local) {
+                    self.drop_frame(cell, false);
+                    self.ready.push_front(up);
+                }
             }
             Owner::Parallel { step, .. } => self.finish_one(cell, up, step, number, "BranchExited"),
             Owner::Foreach { step } => {
@@ -162,21 +161,22 @@ impl Machine<'_> {
     }
 
     /// Ends a parallel or foreach if its every frame has ended: their locals, in order, are its local.
-    fn join(&mut self, cell: u32, step: StepIndex) -> bool {
+    pub(super) fn join(&mut self, cell: u32, step: StepIndex) -> bool {
         let Open::Fork(fork) = self.frame(cell).control.open else { return false };
         if fork.done < fork.total {
             return false;
         }
         let locals = (0..fork.total).map(|number| self.text(local_of(fork.cell(number))).unwrap_or("{}"));
         let local = json::array(locals);
+        if !self.leave(cell, step, &local, None, None) {
+            return false;
+        }
         for number in 0..fork.total {
             let cell = local_of(fork.cell(number));
             if self.text(cell).is_some() {
                 self.written.insert(cell, None);
             }
         }
-        let output = self.step_output(cell, step, &local);
-        self.leave(cell, step, &output, None, None);
         true
     }
 }

@@ -13,6 +13,8 @@ use crate::json::Object;
 
 /// The cell of [`Header`].
 pub(super) const HEADER: u32 = 0;
+/// The cell of the limits that the run began under, unless they are the default.
+pub(super) const LIMITS: u32 = u32::MAX;
 /// The flow's own frame.
 pub(super) const ROOT: u32 = 1;
 /// Cells of a frame and of an iteration.
@@ -37,6 +39,14 @@ pub(super) struct Header {
     /// Frames that can go on at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) ready: Vec<u32>,
+    /// Events of the history so far, where they are limited.
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    pub(super) events: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none_yet(events: &u64) -> bool {
+    *events == 0
 }
 
 /// Where a frame is. One letter a field: this text is recorded with every decision.

@@ -7,6 +7,7 @@
 mod container;
 mod data;
 mod frame;
+mod limit;
 mod message;
 mod task;
 mod walk;
@@ -23,25 +24,30 @@ use serde::de::DeserializeOwned;
 use crate::errors;
 use crate::graph::{Graph, Kind, Owner, StepIndex};
 use crate::json::{self, Object};
+use crate::limits::Limits;
 use data::StepInput;
-use frame::{Control, Frame, HEADER, Header, Open, ROOT, STRIDE, local_of};
+use frame::{Control, Frame, HEADER, Header, LIMITS, Open, ROOT, STRIDE, local_of};
+pub(crate) use limit::recorded_limits;
 use walk::Walk;
 pub(crate) use walk::{FLOW_LANE, Moved, failure, walk};
 
-/// Decides one turn.
+/// Decides one turn. The limits are those of a run that begins with it.
 pub(crate) fn advance(
     graph: &Graph,
+    limits: &Limits,
     run: RunContext<'_>,
     wake: &Wake,
     fuel: u32,
 ) -> Result<Turn, DriverFault> {
-    let mut machine = Machine::open(graph, run, fuel)?;
+    let mut machine = Machine::open(graph, limits, run, fuel)?;
     machine.turn(wake)?;
     machine.close()
 }
 
 struct Machine<'a> {
     graph: &'a Graph,
+    /// What the run began under.
+    limits: Limits,
     run: RunContext<'a>,
     fuel: u32,
     next_cell: u32,
@@ -54,19 +60,27 @@ struct Machine<'a> {
     notes: Vec<Note>,
     actions: Vec<Action>,
     transitions: u32,
+    /// Events of the run's history so far; counted where they are limited.
+    events: u64,
     ended: Option<Result<Json, Failure>>,
     /// What was walked, where somebody wants to know.
     walk: Option<Walk>,
 }
 
 impl<'a> Machine<'a> {
-    fn open(graph: &'a Graph, run: RunContext<'a>, fuel: u32) -> Result<Self, DriverFault> {
+    fn open(graph: &'a Graph, limits: &Limits, run: RunContext<'a>, fuel: u32) -> Result<Self, DriverFault> {
         let header = match run.cells.get(&HEADER) {
             Some(text) => decode(HEADER, text)?,
-            None => Header { next: ROOT, ready: Vec::new() },
+            None => Header { next: ROOT, ready: Vec::new(), events: 0 },
+        };
+        let limits = match run.cells.get(&LIMITS) {
+            Some(text) => decode(LIMITS, text)?,
+            None if run.cells.is_empty() => *limits,
+            None => Limits::default(),
         };
         Ok(Machine {
             graph,
+            limits,
             run,
             fuel,
             next_cell: header.next,
@@ -77,6 +91,7 @@ impl<'a> Machine<'a> {
             notes: Vec::new(),
             actions: Vec::new(),
             transitions: 0,
+            events: header.events,
             ended: None,
             walk: None,
         })
@@ -84,30 +99,40 @@ impl<'a> Machine<'a> {
 
     fn turn(&mut self, wake: &Wake) -> Result<(), DriverFault> {
         match wake {
-            Wake::Started => self.start(),
-            Wake::StepEnded { tag, outcome, from_outside } => {
-                self.step_ended(*tag, outcome, *from_outside)?;
+            Wake::Started => self.start()?,
+            Wake::StepEnded { tag, outcome, from_outside, attempts } => {
+                self.step_ended(*tag, outcome, *from_outside, *attempts)?;
             }
             Wake::Continued => {}
             // A run that failed before its first decision has no state to go on from.
-            Wake::Reopened if !self.exists(ROOT) => self.start(),
-            Wake::Reopened => self.reopen(ROOT)?,
+            Wake::Reopened if !self.exists(ROOT) => self.start()?,
+            Wake::Reopened => {
+                self.count_events(1);
+                self.refuse_beyond_limits();
+                self.reopen(ROOT)?;
+            }
         }
-        self.go_on()
+        self.go_on()?;
+        self.end_if_too_long();
+        Ok(())
     }
 
-    fn start(&mut self) {
+    fn start(&mut self) -> Result<(), DriverFault> {
+        self.keep_limits()?;
+        self.count_events(1);
         if Object::parse(self.run.input.get()).is_none() {
             self.ended = Some(Err(Failure::new(
                 errors::INVALID_INPUT,
                 "the input of a flow must be a JSON object, such as {\"delay\": 20}",
             )
             .not_retryable()));
-            return;
+            return Ok(());
         }
+        self.refuse_beyond_limits();
         let cell = self.reserve(STRIDE);
         self.add_frame(cell, 0, 0, 0);
         self.ready.push_back(cell);
+        Ok(())
     }
 
     /// Runs every ready frame.
@@ -121,7 +146,7 @@ impl<'a> Machine<'a> {
                     self.finish(cell);
                     break;
                 };
-                if self.fuel == 0 {
+                if self.fuel == 0 || self.is_too_long() {
                     self.ready.push_front(cell);
                     return Ok(());
                 }
@@ -141,15 +166,17 @@ impl<'a> Machine<'a> {
         let known = &self.graph.steps[step];
         self.note("StepEntered", &known.name, None);
         self.walk_in(cell, step);
+        if let Some(failure) = self.too_large(cell, step, None) {
+            self.step_failed(cell, step, failure);
+            return Ok(());
+        }
         match &known.kind {
             Kind::Pass => {
-                let output = self.step_output(cell, step, &Json::empty_object());
-                self.leave(cell, step, &output, None, None);
+                self.leave(cell, step, &Json::empty_object(), None, None);
             }
             Kind::Succeed => {
-                let output = self.step_output(cell, step, &Json::empty_object());
                 let end = self.graph.lists[known.list].steps.len();
-                self.leave(cell, step, &output, Some(end), None);
+                self.leave(cell, step, &Json::empty_object(), Some(end), None);
             }
             Kind::Fail { error, cause } => {
                 let error = if error.is_empty() { "Failed" } else { error };
@@ -172,17 +199,23 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// A step has ended well.
+    /// A step has ended well, with this in its own local. Returns whether that is not too much: else it fails.
     fn leave(
         &mut self,
         cell: u32,
         step: StepIndex,
-        output: &Object,
+        local: &Json,
         goto: Option<usize>,
         detail: Option<Json>,
-    ) {
-        self.walked(cell, step, Moved::Succeeded, |_| walk::output(output));
-        self.go_behind(cell, step, output, goto, detail);
+    ) -> bool {
+        let output = self.step_output(cell, step, local);
+        if let Some(failure) = self.too_large(cell, step, Some((local, &output))) {
+            self.step_failed(cell, step, failure);
+            return false;
+        }
+        self.walked(cell, step, Moved::Succeeded, |_| walk::output(&output));
+        self.go_behind(cell, step, &output, goto, detail);
+        true
     }
 
     /// A step is over: its output goes into the frame's local, and the frame to the next step, or to place `goto`.
@@ -246,6 +279,11 @@ impl<'a> Machine<'a> {
                     if self.exists(fork.cell(number)) {
                         self.reopen(fork.cell(number))?;
                     }
+                }
+                // All have ended, and what they made was too much for their step.
+                let step = self.graph.lists[control.list].steps[control.at];
+                if self.join(cell, step) {
+                    self.ready.push_back(cell);
                 }
             }
         }
@@ -417,7 +455,8 @@ impl<'a> Machine<'a> {
                 then,
             });
         }
-        let header = Header { next: self.next_cell, ready: self.ready.iter().copied().collect() };
+        let ready = self.ready.iter().copied().collect();
+        let header = Header { next: self.next_cell, ready, events: self.events };
         let mut cells = std::mem::take(&mut self.written);
         cells.insert(HEADER, Some(encode(&header)?));
         for (&cell, frame) in &self.frames {

@@ -13,11 +13,13 @@ use super::data::{StepInput, param_value};
 use super::frame::{Open, Try};
 use super::message::tokens_in;
 use super::{Machine, Moved, StepTag, walk};
+use crate::check::beyond::too_long_a_wait;
 use crate::check::moment;
 use crate::condition::find;
 use crate::errors;
 use crate::graph::{ChildFlow, Kind, Retry, StepIndex, Target, Task, Wait};
 use crate::json::{self, Object};
+use crate::limits::is_over;
 
 impl Machine<'_> {
     pub(super) fn begin_wait(&mut self, cell: u32, step: StepIndex, wait: &Wait) {
@@ -38,7 +40,7 @@ impl Machine<'_> {
         let name = &self.graph.steps[step].name;
         let (path, wanted) = match wait {
             Wait::Seconds(seconds) => return Ok(Sleep::For(seconds * 1000)),
-            Wait::Until(moment) => return Ok(Sleep::Until(Due::Wall(Wall(*moment)))),
+            Wait::Until(moment) => return self.allowed(name, Sleep::Until(Due::Wall(Wall(*moment)))),
             Wait::SecondsAt(path) => (path, "a whole number of seconds"),
             Wait::UntilAt(path) => (path, "a date such as \"2030-01-01T09:00:00Z\""),
         };
@@ -56,7 +58,25 @@ impl Machine<'_> {
                 .map(|seconds| Sleep::For(seconds * 1000)),
         };
         let shown: String = found.chars().take(80).collect();
-        sleep.ok_or_else(|| format!("`{name}` needs {wanted} in its input, but found {shown}"))
+        let sleep =
+            sleep.ok_or_else(|| format!("`{name}` needs {wanted} in its input, but found {shown}"))?;
+        self.allowed(name, sleep)
+    }
+
+    /// A wait that is not too long.
+    fn allowed(&self, step: &str, sleep: Sleep) -> Result<Sleep, String> {
+        let ms = match sleep {
+            Sleep::For(ms) => ms,
+            Sleep::Until(Due::Wall(moment)) => {
+                u64::try_from(moment.0.saturating_sub(self.run.now.wall.0)).unwrap_or_default()
+            }
+            Sleep::Until(Due::Ticks(_)) => 0,
+        };
+        let seconds = ms.div_ceil(1000);
+        if is_over(seconds, self.limits.wait_seconds) {
+            return Err(too_long_a_wait(step, seconds, &self.limits));
+        }
+        Ok(sleep)
     }
 
     pub(super) fn begin_task(&mut self, cell: u32, step: StepIndex) {
@@ -86,11 +106,14 @@ impl Machine<'_> {
     /// Asks the kernel for the step that a frame is at, or for its time limit.
     fn begin(&mut self, cell: u32, is_limit: bool, path: String, work: Work) {
         let tag = self.tag(cell, is_limit);
+        if !matches!(work, Work::Sleep(_)) {
+            self.count_events(1);
+        }
         self.walk_begun(cell, tag);
         self.actions.push(Action::Begin { tag, path, work });
     }
 
-    fn tried(&self, cell: u32) -> Try {
+    pub(super) fn tried(&self, cell: u32) -> Try {
         match &self.frame(cell).control.open {
             Open::Step(tried) => tried.clone(),
             _ => Try::default(),
@@ -223,6 +246,7 @@ impl Machine<'_> {
         tag: Tag,
         outcome: &Result<Json, Failure>,
         from_outside: bool,
+        attempts: u32,
     ) -> Result<(), DriverFault> {
         let StepTag { cell, epoch, is_limit } = StepTag::from_tag(tag);
         if !self.exists(cell) {
@@ -234,10 +258,12 @@ impl Machine<'_> {
             return Ok(());
         }
         let step = self.graph.lists[control.list].steps[control.at];
+        if !is_limit {
+            self.count_task_end(cell, step, attempts);
+        }
         match &self.graph.steps[step].kind {
             Kind::Wait(_) => {
-                let output = self.step_output(cell, step, &Json::empty_object());
-                self.leave(cell, step, &output, None, None);
+                self.leave(cell, step, &Json::empty_object(), None, None);
             }
             Kind::Task(task) if is_limit => {
                 self.give_up(cell, false);
@@ -289,13 +315,11 @@ impl Machine<'_> {
         match outcome {
             Ok(result) => {
                 if let Some(local) = self.sent(cell, step, task, result) {
-                    let output = self.step_output(cell, step, &local);
-                    self.leave(cell, step, &output, None, None);
+                    self.leave(cell, step, &local, None, None);
                     return;
                 }
                 if let Some(local) = Object::parse(result.get()).or_else(|| object_in_text(result.get())) {
-                    let output = self.step_output(cell, step, &local.to_json());
-                    self.leave(cell, step, &output, None, None);
+                    self.leave(cell, step, &local.to_json(), None, None);
                     return;
                 }
                 let shown: String = result.get().chars().take(80).collect();
@@ -304,6 +328,14 @@ impl Machine<'_> {
                 self.task_failed(cell, step, task, &Failure::new(errors::INVALID_LOCAL, message), By::Step);
             }
             Err(failure) => self.task_failed(cell, step, task, failure, by),
+        }
+    }
+
+    /// A step has failed by what it was given or has made. A task's catch may stop that.
+    pub(super) fn step_failed(&mut self, cell: u32, step: StepIndex, failure: Failure) {
+        match &self.graph.steps[step].kind {
+            Kind::Task(task) => self.task_failed(cell, step, task, &failure, By::Step),
+            _ => self.fail(cell, step, failure),
         }
     }
 

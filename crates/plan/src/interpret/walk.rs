@@ -10,6 +10,7 @@ use super::Machine;
 use super::frame::{ROOT, item_of};
 use crate::graph::{Graph, Kind, StepIndex};
 use crate::json::{self, Object};
+use crate::limits::Limits;
 
 /// The lane of the flow's own steps.
 pub(crate) const FLOW_LANE: u32 = ROOT;
@@ -55,11 +56,12 @@ pub(crate) enum Moved {
 /// Decides a turn as [`super::advance`] does, and tells its way.
 pub(crate) fn walk(
     graph: &Graph,
+    limits: &Limits,
     run: RunContext<'_>,
     wake: &Wake,
     fuel: u32,
 ) -> Result<(Turn, Walk), DriverFault> {
-    let mut machine = Machine::open(graph, run, fuel)?;
+    let mut machine = Machine::open(graph, limits, run, fuel)?;
     machine.walk = Some(Walk::default());
     machine.turn(wake)?;
     let walk = machine.walk.take().unwrap_or_default();
@@ -90,6 +92,7 @@ impl Machine<'_> {
         what: Moved,
         detail: impl FnOnce(&Self) -> String,
     ) {
+        self.count_events(1);
         if self.walk.is_none() {
             return;
         }
@@ -124,6 +127,7 @@ impl Machine<'_> {
 
     /// A branch or iteration begins.
     pub(super) fn walk_into(&mut self, inner: u32, step: StepIndex, number: u32) {
+        self.count_events(1);
         if self.walk.is_none() {
             return;
         }
@@ -141,6 +145,7 @@ impl Machine<'_> {
 
     /// A branch or iteration has come to its end.
     pub(super) fn walk_out_of(&mut self, inner: u32, step: StepIndex, number: u32) {
+        self.count_events(1);
         if self.walk.is_none() {
             return;
         }

@@ -7,7 +7,7 @@ use riverrun_kernel::driver::{Action, Cells, Driver, RunContext, Sleep, Tag, The
 use riverrun_kernel::{
     DefinitionKind, DefinitionRef, Due, Failure, Json, Now, RunId, RunOptions, Slot, Ticks, Wall,
 };
-use riverrun_plan::Flow;
+use riverrun_plan::{Flow, Limits};
 use serde_json::Value;
 
 /// What a stub is asked: the function or flow, its input, and how often it was asked before.
@@ -51,6 +51,9 @@ pub fn warnings(source: &str) -> String {
 pub struct Run {
     source: String,
     flow: Flow,
+    /// Of the process that decides the next turn.
+    pub limits: Limits,
+    pub now: Wall,
     definition: DefinitionRef,
     input: Json,
     options: RunOptions,
@@ -80,6 +83,8 @@ impl Run {
         Run {
             source: source.to_owned(),
             flow: parse(source),
+            limits: Limits::default(),
+            now: Wall(0),
             definition: DefinitionRef {
                 namespace: "default".into(),
                 kind: DefinitionKind::Flow,
@@ -106,6 +111,11 @@ impl Run {
         }
     }
 
+    /// A run that begins under these limits, of a flow that was accepted without any.
+    pub fn within(source: &str, input: &Value, limits: Limits) -> Self {
+        Run { flow: parse(source).within(limits), limits, ..Run::new(source, input) }
+    }
+
     /// Another input, as it is written.
     pub fn set_input(&mut self, text: &str) {
         self.input = Json::parse(text).expect("it is JSON");
@@ -121,7 +131,7 @@ impl Run {
     pub fn turn(&mut self) {
         let Some(wake) = self.wakes.pop_front() else { return };
         if self.crash_always {
-            self.flow = parse(&self.source);
+            self.flow = parse(&self.source).within(self.limits);
             self.cells = self.cells.iter().map(|(cell, text)| (*cell, Arc::from(text.as_ref()))).collect();
         }
         let context = RunContext {
@@ -131,7 +141,7 @@ impl Run {
             input: &self.input,
             options: &self.options,
             cells: &self.cells,
-            now: Now { wall: Wall(0), ticks: Ticks(0) },
+            now: Now { wall: self.now, ticks: Ticks(0) },
         };
         let turn = self.flow.advance(context, &wake, self.fuel).expect("the state is sound");
         self.transitions += turn.transitions;
@@ -198,7 +208,12 @@ impl Run {
     pub fn end(&mut self, path: &str, outcome: Result<Value, Failure>) {
         let tag = *self.open.iter().find(|(_, (open, _))| open == path).expect("the step is open").0;
         self.open.remove(&tag);
-        self.wakes.push_back(Wake::StepEnded { tag, outcome: outcome.map(Json::from), from_outside: false });
+        self.wakes.push_back(Wake::StepEnded {
+            tag,
+            outcome: outcome.map(Json::from),
+            from_outside: false,
+            attempts: 1,
+        });
         self.settle();
     }
 

@@ -12,6 +12,7 @@ mod corpus;
 mod dataflow;
 mod harness;
 mod history;
+mod limits;
 mod mistakes;
 mod order;
 mod picture;

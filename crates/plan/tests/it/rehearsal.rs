@@ -58,7 +58,7 @@ fn the_polling_flow_waits_twice_and_succeeds() {
     assert_eq!(differences, Vec::<String>::new(), "{:?}", played.lines());
 }
 
-fn folder() -> PathBuf {
+pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/flows")
 }
 

@@ -169,6 +169,7 @@ fn a_wake_for_a_step_that_is_gone_changes_nothing() {
         tag: 77,
         outcome: Ok(riverrun_kernel::Json::null()),
         from_outside: false,
+        attempts: 1,
     });
     run.settle();
     assert_eq!(run.cells, before);

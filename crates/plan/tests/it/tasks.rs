@@ -363,7 +363,12 @@ fn outcomes_that_stood_in_line_when_their_step_was_given_up_are_not_the_next_ste
         ends.sort_by_key(|(_, (path, _))| path != first);
         for (tag, (path, _)) in ends {
             let output = if path == "T" { json!({"from": "T"}) } else { Value::Null };
-            run.wakes.push_back(Wake::StepEnded { tag, outcome: Ok(output.into()), from_outside: false });
+            run.wakes.push_back(Wake::StepEnded {
+                tag,
+                outcome: Ok(output.into()),
+                from_outside: false,
+                attempts: 1,
+            });
         }
         run.lenient = true;
         run.settle();

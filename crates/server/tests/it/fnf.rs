@@ -1,7 +1,12 @@
 //! The Serverless Workflow RPC API: who may call, and what is refused. The vendor's own clients are in `python/tests`.
 
+use std::sync::Arc;
+
 use reqwest::Method;
+use riverrun_engine::Settings;
+use riverrun_plan::Limits as FlowLimits;
 use riverrun_server::{AccessKey, FnfConfig, Limits, ServerConfig};
+use riverrun_store::{MemoryStore, Store};
 use serde_json::json;
 
 use crate::support::{Answer, PATIENCE, SLEEPER, Server};
@@ -332,4 +337,85 @@ async fn schedules_are_kept_with_their_flow_and_wrap_the_payload() {
     assert!(wrong.body["Message"].as_str().unwrap().contains("column 7"), "{}", wrong.text);
     call(&server, "DeleteFlow", "Name=quick").await.is(200);
     assert_eq!(server.get("/v1/schedules").await.body["items"], json!([]), "schedules go with their flow");
+}
+
+#[tokio::test]
+async fn a_flow_is_told_that_an_ended_execution_keeps_its_name() {
+    let server = Server::new().await;
+    let starter = |more: &str| {
+        format!(
+            "version: v1\ntype: flow\nsteps:\n  - type: task\n    name: Start\n    action: fnf:StartExecution\n{more}    \
+             serviceParams: {{FlowName: $.flow, ExecutionName: $.name, Input: $.with}}\n    \
+             catch: [{{errors: [fnf.ExecutionAlreadyExists], goto: Taken}}]\n    \
+             errorMappings: [{{target: why, source: $local.error}}]\n  - {{type: succeed, name: Done}}\n  - {{type: pass, name: Taken}}\n"
+        )
+    };
+    for (name, more) in [("starter", ""), ("waiter", "    pattern: sync\n")] {
+        server.post("/v1/definitions", json!({"name": name, "source": starter(more)})).await.is(201);
+    }
+    let play = async |flow: &str, input: serde_json::Value| {
+        let answer = server.start(json!({"definition": flow, "input": input, "wait": "20s"})).await;
+        assert_eq!(answer.body["state"], "succeeded", "{}", answer.text);
+        answer.body["output"].clone()
+    };
+    let taken = json!({"why": "fnf.ExecutionAlreadyExists"});
+    call(&server, "StartExecution", "FlowName=quick&ExecutionName=over").await.is(200);
+    call(&server, "DescribeExecution", "FlowName=quick&ExecutionName=over&WaitTimeSeconds=20").await.is(200);
+    let again = call(&server, "StartExecution", "FlowName=quick&ExecutionName=over").await;
+    is_fault(&again, 400, "ExecutionAlreadyExists");
+    for flow in ["starter", "waiter"] {
+        assert_eq!(play(flow, json!({"flow": "quick", "name": "over", "with": {"other": 1}})).await, taken);
+        // A name that nobody has is given once.
+        let fresh = json!({"flow": "failing", "name": format!("by-{flow}"), "with": {}});
+        if flow == "starter" {
+            assert!(play(flow, fresh.clone()).await["run_id"].is_string());
+            let asked = "FlowName=failing&ExecutionName=by-starter&WaitTimeSeconds=20";
+            assert_eq!(call(&server, "DescribeExecution", asked).await.body["Status"], "Failed");
+            assert_eq!(play(flow, fresh).await, taken);
+        }
+    }
+    // In flight it is found, whatever its input.
+    let mine = call(&server, "StartExecution", "FlowName=sleeper&ExecutionName=long").await;
+    mine.is(200);
+    let found = play("starter", json!({"flow": "sleeper", "name": "long", "with": {"other": 1}})).await;
+    assert!(found["run_id"].is_string(), "{found}");
+    assert_eq!(server.get("/v1/runs/count?definition=sleeper").await.body["count"], 1);
+}
+
+#[tokio::test]
+async fn a_run_keeps_the_limits_that_it_began_under() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let fnf = || Settings { flow_limits: FlowLimits::FNF, ..Settings::default() };
+    let source = "version: v1\ntype: flow\nsteps:\n  - {type: task, name: T, resourceArn: a/b}\n  - {type: pass, name: P}\n";
+    let long = "version: v1\ntype: flow\nsteps:\n  - {type: wait, name: W, duration: 172801}\n";
+    let large = json!({"x": "a".repeat(20_000)});
+
+    let server = Server::set(store.clone(), fnf(), ServerConfig::default()).await;
+    let refused = server.post("/v1/definitions", json!({"name": "long", "source": long})).await;
+    assert!(refused.is_problem(422, "invalid_definition").text.contains("wait_seconds"), "{}", refused.text);
+    let years = server.start(json!({"definition": "quick", "timeout": "20000h"})).await;
+    assert!(years.is_problem(400, "invalid_request").detail().contains("run_seconds"), "{}", years.text);
+    server.post("/v1/definitions", json!({"name": "two", "source": source})).await.is(201);
+    let limited = server.start(json!({"definition": "two"})).await.run_id();
+    server.engine.shutdown().await;
+    drop(server);
+
+    let server = Server::set(store.clone(), Settings::default(), ServerConfig::default()).await;
+    server.post("/v1/definitions", json!({"name": "long", "source": long})).await.is(201);
+    let free = server.start(json!({"definition": "two"})).await.run_id();
+    server.engine.shutdown().await;
+    drop(server);
+
+    let server = Server::set(store, fnf(), ServerConfig::default()).await;
+    let late = server.ended("long").await;
+    assert_eq!(late.body["error_type"], "FnF.RuntimeError", "{}", late.text);
+    let mut worker = server.worker(&["a/b"]).await;
+    for _ in 0..2 {
+        let offer = worker.offer().await;
+        worker.done(&offer, large.clone()).await;
+    }
+    let limited = server.get(&format!("/v1/runs/{limited}?wait=20s")).await;
+    assert_eq!(limited.body["error_type"], "FnF.PayloadTooLarge", "{}", limited.text);
+    let free = server.get(&format!("/v1/runs/{free}?wait=20s")).await;
+    assert_eq!(free.body["state"], "succeeded", "{}", free.text);
 }
