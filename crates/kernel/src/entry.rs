@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::command::RunOptions;
+use crate::command::{RunOptions, StartRun};
 use crate::definition::{Definition, DefinitionRef};
 use crate::driver::{Note, Tag, Work};
 use crate::ids::{PartitionId, RunId, StepId};
@@ -89,6 +89,13 @@ impl Created {
     /// What the caller named it.
     pub fn continue_id(&self) -> Option<&str> {
         self.key.as_ref().map(|created| &*created.key.id.continue_id)
+    }
+
+    /// Whether `start` asks for what this run does, in whatever version.
+    pub(crate) fn is_same_work(&self, start: &StartRun) -> bool {
+        let (own, asked) = (&self.definition, &start.definition);
+        (&own.namespace, own.kind, &own.name) == (&asked.namespace, asked.kind, &asked.name)
+            && self.input == start.input
     }
 }
 

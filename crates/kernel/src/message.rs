@@ -12,6 +12,13 @@ use crate::run::Failure;
 pub enum Message {
     /// Start a child.
     StartChild(Box<StartRun>),
+    /// A resumed run begins a step again whose child has ended badly, or was not waited for any more: the same child goes on.
+    ReopenChild {
+        /// The child of before.
+        child: RunId,
+        /// What is started where that one cannot go on. Its parent is the step that waits now.
+        start: Box<StartRun>,
+    },
     /// The child of `run`'s step was started as, or attached to, `child`.
     ChildStarted {
         /// The parent.
@@ -69,6 +76,7 @@ impl Message {
     pub fn target(&self) -> RunId {
         match self {
             Message::StartChild(start) => start.run,
+            Message::ReopenChild { child, .. } => *child,
             Message::ChildStarted { run, .. }
             | Message::ChildEnded { run, .. }
             | Message::Signal { run, .. }

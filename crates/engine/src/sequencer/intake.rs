@@ -345,6 +345,11 @@ pub(super) fn topics(command: &Command) -> Vec<Topic> {
         Command::Receive { from, message, .. } => {
             let mut topics = match message {
                 Message::StartChild(asked) => start(asked),
+                Message::ReopenChild { child, start: asked } => {
+                    let mut topics = start(asked);
+                    topics.push(Topic::Run(*child));
+                    topics
+                }
                 other => vec![Topic::Run(other.target())],
             };
             topics.push(Topic::Line(*from));

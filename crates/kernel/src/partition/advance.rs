@@ -167,15 +167,15 @@ impl Partition {
             _ => None,
         };
         let child = match &work {
-            Work::Child(child) => Some(child.clone()),
+            Work::Child(child) => Some((child.clone(), state.again.get(&path).copied())),
             _ => None,
         };
         self.emit(run, Entry::StepBegun { step, tag, path, work });
         if let Some(output) = instant {
             self.emit(run, Entry::StepSucceeded { step, attempt: 0, output });
         }
-        if let Some(child) = child {
-            self.start_child(run, step, child, drivers);
+        if let Some((child, before)) = child {
+            self.start_child(run, step, child, before, drivers);
         }
     }
 
@@ -209,7 +209,15 @@ impl Partition {
         }
     }
 
-    fn start_child(&mut self, parent: RunId, step: StepId, mut child: Child, drivers: &dyn Drivers) {
+    /// Starts the child of a step, or has the one go on that the same step of a run that failed and goes on had before.
+    fn start_child(
+        &mut self,
+        parent: RunId,
+        step: StepId,
+        mut child: Child,
+        before: Option<RunId>,
+        drivers: &dyn Drivers,
+    ) {
         let mut options = std::mem::take(child.options.as_mut());
         options.tokens =
             self.state(parent).map_or_else(Vec::new, |state| state.created.options.tokens.clone());
@@ -235,7 +243,7 @@ impl Partition {
         let entropy =
             u64::from_be_bytes(self.token(b"child", parent, step, 0).0[..8].try_into().expect("16 bytes"));
         let wall_ms = u64::try_from(self.now.wall.0).unwrap_or_default();
-        self.post(Message::StartChild(Box::new(StartRun {
+        let start = Box::new(StartRun {
             run: RunId::new(wall_ms, slot, entropy),
             client_id: false,
             definition: found.definition,
@@ -243,7 +251,11 @@ impl Partition {
             key,
             parent: Some(Parent { run: parent, step, waits: child.wait }),
             options,
-        })));
+        });
+        self.post(match before {
+            Some(child) => Message::ReopenChild { child, start },
+            None => Message::StartChild(start),
+        });
     }
 }
 

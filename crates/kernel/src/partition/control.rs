@@ -95,10 +95,7 @@ impl Partition {
                 }
             }
             Phase::Failed | Phase::TimedOut => {
-                if let Some(key) = &state.created.key
-                    && let Some(found) = self.keys.get(&key.key.id).and_then(|slot| slot.key.as_ref())
-                    && found.run != run
-                {
+                if self.is_superseded(run) {
                     return Err(self.wrong_state(run, "its key has a newer run; start under the key instead"));
                 }
                 self.reopen(run);
@@ -109,6 +106,12 @@ impl Partition {
             }
         }
         Ok(Reply::State(self.shown_state(run)))
+    }
+
+    /// Whether the run's key has a newer run.
+    pub(super) fn is_superseded(&self, run: RunId) -> bool {
+        let key = self.state(run).and_then(|state| state.created.key.as_ref());
+        key.and_then(|key| self.keys.get(&key.key.id)?.key.as_ref()).is_some_and(|found| found.run != run)
     }
 
     pub(super) fn reopen(&mut self, run: RunId) {

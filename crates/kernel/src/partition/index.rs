@@ -156,8 +156,7 @@ fn run_dues(run: &RunState, graces: Graces) -> Vec<(Due, Cause)> {
             if !run.wakes.is_empty() {
                 dues.extend(run.start_due().map(|due| (due, Cause::Start)));
             }
-            let ttl = options.queue_ttl_ms.map(|ms| Due::Ticks(run.created_at.ticks.plus(ms)));
-            dues.extend(ttl.map(|due| (due, Cause::QueueTtl)));
+            dues.extend(queue_ttl(run).map(|due| (due, Cause::QueueTtl)));
         }
         Phase::Open => {
             if let (Some(started), Some(ms)) = (run.started_at, options.timeout_ms) {
@@ -173,6 +172,17 @@ fn run_dues(run: &RunState, graces: Graces) -> Vec<(Due, Cause)> {
         _ => {}
     }
     dues
+}
+
+/// When it is too late to begin. It counts from when it may begin: a delay is no time in a queue.
+fn queue_ttl(run: &RunState) -> Option<Due> {
+    let ms = run.created.options.queue_ttl_ms?;
+    let created = run.created_at;
+    Some(match run.start_due() {
+        Some(Due::Wall(at)) if at > created.wall => Due::Wall(at.plus(ms)),
+        Some(Due::Ticks(at)) => Due::Ticks(at.plus(ms)),
+        Some(Due::Wall(_)) | None => Due::Ticks(created.ticks.plus(ms)),
+    })
 }
 
 fn step_due(run: &RunState, id: StepId, graces: Graces) -> Option<Due> {

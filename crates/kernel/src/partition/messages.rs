@@ -3,7 +3,7 @@
 use super::Partition;
 use crate::command::{Refusal, Reply};
 use crate::driver::Work;
-use crate::effect::Effect;
+use crate::effect::{Effect, Needs};
 use crate::entry::{Entry, Record};
 use crate::ids::{PartitionId, RunId, StepId};
 use crate::json::Json;
@@ -27,12 +27,23 @@ impl Partition {
     }
 
     fn is_at_hand(&self, message: &Message) -> bool {
-        let mut needs = crate::effect::Needs::default();
-        match message {
-            Message::StartChild(start) => self.start_needs(start, &mut needs),
-            _ => self.run_needs(message.target(), &mut needs),
-        }
+        let mut needs = Needs::default();
+        self.message_needs(message, &mut needs);
         needs.is_empty()
+    }
+
+    pub(super) fn message_needs(&self, message: &Message, needs: &mut Needs) {
+        match message {
+            Message::StartChild(start) => self.start_needs(start, needs),
+            Message::ReopenChild { child, start } => {
+                self.run_needs(*child, needs);
+                if let Some(key) = &start.key {
+                    // Only a run whose key has no newer one goes on.
+                    self.key_needs(&key.id, needs);
+                }
+            }
+            _ => self.run_needs(message.target(), needs),
+        }
     }
 
     pub(super) fn receive(
@@ -56,6 +67,7 @@ impl Partition {
     pub(super) fn handle(&mut self, message: Message) {
         match message {
             Message::StartChild(start) => self.start_for_parent(*start),
+            Message::ReopenChild { child, start } => self.reopen_child(child, start),
             Message::ChildStarted { run, step, child, has_token } => {
                 self.child_started(run, step, child, has_token);
             }
@@ -100,7 +112,9 @@ impl Partition {
 
     fn child_ended(&mut self, run: RunId, step: StepId, child: RunId, outcome: Result<Json, Failure>) {
         let Some(state) = self.state(run) else { return };
-        let linked = state.children.contains_key(&child);
+        // The child knows the step that started it. One that was reopened ends a later one.
+        let link = state.children.get(&child);
+        let (linked, step) = (link.is_some(), link.map_or(step, |link| link.step));
         // A step that waits for its token hears of a child only that it could not be started.
         let ends_with_it = |work: &Work| !(linked && work.takes_callback());
         let waits = state.steps.get(&step).is_some_and(|step| ends_with_it(&step.work));

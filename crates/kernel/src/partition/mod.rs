@@ -237,10 +237,7 @@ impl Partition {
                     self.run_needs(attempt.run, &mut needs);
                 }
             }
-            Command::Receive { message: Message::StartChild(start), .. } => {
-                self.start_needs(start, &mut needs);
-            }
-            Command::Receive { message, .. } => self.run_needs(message.target(), &mut needs),
+            Command::Receive { message, .. } => self.message_needs(message, &mut needs),
             // A run that was asked to continue is in memory, or has been closed meanwhile.
             Command::Continue { .. }
             | Command::Deploy(_)

@@ -145,6 +145,33 @@ impl Partition {
         }
     }
 
+    /// Lets the child of a resumed run go on for the step that waits now. What it has done is not done again by another run, and where
+    /// it has succeeded since, it has succeeded.
+    pub(super) fn reopen_child(&mut self, child: RunId, start: Box<StartRun>) {
+        let Some(parent) = start.parent else { return };
+        let (run, step) = (parent.run, parent.step);
+        match self.state(child).filter(|state| state.created.is_same_work(&start)) {
+            Some(state) if state.phase == Phase::Succeeded => {
+                if let Some(outcome) = state.outcome.clone() {
+                    self.post(Message::ChildEnded { run, step, child, outcome });
+                }
+            }
+            Some(state) if matches!(state.phase, Phase::Queued | Phase::Open) => {
+                self.post(Message::ChildStarted { run, step, child, has_token: false });
+            }
+            Some(state)
+                if state.created.definition == start.definition
+                    && self.can_reopen(child)
+                    && !self.is_superseded(child) =>
+            {
+                self.reopen(child);
+                self.post(Message::ChildStarted { run, step, child, has_token: false });
+            }
+            // It is gone, its end is final, or there is a newer version of it.
+            _ => self.post(Message::StartChild(start)),
+        }
+    }
+
     /// Tells a parent's step about its child. A run that was there before has its own parent or none: this one only hears of it.
     fn tell_of_child(&mut self, parent: Parent, wanted: RunId, child: RunId, has_token: bool) {
         let (run, step) = (parent.run, parent.step);

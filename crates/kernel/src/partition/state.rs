@@ -76,6 +76,12 @@ pub struct RunState {
     /// Children that have not ended.
     #[serde(default)]
     pub(crate) children: BTreeMap<RunId, ChildLink>,
+    /// Children that failed, or that it has stopped waiting for, by the path of their step: what may have made it fail.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) lost: BTreeMap<String, RunId>,
+    /// The same of before it was reopened: where such a step is begun again, the same child goes on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) again: BTreeMap<String, RunId>,
     /// Transitions since the last step began.
     #[serde(default)]
     pub(crate) idle_transitions: u32,
@@ -144,6 +150,9 @@ pub(crate) struct Step {
     /// Retries used, by policy.
     #[serde(default)]
     pub(crate) retries: Vec<u32>,
+    /// The child that was started for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) child: Option<RunId>,
     pub(crate) status: StepStatus,
 }
 
@@ -232,6 +241,8 @@ impl RunState {
             signals: VecDeque::new(),
             signal_ids: VecDeque::new(),
             children: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            again: BTreeMap::new(),
             idle_transitions: 0,
             labels: created.options.labels.clone(),
             status: None,
@@ -337,9 +348,12 @@ impl RunState {
                 self.idle_transitions = self.idle_transitions.saturating_add(*transitions);
             }
             Entry::ChildStarted { step, run } => {
-                if let Some(Work::Child(child)) = self.steps.get(step).map(|step| &step.work) {
+                if let Some(open) = self.steps.get_mut(step)
+                    && let Work::Child(child) = &open.work
+                {
                     let link = ChildLink { step: *step, on_parent_end: child.on_parent_end };
                     self.children.insert(*run, link);
+                    open.child = Some(*run);
                 }
             }
             Entry::ChildEnded { run } => {
@@ -390,6 +404,7 @@ impl RunState {
                 self.idle_transitions = 0;
                 // The run's own time limit counts again from here.
                 self.started_at = Some(now);
+                self.again.append(&mut self.lost);
                 self.tell_code();
                 self.wakes.push_back(Wake::Reopened);
             }
@@ -408,6 +423,8 @@ impl RunState {
         } else {
             self.wakes.clear();
             self.signals.clear();
+            self.lost.clear();
+            self.again.clear();
         }
     }
 
@@ -498,6 +515,10 @@ impl RunState {
     fn begin_step(&mut self, number: u64, now: Now, id: StepId, tag: Tag, path: &str, work: &Work) {
         self.last_step = self.last_step.max(id.0);
         self.idle_transitions = 0;
+        self.again.remove(path);
+        if self.has_got_over_failures() {
+            self.lost.clear();
+        }
         let status = match work {
             Work::Call(_) | Work::Body(_) => StepStatus::Queued,
             _ => StepStatus::Waiting,
@@ -518,6 +539,7 @@ impl RunState {
                 attempts: 0,
                 crashes: 0,
                 retries: Vec::new(),
+                child: None,
                 status,
             }),
         );
@@ -543,6 +565,13 @@ impl RunState {
         let Some(step) = self.steps.remove(&id) else {
             return;
         };
+        if let (Work::Child(child), Some(run)) = (&step.work, step.child)
+            && child.wait
+            && child.callback.is_none()
+            && !matches!(outcome, Some(Ok(_)))
+        {
+            self.lost.insert(step.path.clone(), run);
+        }
         if let (Work::Signal { name, .. }, Some(Ok(_))) = (&step.work, &outcome)
             && let Some(at) = self.signals.iter().position(|(signal, _)| signal == name)
         {
@@ -559,6 +588,13 @@ impl RunState {
             let attempts = step.attempts;
             self.wakes.push_back(Wake::StepEnded { tag: step.tag, outcome, from_outside, attempts });
         }
+    }
+
+    /// Whether a flow or code that begins another step has dealt with everything that had failed until now. A group deals with it
+    /// at its end.
+    fn has_got_over_failures(&self) -> bool {
+        let failed = |wake: &Wake| matches!(wake, Wake::StepEnded { outcome: Err(_), .. });
+        self.created.definition.kind != DefinitionKind::Builtin && !self.wakes.iter().any(failed)
     }
 
     /// An act of the running attempt was taken: the code gets on.

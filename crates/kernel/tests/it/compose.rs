@@ -94,8 +94,130 @@ fn a_group_fails_when_all_have_ended_and_resumes_what_failed() {
     world.send(Command::Resume { run }).expect("resumed");
     let offer = world.offer();
     assert!(world.offers.is_empty(), "only what failed");
+    assert_eq!(offer.attempt.run, offers[1].attempt.run, "the same run, which is no dead letter any more");
     give(&mut world, &offer, "\"y\"");
     assert_eq!(output(&mut world, run), r#"["x","y","z"]"#);
+}
+
+/// A group of `a`s followed by `b`; the first part has failed, and with it the group.
+fn failed_group(world: &mut World) -> (RunId, RunId) {
+    world.worker(1, &["a", "b"], 10);
+    let then = Some(part("b", None, Some("results")));
+    let run = start(world, GROUP, &GroupInput { then, ..group_of(2) });
+    let offers: Vec<Offer> = world.offers.drain(..).map(|(_, offer)| offer).collect();
+    give(world, &offers[1], "1");
+    world.fail(&offers[0], "Boom");
+    assert_eq!(world.state(run), State::Failed);
+    (run, offers[0].attempt.run)
+}
+
+#[test]
+fn a_part_that_has_succeeded_since_is_not_executed_again() {
+    let mut world = World::new(&[]);
+    let (run, failed) = failed_group(&mut world);
+    world.send(Command::Resume { run: failed }).expect("resumed by itself");
+    let offer = world.offer();
+    give(&mut world, &offer, "7");
+    assert_eq!(world.state(run), State::Failed, "nobody has resumed the group");
+    world.evict();
+    world.crash();
+    world.worker(1, &["a", "b"], 10);
+    world.send(Command::Resume { run }).expect("resumed");
+    let offer = world.offer();
+    assert_eq!((&*offer.call.function, offer.call.input.get()), ("b", r#"{"results":[7,1]}"#));
+    give(&mut world, &offer, "14");
+    assert_eq!(output(&mut world, run), "14");
+    assert!(world.offers.is_empty());
+}
+
+#[test]
+fn a_resumed_group_waits_for_a_part_that_was_resumed_by_itself_or_fails_again() {
+    let mut world = World::new(&[]);
+    let (run, failed) = failed_group(&mut world);
+    world.send(Command::Resume { run: failed }).expect("resumed by itself");
+    let offer = world.offer();
+    world.send(Command::Resume { run }).expect("resumed");
+    assert!(world.offers.is_empty(), "it is executing");
+    world.fail(&offer, "Boom");
+    assert_eq!(world.state(run), State::Failed);
+    world.send(Command::Resume { run }).expect("resumed");
+    let offer = world.offer();
+    assert_eq!(offer.attempt.run, failed);
+    give(&mut world, &offer, "7");
+    assert_eq!(world.offer().call.input.get(), r#"{"results":[7,1]}"#);
+}
+
+#[test]
+fn a_part_whose_run_was_deleted_is_started_anew() {
+    let mut world = World::new(&[]);
+    let (run, failed) = failed_group(&mut world);
+    world.send(Command::Delete { run: failed }).expect("deleted");
+    world.send(Command::Resume { run }).expect("resumed");
+    let offer = world.offer();
+    assert_ne!(offer.attempt.run, failed);
+    give(&mut world, &offer, "7");
+    assert_eq!(world.offer().call.input.get(), r#"{"results":[7,1]}"#);
+}
+
+#[test]
+fn a_group_whose_time_was_up_goes_on_with_what_it_gave_up() {
+    let mut world = World::new(&[]);
+    let definition = DefinitionRef { kind: DefinitionKind::Builtin, ..task(GROUP) };
+    let mut request = world.request(definition);
+    request.input = Json::trusted(serde_json::to_string(&group_of(2)).expect("JSON"));
+    request.options.timeout_ms = Some(1_000);
+    let (run, ..) = world.start_run(request).expect("a start");
+    world.pass(1_000);
+    assert_eq!(world.state(run), State::TimedOut);
+    world.worker(1, &["a"], 10);
+    assert!(world.offers.is_empty());
+    world.send(Command::Resume { run }).expect("resumed");
+    for _ in 0..2 {
+        let offer = world.offer();
+        give(&mut world, &offer, "1");
+    }
+    assert_eq!(output(&mut world, run), "[1,1]");
+}
+
+#[test]
+fn what_follows_a_group_goes_on_alone_where_failures_are_results() {
+    let mut world = World::new(&[]);
+    world.worker(1, &["a", "b"], 10);
+    let then = Some(part("b", None, Some("results")));
+    let run = start(&mut world, GROUP, &GroupInput { then, allow_failures: true, ..group_of(1) });
+    let offer = world.offer();
+    world.fail(&offer, "Boom");
+    let following = world.offer();
+    world.fail(&following, "Bang");
+    world.send(Command::Resume { run }).expect("resumed");
+    let offer = world.offer();
+    assert_eq!((&*offer.call.function, offer.attempt.run), ("b", following.attempt.run));
+    give(&mut world, &offer, "2");
+    assert_eq!(output(&mut world, run), "2");
+    assert!(world.offers.is_empty());
+}
+
+#[test]
+fn a_resumed_flow_takes_what_its_child_has_done_and_lets_it_go_on() {
+    use crate::world::{Op, call, flow};
+    use riverrun_kernel::driver::OnParentEnd;
+    let mut world = World::new(&[
+        ("parent", vec![Op::Child("child", true, OnParentEnd::Cancel, None)]),
+        ("child", vec![Op::Call(call("a")), Op::Call(call("b"))]),
+    ]);
+    world.worker(1, &["a", "b"], 10);
+    let run = world.start(flow("parent"));
+    let offer = world.offer();
+    let child = offer.attempt.run;
+    give(&mut world, &offer, "{}");
+    let offer = world.offer();
+    world.fail(&offer, "Boom");
+    assert_eq!((world.state(child), world.state(run)), (State::Failed, State::Failed));
+    world.send(Command::Resume { run }).expect("resumed");
+    let offer = world.offer();
+    assert_eq!((offer.attempt.run, &*offer.call.function), (child, "b"), "`a` is done");
+    give(&mut world, &offer, "{}");
+    assert_eq!((world.state(child), world.state(run)), (State::Succeeded, State::Succeeded));
 }
 
 #[test]
@@ -159,8 +281,10 @@ fn a_chain_fails_with_its_part_and_resumes_there() {
     world.fail(&offer, "Boom");
     assert_eq!(world.view(run).summary.error.as_deref(), Some("Boom"));
     world.send(Command::Resume { run }).expect("resumed");
+    let part = offer.attempt.run;
     let offer = world.offer();
     assert_eq!((&*offer.call.function, offer.call.input.get()), ("b", "{\"x\":1}"));
+    assert_eq!(offer.attempt.run, part);
     give(&mut world, &offer, "2");
     assert_eq!(output(&mut world, run), "2");
 }

@@ -537,6 +537,38 @@ fn no_recorded_step_runs_again(world: &World) {
     }
 }
 
+/// A step of a flow that is begun again, because its run goes on, has no second child where the first has succeeded.
+fn no_child_does_again_what_one_has_done(world: &World) {
+    let mut paths: BTreeMap<(RunId, StepId), &String> = BTreeMap::new();
+    let mut parents: BTreeMap<RunId, (RunId, &String)> = BTreeMap::new();
+    let mut done: BTreeMap<(RunId, &String), RunId> = BTreeMap::new();
+    let records = || world.log.iter().flat_map(|batch| &batch.records);
+    // What was deleted is not known to have succeeded.
+    let deleted: BTreeSet<RunId> = records()
+        .filter_map(|record| if let Record::RunDeleted(run) = record { Some(*run) } else { None })
+        .collect();
+    for record in records() {
+        let Record::Run(run, entry) = record else { continue };
+        match entry {
+            // One that was handed a token does not end its step.
+            Entry::StepBegun { step, path, work: Work::Child(child), .. } if child.wait => {
+                paths.insert((*run, *step), path);
+            }
+            Entry::ChildStarted { step, run: child } => {
+                if let Some(path) = paths.get(&(*run, *step)) {
+                    parents.insert(*child, (*run, path));
+                }
+            }
+            Entry::RunSucceeded { .. } if !deleted.contains(run) => {
+                let Some(place) = parents.get(run) else { continue };
+                let before = done.insert(*place, *run);
+                assert!(before.is_none(), "{run} did again what {before:?} had done for {place:?}");
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Keys with how many of them may execute at once, and how many may start within [`RATE_MS`].
 const KEYS: [(&str, Option<u32>, u32); 4] =
     [("one", Some(1), 0), ("two", Some(2), 0), ("rated", None, 3), ("both", Some(2), 2)];
@@ -650,6 +682,7 @@ fn check(steps: &[Move]) {
     no_recorded_step_runs_again(&player.world);
     no_limit_is_exceeded(&player.world);
     every_end_is_told_once(&player.world);
+    no_child_does_again_what_one_has_done(&player.world);
     REACHED.lock().expect("not poisoned").extend(transitions(&player.world));
 
     let mut again = Player::new();

@@ -429,6 +429,29 @@ fn a_run_may_wait_for_a_date_and_expire_in_the_queue() {
 }
 
 #[test]
+fn the_time_in_a_queue_counts_from_when_a_run_may_begin() {
+    let mut world = World::new(&[]);
+    let mut delayed = world.request(task("f"));
+    delayed.options.queue_ttl_ms = Some(1_000);
+    delayed.options.delay_ms = Some(5_000);
+    let mut dated = world.request(task("f"));
+    dated.options.queue_ttl_ms = Some(1_000);
+    dated.options.run_at = Some(world.now.wall.plus(5_000));
+    let mut past = world.request(task("f"));
+    past.options.queue_ttl_ms = Some(1_000);
+    past.options.run_at = Some(Wall(0));
+    let [delayed, dated, past] = [delayed, dated, past].map(|run| world.start_run(run).expect("a start").0);
+    world.pass(999);
+    assert_eq!(world.state(past), State::Queued);
+    world.pass(1);
+    assert_eq!(world.state(past), State::Expired);
+    world.pass(4_999);
+    assert_eq!([world.state(delayed), world.state(dated)], [State::Queued; 2]);
+    world.pass(1);
+    assert_eq!([world.state(delayed), world.state(dated)], [State::Expired; 2]);
+}
+
+#[test]
 fn a_delayed_task_gets_no_place_in_a_queue_before_its_time() {
     let mut world = World::new(&[]);
     world.worker(1, &["f"], 1);
