@@ -15,6 +15,7 @@ use crate::logbook::LogBook;
 use crate::metrics::Counters;
 use crate::problem::Refused;
 use crate::queue_metrics::QueueMetrics;
+use crate::read_once::ReadOnce;
 
 /// The shared state, as handlers get it.
 pub(crate) type Shared = Arc<App>;
@@ -43,6 +44,8 @@ pub(crate) struct App {
     pub histories: crate::history::Histories,
     /// What the Serverless Workflow RPC API remembers.
     pub fnf: crate::fnf::Memory,
+    /// Outcomes that go because they were read.
+    pub read_once: ReadOnce,
     /// For `/metrics`.
     pub counters: Counters,
     /// Which queues `/metrics` tells apart.
@@ -69,17 +72,6 @@ impl App {
         tokio::select! {
             view = self.engine.wait_on(view, watch, limit) => view,
             () = self.stopping.cancelled() => self.engine.run(run).await,
-        }
-    }
-
-    /// The outcome of a run is on its way to who asked for it: one that is kept only until then goes.
-    pub fn seen(&self, view: &RunView) {
-        if view.summary.read_once && view.summary.state.is_closed() {
-            let (engine, run) = (self.engine.clone(), view.summary.id);
-            self.tasks.spawn(async move {
-                // What cannot be removed now is removed by a sweep.
-                let _ = engine.delete(run).await;
-            });
         }
     }
 

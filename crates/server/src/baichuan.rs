@@ -79,6 +79,7 @@ async fn look(app: &App, task: &str) -> Result<Outcome, Trouble> {
     let lines = app.engine.journal(id.run(), 0, LINES).await?.rows;
     let task = TaskInfo::of(&view);
     let fields = info(&view, &task, &lines, app.port);
+    app.read_once.seen(&view);
     Ok(told(&view, &task, &fields))
 }
 

@@ -201,6 +201,8 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// How often a silent event stream shows that it is alive.
     pub keep_alive: Duration,
+    /// How long an outcome that goes when it is read stays after the first read.
+    pub read_grace: Duration,
     /// How long open requests may take to end when the server stops.
     pub shutdown_grace: Duration,
     /// Starts in one batch.
@@ -225,6 +227,7 @@ impl Default for Limits {
             request_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(15),
+            read_grace: Duration::from_mins(1),
             shutdown_grace: Duration::from_secs(5),
             max_batch: 10_000,
             max_run_log: 256 << 10,

@@ -27,6 +27,7 @@ mod paging;
 mod problem;
 mod queue_metrics;
 mod queues;
+mod read_once;
 mod room;
 mod routes;
 mod runs;

@@ -1,17 +1,19 @@
 //! Queues: shown, paused, drained, emptied, limited; and dead letters.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::Json as Answer;
 use axum::extract::State;
+use riverrun_engine::EngineError;
 use riverrun_kernel::{
-    DefinitionKind, LimiterChange, LimiterId, LimiterKind, QueueView, RunId, RunSummary, State as RunState,
-    Wall, WorkerView,
+    DefinitionKind, LimiterChange, LimiterId, LimiterKind, QueueView, Refusal, RunId, RunSummary,
+    State as RunState, Wall, WorkerView,
 };
 use riverrun_store::{Cursor, RunFilter};
 use riverrun_wire::http::{
-    Changed, DeadQuery, LimitBody, QueueBody, QueueItem, QueueQuery, QueuedFunction, Queues, RunItem, Runs,
-    time,
+    Changed, Code, DeadQuery, LimitBody, QueueBody, QueueItem, QueueQuery, QueuedFunction, Queues, RunItem,
+    Runs, time,
 };
 
 use crate::app::{App, Shared, namespace};
@@ -200,7 +202,79 @@ pub(crate) async fn retry_dead(
     State(app): State<Shared>,
     Payload(query): Payload<DeadQuery>,
 ) -> Result<Answer<Changed>, Refused> {
-    change_dead(&app, query, async |app, run| app.engine.resume(run).await.is_ok()).await
+    if let Some(run) = query.run {
+        let dead = app.engine.run(run).await?.summary;
+        let resumed = match to_resume(&app, &dead).await? {
+            Again::Resume(run) => run,
+            Again::Awaited(by) => {
+                let text = format!(
+                    "{run} is part of {by}, which has not ended: resume {by} when it has failed, and {run} goes on with it"
+                );
+                return Err(Refused::new(Code::WrongState, text));
+            }
+        };
+        app.engine.resume(resumed).await?;
+        return Ok(Answer(Changed { changed: 1, more: false }));
+    }
+    change_dead(&app, query, Change::Retry(HashSet::new())).await
+}
+
+/// What goes on when a dead letter is tried again.
+enum Again {
+    /// This run: the dead letter itself, or the one that failed with it.
+    Resume(RunId),
+    /// Nothing now: this run was waiting for it and has not ended.
+    Awaited(RunId),
+}
+
+/// A part of a group goes on with the group. Resumed by itself it would succeed, and nobody would hear of it.
+async fn to_resume(app: &App, dead: &RunSummary) -> Result<Again, EngineError> {
+    let (mut run, mut parent) = (dead.id, dead.parent);
+    while let Some(above) = parent.filter(|parent| parent.waits) {
+        let view = match app.engine.run(above.run).await {
+            Ok(view) => view,
+            // Nobody waits for it any more.
+            Err(EngineError::Refused(Refusal::UnknownRun(_))) => break,
+            Err(error) => return Err(error),
+        };
+        match view.summary.state {
+            RunState::Failed | RunState::TimedOut => (run, parent) = (above.run, view.summary.parent),
+            state if state.is_closed() => break,
+            _ => return Ok(Again::Awaited(above.run)),
+        }
+    }
+    Ok(Again::Resume(run))
+}
+
+/// What is done to dead letters.
+enum Change {
+    /// They are tried again. The runs are those that this request has resumed, with everything that had failed in them.
+    Retry(HashSet<RunId>),
+    Delete,
+}
+
+impl Change {
+    /// Does it to one of many, and says whether it did.
+    async fn take(&mut self, app: &App, dead: &RunSummary) -> bool {
+        match self {
+            Change::Retry(resumed) => match to_resume(app, dead).await {
+                Ok(Again::Resume(run)) => {
+                    let goes_on = app.engine.resume(run).await.is_ok();
+                    if goes_on {
+                        resumed.insert(run);
+                    }
+                    goes_on
+                }
+                Ok(Again::Awaited(by)) => resumed.contains(&by),
+                Err(_) => false,
+            },
+            Change::Delete => {
+                let deleted = app.engine.delete(dead.id).await.is_ok();
+                app.logs.forget(dead.id);
+                deleted
+            }
+        }
+    }
 }
 
 /// `POST /v1/dead/delete`
@@ -208,27 +282,23 @@ pub(crate) async fn delete_dead(
     State(app): State<Shared>,
     Payload(query): Payload<DeadQuery>,
 ) -> Result<Answer<Changed>, Refused> {
-    change_dead(&app, query, async |app, run| {
-        let deleted = app.engine.delete(run).await.is_ok();
+    if let Some(run) = query.run {
+        app.engine.delete(run).await?;
         app.logs.forget(run);
-        deleted
-    })
-    .await
+        return Ok(Answer(Changed { changed: 1, more: false }));
+    }
+    change_dead(&app, query, Change::Delete).await
 }
 
 /// Does something to every dead letter that is asked for, page by page.
-async fn change_dead(
-    app: &App,
-    query: DeadQuery,
-    change: impl AsyncFn(&App, RunId) -> bool,
-) -> Result<Answer<Changed>, Refused> {
+async fn change_dead(app: &App, query: DeadQuery, mut change: Change) -> Result<Answer<Changed>, Refused> {
     let most = query.limit.unwrap_or(MAX_CHANGED).min(MAX_CHANGED);
     let mut query = query;
     let mut changed = 0;
     while changed < most {
         let (found, next) = find_dead(app, &query, (most - changed).min(MAX_PAGE)).await?;
         for run in found {
-            changed += usize::from(change(app, run.id).await);
+            changed += usize::from(change.take(app, &run).await);
         }
         query.cursor = next.map(run_cursor);
         if query.cursor.is_none() {
@@ -252,7 +322,8 @@ async fn find_dead(
         ..RunFilter::default()
     };
     let wanted = |run: &RunSummary| {
-        query.queue.as_deref().is_none_or(|asked| run.queue.as_deref() == Some(asked))
+        query.run.is_none_or(|asked| run.id == asked)
+            && query.queue.as_deref().is_none_or(|asked| run.queue.as_deref() == Some(asked))
             && query.error.as_deref().is_none_or(|asked| run.error.as_deref() == Some(asked))
     };
     let mut after = query.cursor.as_deref().map(parse_run_cursor).transpose()?;

@@ -30,7 +30,7 @@ pub(crate) async fn show(
         Some(limit) => app.wait(run, limit).await?,
         None => app.engine.run(run).await?,
     };
-    app.seen(&view);
+    app.read_once.seen(&view);
     Ok(Answer(view.into()))
 }
 

@@ -27,6 +27,7 @@ use crate::history::Histories;
 use crate::logbook::LogBook;
 use crate::metrics::Counters;
 use crate::queue_metrics::QueueMetrics;
+use crate::read_once::{self, ReadOnce};
 use crate::room::Room;
 use crate::stall::Stalling;
 
@@ -66,6 +67,7 @@ pub async fn serve(
         tasks: tasks.clone(),
         workers: Arc::new(Semaphore::new(limits.max_workers)),
         bodies: Room::new(limits.max_body_memory.max(limits.max_body)),
+        read_once: ReadOnce::new(limits.read_grace),
         logs: LogBook::new(limits.max_run_log, limits.max_log_memory),
         histories: Histories::default(),
         counters: Counters::default(),
@@ -73,6 +75,7 @@ pub async fn serve(
         fnf: crate::fnf::Memory::new(&config.fnf),
         config,
     });
+    tasks.spawn(read_once::sweep(app.clone()));
     let (asked, has_asked) = oneshot::channel();
     tasks.spawn(calls::serve(app.clone(), caller.clone(), asked));
     if signs {

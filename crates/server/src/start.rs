@@ -186,7 +186,7 @@ pub(crate) async fn begin(app: &App, start: Start, wait: Option<Duration>) -> Re
     };
     match view {
         Ok(view) => {
-            app.seen(&view);
+            app.read_once.seen(&view);
             Ok(Begun { started, view, unseen: false, unique: asked.key.as_ref().is_some_and(is_unique) })
         }
         // What was there before is found again by the same start.

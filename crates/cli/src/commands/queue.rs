@@ -231,11 +231,9 @@ async fn change_dead(printer: &Printer, args: &DeadChange, what: &str) -> Result
     with(printer, &args.target, async |session| {
         let done = if what == "retry" { "go on" } else { "removed" };
         if let Some(run) = run {
-            match what {
-                "retry" => session.client.steer(run, "resume").await.map(drop)?,
-                _ => session.client.delete(run).await?,
-            }
-            tell_changed(printer, &Changed { changed: 1, more: false }, done);
+            let query = DeadQuery { run: Some(run), ..DeadQuery::default() };
+            let changed = session.client.change_dead(what, &query).await?;
+            tell_changed(printer, &changed, done);
             return Ok(Exit::Ok);
         }
         let query = dead_query(session, &args.filter);

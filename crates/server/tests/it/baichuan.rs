@@ -216,6 +216,21 @@ async fn an_unknown_handler_is_refused() {
 }
 
 #[tokio::test]
+async fn a_result_that_is_not_kept_is_gone_once_it_was_read() {
+    let limits = riverrun_server::Limits { read_grace: std::time::Duration::ZERO, ..Default::default() };
+    let server = Server::limited(limits).await;
+    let id = server.created(r#"{"handler": "/demo_api/ping", "params": {}, "result_ttl": 0}"#).await;
+    let mut worker = server.worker(&["/demo_api/ping"]).await;
+    let offer = worker.offer().await;
+    let report = worker.done(&offer, json!({"stat": "OK"})).await;
+    worker.acknowledged(report).await;
+    assert_eq!(server.task(&id).await.body["stat"], "OK");
+    while server.task(&id).await.body["stat"] != "ERR_MSG_NOT_EXIST" {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn a_task_created_once_is_not_created_again_while_it_is_open() {
     let server = Server::new().await;
     let once = |n: u32, more: &str| {

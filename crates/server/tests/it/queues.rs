@@ -1,6 +1,9 @@
 //! Queues over HTTP: unique tasks, limits, batches, pause and drain, dead letters, outcomes that go when they are read.
 
+use std::time::Duration;
+
 use riverrun_kernel::Failure;
+use riverrun_server::Limits;
 use riverrun_wire::worker::{FromWorker, Offer};
 use riverrun_wire::workflow::Act;
 use serde_json::{Value, json};
@@ -192,17 +195,71 @@ async fn dead_letters_are_listed_retried_and_deleted() {
 }
 
 #[tokio::test]
-async fn an_outcome_with_no_time_to_live_is_gone_once_it_was_read() {
+async fn a_part_of_a_group_is_retried_with_the_group_and_executed_once() {
     let server = Server::new().await;
+    let mut worker = server.worker(&["ping", "sum"]).await;
+    let part = |n: u64| ping(json!({"input": {"n": n}}));
+    let then = json!({"definition": "sum", "kind": "task", "into": "numbers"});
+    let group = server.post("/v1/groups", json!({"runs": [part(1), part(2)], "then": then})).await.run_id();
+    let (one, two) = (worker.offer().await, worker.offer().await);
+    fail(&mut worker, 1, &one, "Boom").await;
+    worker.acknowledged(1).await;
+    let dead = one.attempt.run;
+    let early = server.post("/v1/dead/retry", json!({"run": dead})).await;
+    assert!(early.is_problem(409, "wrong_state").detail().contains(&group), "{}", early.text);
+    let none = server.post("/v1/dead/retry", json!({})).await;
+    assert_eq!(none.is(200).body["changed"], 0, "its group has not ended");
+    fail(&mut worker, 2, &two, "Boom").await;
+    let ended = server.get(&format!("/v1/runs/{group}?wait=20s")).await;
+    assert_eq!(ended.body["state"], "failed", "{}", ended.text);
+
+    let retried = server.post("/v1/dead/retry", json!({"definition": "ping"})).await;
+    assert_eq!(retried.is(200).body["changed"], 2);
+    for n in [3, 4] {
+        let offer = worker.offer().await;
+        assert!([one.attempt.run, two.attempt.run].contains(&offer.attempt.run), "the same runs");
+        let (attempt, token) = (offer.attempt, offer.token);
+        let output = json!(1).into();
+        worker.say(&[FromWorker::Done { seq: n, attempt, token, output, acts: 0 }]).await;
+    }
+    let offer = worker.offer().await;
+    assert_eq!((offer.function.as_str(), offer.input.get()), ("sum", r#"{"numbers":[1,1]}"#));
+    let (attempt, token) = (offer.attempt, offer.token);
+    worker.say(&[FromWorker::Done { seq: 5, attempt, token, output: json!(2).into(), acts: 0 }]).await;
+    let ended = server.get(&format!("/v1/runs/{group}?wait=20s")).await;
+    assert_eq!(ended.body["output"], 2, "{}", ended.text);
+    assert_eq!(server.get("/v1/dead").await.body["items"], json!([]));
+}
+
+/// A task that has ended and whose outcome goes when it was read.
+async fn read_once(server: &Server) -> String {
     let mut worker = server.worker(&["ping"]).await;
     let run = server.start(ping(json!({"result_ttl": 0}))).await.run_id();
     let offer = worker.offer().await;
     let seq = worker.done(&offer, json!({"pong": true})).await;
     worker.acknowledged(seq).await;
+    run
+}
+
+#[tokio::test]
+async fn an_outcome_with_no_time_to_live_is_gone_once_it_was_read() {
+    let limits = Limits { read_grace: Duration::ZERO, ..Limits::default() };
+    let server = Server::limited(limits).await;
+    let run = read_once(&server).await;
     let read = server.get(&format!("/v1/runs/{run}?wait=20s")).await;
     assert_eq!(read.is(200).body["output"], json!({"pong": true}));
     while server.get(&format!("/v1/runs/{run}")).await.status != 404 {
         tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn everybody_who_asks_within_the_grace_gets_an_outcome_that_goes_when_it_is_read() {
+    let server = Server::new().await;
+    let run = read_once(&server).await;
+    for _ in 0..20 {
+        let read = server.get(&format!("/v1/runs/{run}?wait=20s")).await;
+        assert_eq!(read.is(200).body["output"], json!({"pong": true}));
     }
 }
 

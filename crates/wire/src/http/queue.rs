@@ -1,5 +1,6 @@
 //! Queues, their limits, and dead letters.
 
+use riverrun_kernel::RunId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -128,6 +129,10 @@ fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Res
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeadQuery {
+    /// This one alone; the others do not matter then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub run: Option<RunId>,
     /// The namespace; `default` unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
