@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, Optional, TypedDict
@@ -129,6 +130,37 @@ def test_a_broken_module_of_handlers_fails_by_its_names(folder: Callable[[dict[s
     catalogue = folder({"demo_api.py": "import nowhere_to_be_found\ndef ping(req): pass\ndef _x(): pass\n"})
     assert [function["name"] for function in catalogue.announce()] == ["/demo_api/ping"]
     assert "ModuleNotFoundError" in catalogue.announce()[0]["broken"]
+
+
+def test_what_the_decorator_says_is_announced_but_for_what_is_of_one_call(
+    folder: Callable[[dict[str, str]], Catalogue],
+) -> None:
+    tasks = """
+        import riverrun
+        from datetime import timedelta
+
+        @riverrun.task(at_most_once=True, queue="mail", timeout=timedelta(minutes=1), retries={"max": 2, "never": [KeyError]},
+                       delay=5, unique=True, labels={"team": "red"})
+        def send(): pass
+
+        @riverrun.task
+        def plain(): pass
+
+        @riverrun.task(at_most_onse=True)
+        def slip(): pass
+
+        @riverrun.task(queue=object())
+        def odd(): pass
+        """
+    catalogue = folder({"jobs.py": textwrap.dedent(tasks)})
+    announced = {function["name"]: function for function in catalogue.announce()}
+    options = {"at_most_once": True, "queue": "mail", "timeout": 60.0, "retries": {"max": 2, "never": ["KeyError"]}}
+    assert announced["send"]["options"] == options
+    assert "options" not in announced["plain"]
+    assert "unknown option 'at_most_onse'" in announced["slip"]["broken"]
+    assert "queue is <object" in announced["odd"]["broken"]
+    with pytest.raises(Failure, match="at_most_onse"):
+        call(catalogue, "slip")
 
 
 def test_what_cannot_be_given_by_name_is_not_served(folder: Callable[[dict[str, str]], Catalogue]) -> None:

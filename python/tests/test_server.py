@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -242,5 +243,48 @@ def test_groups_chains_progress_and_retries(tmp_path: Path) -> None:
         assert riverrun.chain(slow.s(4), slow.s(), slow.s()).submit().result(timeout=60) == 4
         ids = slow.submit_many({"n": n} for n in range(50))
         assert [riverrun.get(run).result(timeout=60) for run in ids] == list(range(50))
+    finally:
+        house.close()
+
+
+SAID = """
+import pathlib
+import riverrun
+
+@riverrun.task(queue="mail", retries={"max": 2, "interval": 0.01})
+def fails(folder):
+    with (pathlib.Path(folder) / "fails").open("a") as calls:
+        calls.write("x")
+    raise LookupError("no")
+
+@riverrun.task(at_most_once=True, retries=5)
+def once(folder):
+    with (pathlib.Path(folder) / "once").open("a") as calls:
+        calls.write("x")
+    raise LookupError("no")
+"""
+
+
+def test_what_the_decorator_says_holds_also_for_who_does_not_know_it(tmp_path: Path) -> None:
+    house = House(tmp_path, SAID)
+
+    def knows() -> bool:
+        with urllib.request.urlopen(house.url + "/v1/definitions", timeout=5) as answer:
+            return b'"once"' in answer.read()
+
+    try:
+        riverrun.connect(house.url)
+        house.until(knows)
+        for name, times in (("fails", 3), ("once", 1)):
+            handle = riverrun.start(name, {"folder": str(tmp_path)}, kind="task")
+            with pytest.raises(riverrun.RunFailed, match="no"):
+                handle.result(timeout=60)
+            assert (tmp_path / name).read_text() == "x" * times
+            assert name == "once" or '"queue": "mail"' in json.dumps(list(handle.journal()))
+        # What the start says goes before that.
+        own = riverrun.start("fails", {"folder": str(tmp_path)}, kind="task", retries=0)
+        with pytest.raises(riverrun.RunFailed):
+            own.result(timeout=60)
+        assert (tmp_path / "fails").read_text() == "xxxx"
     finally:
         house.close()

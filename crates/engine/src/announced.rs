@@ -1,17 +1,25 @@
-//! What workers say of a task: who has it, and what it takes.
+//! What workers say of a task: who has it, what it takes, and how it is run.
 
 use std::sync::Arc;
 
-use riverrun_kernel::{Wall, WorkerId};
+use riverrun_kernel::{RunOptions, Wall, WorkerId};
 use riverrun_plan::{Misfit, Parameters};
 
-/// What a task takes, as a worker said it.
+/// What a worker says of a task.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Said {
+    /// The schema of what it takes; empty where there is none.
+    pub(crate) schema: Arc<str>,
+    /// How it is run, where a start does not say.
+    pub(crate) options: Option<Arc<RunOptions>>,
+}
+
+/// The same, understood.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Contract {
-    /// The schema's text; empty where there is none.
-    pub(crate) schema: Arc<str>,
+    said: Said,
     /// What was understood of it; `None` checks nothing.
-    pub(crate) parameters: Option<Parameters>,
+    parameters: Option<Parameters>,
 }
 
 /// A task or a workflow that workers have announced.
@@ -22,18 +30,18 @@ pub(crate) struct Announced {
     /// The last word, for when none is.
     last: Option<Arc<Contract>>,
     /// What the store has of it, and since when.
-    kept: Option<(Arc<str>, Wall)>,
+    kept: Option<(Said, Wall)>,
     /// It was forgotten since: nobody knows it before it is announced again.
     forgotten: bool,
 }
 
 impl Announced {
     /// A worker has it. Whether the store does not know it so.
-    pub(crate) fn announce(&mut self, worker: WorkerId, schema: &str) -> bool {
-        let contract = self.contract(schema);
+    pub(crate) fn announce(&mut self, worker: WorkerId, said: &Said) -> bool {
+        let contract = self.contract(said);
         self.last = Some(contract.clone());
         self.live.push((worker, contract));
-        self.forgotten || self.kept.as_ref().is_none_or(|(kept, _)| **kept != *schema)
+        self.forgotten || self.kept.as_ref().is_none_or(|(kept, _)| kept != said)
     }
 
     /// The worker has gone.
@@ -42,23 +50,23 @@ impl Announced {
     }
 
     /// The store has it.
-    pub(crate) fn keep(&mut self, schema: &Arc<str>, since: Wall) {
+    pub(crate) fn keep(&mut self, said: Said, since: Wall) {
         if self.kept.as_ref().is_some_and(|(_, newest)| *newest > since) {
             return;
         }
-        self.kept = Some((schema.clone(), since));
-        self.forgotten = false;
         if self.live.is_empty() {
-            self.last = Some(self.contract(schema));
+            self.last = Some(self.contract(&said));
         }
+        self.kept = Some((said, since));
+        self.forgotten = false;
     }
 
     /// The store has been told to forget it.
-    pub(crate) fn forget(&mut self, schema: &Arc<str>, since: Wall) {
+    pub(crate) fn forget(&mut self, said: Said, since: Wall) {
         if self.kept.as_ref().is_some_and(|(_, newest)| *newest > since) {
             return;
         }
-        self.kept = Some((schema.clone(), since));
+        self.kept = Some((said, since));
         self.forgotten = true;
         self.last = None;
     }
@@ -78,9 +86,9 @@ impl Announced {
         self.kept.as_ref().map(|(_, since)| *since)
     }
 
-    /// The newest schema; empty where there is none.
-    pub(crate) fn schema(&self) -> Arc<str> {
-        self.last.as_ref().map_or_else(|| "".into(), |contract| contract.schema.clone())
+    /// The last word of it.
+    pub(crate) fn said(&self) -> Said {
+        self.last.as_ref().map(|contract| contract.said.clone()).unwrap_or_default()
     }
 
     /// Checks a call. While two versions of the code are connected, what either takes is let in.
@@ -103,12 +111,12 @@ impl Announced {
         refused
     }
 
-    /// The contract of a schema: the same for all workers that say the same.
-    fn contract(&self, schema: &str) -> Arc<Contract> {
+    /// What was said, understood: the same for all workers that say the same.
+    fn contract(&self, said: &Said) -> Arc<Contract> {
         let known = self.live.iter().map(|(_, contract)| contract).chain(&self.last);
-        match known.into_iter().find(|known| *known.schema == *schema) {
+        match known.into_iter().find(|known| known.said == *said) {
             Some(known) => known.clone(),
-            None => Arc::new(Contract { schema: schema.into(), parameters: Parameters::read(schema) }),
+            None => Arc::new(Contract { said: said.clone(), parameters: Parameters::read(&said.schema) }),
         }
     }
 }
@@ -117,10 +125,29 @@ impl Announced {
 mod tests {
     use super::*;
 
-    fn schema(name: &str) -> String {
-        format!(
+    fn schema(name: &str) -> Said {
+        let schema = format!(
             r#"{{"type": "object", "properties": {{"{name}": {{}}}}, "required": ["{name}"], "additionalProperties": false}}"#
-        )
+        );
+        Said { schema: schema.into(), options: None }
+    }
+
+    fn limited(timeout_ms: u64) -> Said {
+        let options = RunOptions { queue_ttl_ms: Some(timeout_ms), ..RunOptions::default() };
+        Said { options: Some(Arc::new(options)), ..schema("a") }
+    }
+
+    #[test]
+    fn options_are_the_last_word_and_kept_with_the_schema() {
+        let mut task = Announced::default();
+        assert!(task.announce(WorkerId(1), &schema("a")));
+        task.keep(schema("a"), Wall(1));
+        assert!(task.announce(WorkerId(2), &limited(5)), "the store does not know these options");
+        assert_eq!(task.said(), limited(5));
+        task.keep(limited(5), Wall(2));
+        assert!(!task.announce(WorkerId(3), &limited(5)));
+        (1..=3).for_each(|worker| task.withdraw(WorkerId(worker)));
+        assert_eq!(task.said(), limited(5));
     }
 
     #[test]
@@ -142,15 +169,15 @@ mod tests {
     #[test]
     fn what_was_forgotten_is_known_again_when_it_is_announced() {
         let mut task = Announced::default();
-        task.keep(&schema("a").into(), Wall(5));
-        task.forget(&schema("a").into(), Wall(6));
+        task.keep(schema("a"), Wall(5));
+        task.forget(schema("a"), Wall(6));
         assert!(!task.is_known() && task.check("{}").is_ok());
         // Older rows come in any order when a store is opened.
-        task.keep(&schema("b").into(), Wall(4));
+        task.keep(schema("b"), Wall(4));
         assert!(!task.is_known());
         assert!(task.announce(WorkerId(1), &schema("a")), "the store must learn of it again");
         assert!(task.is_known() && task.is_served());
-        task.keep(&schema("a").into(), Wall(7));
+        task.keep(schema("a"), Wall(7));
         task.withdraw(WorkerId(1));
         assert!(task.is_known() && !task.is_served());
     }
@@ -158,12 +185,12 @@ mod tests {
     #[test]
     fn what_the_store_knows_is_not_written_again() {
         let mut task = Announced::default();
-        task.keep(&schema("a").into(), Wall(5));
+        task.keep(schema("a"), Wall(5));
         assert!(task.check("{}").is_err());
         assert!(!task.announce(WorkerId(1), &schema("a")));
-        assert!(task.announce(WorkerId(2), ""));
+        assert!(task.announce(WorkerId(2), &Said::default()));
         // Older rows come in any order when a store is opened.
-        task.keep(&"".into(), Wall(4));
+        task.keep(Said::default(), Wall(4));
         assert_eq!(task.since(), Some(Wall(5)));
         // A worker that says nothing of parameters takes them all.
         assert_eq!(task.check("{}"), Ok(()));

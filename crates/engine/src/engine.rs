@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{BatchError, DeployError, EngineError, Health, OpenError};
 use crate::hub::Counters;
+use crate::library::TaskContract;
 use crate::node::{Node, Sweep, mismatch, reply, stopping, wall};
 use crate::sequencer::{Answer, Ask, Library, Query};
 use crate::settings::Settings;
@@ -208,7 +209,7 @@ impl Engine {
         self.hand_in(request, bytes).await
     }
 
-    fn request(&self, start: Start) -> Result<(StartRun, usize), EngineError> {
+    fn request(&self, mut start: Start) -> Result<(StartRun, usize), EngineError> {
         let definitions = &self.node.hub.definitions;
         let version = start.version.as_deref();
         let definition = definitions.resolve(&start.namespace, &start.definition, start.kind, version)?;
@@ -216,6 +217,7 @@ impl Engine {
         self.check_time(&definition, &start.options)?;
         let timeout_ms = definitions.timeout_ms(&definition);
         let bytes = start.input.get().len();
+        definitions.fill(&definition, &mut start.options);
         let request = prepare(start, definition, timeout_ms, wall(), entropy()?)?;
         if let Some(limiter) = request.options.limiter(&request.definition)
             && self.node.partition_of(limiter.slot()) != self.node.partition_of_run(request.run)
@@ -230,7 +232,7 @@ impl Engine {
     }
 
     /// What is to start when a run has succeeded, with its definition looked up.
-    pub fn next(&self, namespace: &str, next: StartNext) -> Result<Next, EngineError> {
+    pub fn next(&self, namespace: &str, mut next: StartNext) -> Result<Next, EngineError> {
         let definitions = &self.node.hub.definitions;
         let definition =
             definitions.resolve(namespace, &next.definition, next.kind, next.version.as_deref())?;
@@ -240,6 +242,7 @@ impl Engine {
         }
         self.check_time(&definition, &next.options)?;
         let timeout_ms = definitions.timeout_ms(&definition);
+        definitions.fill(&definition, &mut next.options);
         prepare_next(next, definition, timeout_ms)
     }
 
@@ -494,11 +497,11 @@ impl Engine {
     }
 
     /// Connects a worker. Its functions become known as tasks, and calls of them are checked against the JSON Schemas that it has for
-    /// their parameters. With several partitions its slots are shared out among them, at least one each.
+    /// their parameters; what a start does not say of its run, their options do. With several partitions its slots are shared out among them, at least one each.
     pub async fn connect_worker_taking(
         &self,
         spec: WorkerSpec,
-        parameters: &BTreeMap<String, Json>,
+        contracts: &BTreeMap<String, TaskContract>,
         claims: Vec<(AttemptId, Token)>,
     ) -> Result<WorkerLink, EngineError> {
         check_name("namespace", &spec.namespace)?;
@@ -514,7 +517,7 @@ impl Engine {
         let known = if is_everywhere { "default".into() } else { spec.namespace.clone() };
         let is_own = |name: &str| name.starts_with(callback::RESERVED);
         let tasks = spec.functions.iter().filter(|function| *function != ANY_ADDRESS && !is_own(function));
-        let functions = tasks.map(|name| (name, parameters.get(name)));
+        let functions = tasks.map(|name| (name, contracts.get(name)));
         let news = self.node.hub.definitions.announce(&known, worker, functions, wall());
         self.keep_tasks(news).await;
         let shared =

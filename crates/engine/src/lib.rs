@@ -25,7 +25,7 @@ mod worker_link;
 pub use backfill::Backfilled;
 pub use engine::{Deployed, Engine, Journal, Shown, Swept};
 pub use error::{BatchError, DeployError, EngineError, Health, OpenError};
-pub use library::Definitions;
+pub use library::{Definitions, TaskContract};
 pub use metrics::Metric;
 pub use schedules::{PutSchedule, Written};
 pub use settings::Settings;

@@ -6,18 +6,27 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use riverrun_kernel::task::TaskDriver;
 use riverrun_kernel::workflow::{WorkflowDriver, workflow_of};
 use riverrun_kernel::{
-    Definition, DefinitionKind, DefinitionRef, Driver, Drivers, Json, Resolved, Wall, WorkerId,
+    Definition, DefinitionKind, DefinitionRef, Driver, Drivers, Json, Resolved, RunOptions, Wall, WorkerId,
 };
 use riverrun_kernel::{callback, compose};
 use riverrun_plan::{Flow, Limits, nearest};
 use sha2::{Digest, Sha256};
 
-use crate::announced::Announced;
+use crate::announced::{Announced, Said};
 use crate::error::EngineError;
 use crate::sequencer::Library;
 
 /// Namespace and name.
 type Name = (Arc<str>, Arc<str>);
+
+/// What a worker says of a function besides its name.
+#[derive(Debug, Clone, Default)]
+pub struct TaskContract {
+    /// A JSON Schema of its parameters; calls are checked against it.
+    pub parameters: Option<Json>,
+    /// How its runs are run, where their start does not say.
+    pub options: Option<Arc<RunOptions>>,
+}
 
 /// Every definition that was deployed to this deployment, every task that was ever announced to it, and the workflows that workers
 /// announced to this process.
@@ -70,7 +79,8 @@ impl Drivers for Definitions {
 
     fn resolve(&self, wanted: &DefinitionRef) -> Option<Resolved> {
         if wanted.kind != DefinitionKind::Flow {
-            return Some(Resolved { definition: wanted.clone(), timeout_ms: None });
+            let defaults = self.defaults(wanted);
+            return Some(Resolved { definition: wanted.clone(), timeout_ms: None, defaults });
         }
         let known = self.read();
         let versions = known.flows.get(&(wanted.namespace.clone(), wanted.name.clone()))?;
@@ -79,7 +89,8 @@ impl Drivers for Definitions {
         }
         let exact = |found: &&Version| found.definition.reference.version == wanted.version;
         let found = if wanted.version.is_empty() { versions.last() } else { versions.iter().find(exact) }?;
-        Some(Resolved { definition: found.definition.reference.clone(), timeout_ms: found.timeout_ms })
+        let definition = found.definition.reference.clone();
+        Some(Resolved { definition, timeout_ms: found.timeout_ms, defaults: None })
     }
 }
 
@@ -90,10 +101,11 @@ impl Library for Definitions {
             let name = (definition.reference.namespace.clone(), definition.reference.name.clone());
             let mut known = self.write();
             let announced = known.code.entry((name, definition.reference.kind)).or_default();
+            let said = Said { schema: definition.source.clone(), options: definition.options.clone() };
             if definition.deleted {
-                announced.forget(&definition.source, definition.deployed);
+                announced.forget(said, definition.deployed);
             } else {
-                announced.keep(&definition.source, definition.deployed);
+                announced.keep(said, definition.deployed);
             }
             return;
         }
@@ -164,20 +176,22 @@ impl Definitions {
         &self,
         namespace: &Arc<str>,
         worker: WorkerId,
-        functions: impl IntoIterator<Item = (&'a String, Option<&'a Json>)>,
+        functions: impl IntoIterator<Item = (&'a String, Option<&'a TaskContract>)>,
         now: Wall,
     ) -> Vec<Definition> {
         let mut known = self.write();
         let mut news = Vec::new();
-        for (function, parameters) in functions {
+        for (function, contract) in functions {
             let (name, kind) = match workflow_of(function) {
                 Some(name) => (name, DefinitionKind::Workflow),
                 None => (function.as_str(), DefinitionKind::Task),
             };
             let key = ((namespace.clone(), Arc::<str>::from(name)), kind);
             let announced = known.code.entry(key.clone()).or_default();
-            let schema = parameters.map_or("", Json::get);
-            if announced.announce(worker, schema) && kind == DefinitionKind::Task {
+            let schema = contract.and_then(|contract| contract.parameters.as_ref()).map_or("", Json::get);
+            let options = contract.and_then(|contract| contract.options.clone());
+            let said = Said { schema: schema.into(), options };
+            if announced.announce(worker, &said) && kind == DefinitionKind::Task {
                 let deployed = announced.since().map_or(now, |since| since.plus(1).max(now));
                 news.push(Definition { deployed, ..versioned(code((&key, announced))) });
             }
@@ -188,6 +202,22 @@ impl Definitions {
     /// Forgets what a worker has.
     pub fn withdraw(&self, worker: WorkerId) {
         self.write().code.values_mut().for_each(|announced| announced.withdraw(worker));
+    }
+
+    /// What a task says of its runs, where their start does not.
+    pub fn defaults(&self, task: &DefinitionRef) -> Option<Arc<RunOptions>> {
+        if task.kind != DefinitionKind::Task {
+            return None;
+        }
+        let known = self.read();
+        known.code.get(&((task.namespace.clone(), task.name.clone()), DefinitionKind::Task))?.said().options
+    }
+
+    /// Has a start of a task say what the task says of its runs.
+    pub(crate) fn fill(&self, task: &DefinitionRef, options: &mut RunOptions) {
+        if let Some(defaults) = self.defaults(task) {
+            options.fill(&task.name, &defaults);
+        }
     }
 
     /// Checks a start of a task: whether anybody has announced it, unless that does not matter, and whether it takes these parameters.
@@ -360,7 +390,9 @@ fn reference((name, kind): &(Name, DefinitionKind)) -> DefinitionRef {
 }
 
 fn code((name, announced): (&(Name, DefinitionKind), &Announced)) -> Definition {
-    Definition::new(reference(name), announced.schema(), announced.since().unwrap_or(Wall(0)))
+    let Said { schema, options } = announced.said();
+    let since = announced.since().unwrap_or(Wall(0));
+    Definition { options, ..Definition::new(reference(name), schema, since) }
 }
 
 /// A task as it is kept once it is to be forgotten.

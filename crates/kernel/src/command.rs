@@ -72,6 +72,16 @@ impl RunOptions {
         let namespace = definition.namespace.clone();
         Some(LimiterId { namespace, kind: LimiterKind::Key, name: limit.key.clone() })
     }
+
+    /// Takes from what the task `name` says of itself what this start does not say.
+    pub fn fill(&mut self, name: &str, defaults: &RunOptions) {
+        self.queue_ttl_ms = self.queue_ttl_ms.or(defaults.queue_ttl_ms);
+        self.result_ttl = self.result_ttl.or(defaults.result_ttl);
+        self.failure_ttl = self.failure_ttl.or(defaults.failure_ttl);
+        if let Some(defaults) = &defaults.task {
+            self.task.get_or_insert_default().fill(name, defaults);
+        }
+    }
 }
 
 /// Options of a task's one step.
@@ -80,19 +90,45 @@ impl RunOptions {
 pub struct TaskOptions {
     /// The queue; `default` when empty.
     pub queue: String,
-    /// 0 to 9; higher first.
-    pub priority: u8,
+    /// 0 to 9, higher first; 0 when `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
     /// Time limit of an attempt.
     pub timeout_ms: Option<u64>,
     /// Retries.
     pub retry: Vec<RetryPolicy>,
-    /// Never run again once it may have started.
-    pub at_most_once: bool,
+    /// Never run again once it may have started; not so when `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_most_once: Option<bool>,
     /// Worker deaths after which it is given up; the default when `None`.
     pub max_crashes: Option<u32>,
     /// Its concurrency key, and how much of that may execute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<Arc<CallLimit>>,
+}
+
+impl TaskOptions {
+    fn fill(&mut self, name: &str, defaults: &TaskOptions) {
+        if self.queue.is_empty() {
+            self.queue.clone_from(&defaults.queue);
+        }
+        if self.retry.is_empty() {
+            self.retry.clone_from(&defaults.retry);
+        }
+        self.priority = self.priority.or(defaults.priority);
+        self.timeout_ms = self.timeout_ms.or(defaults.timeout_ms);
+        self.at_most_once = self.at_most_once.or(defaults.at_most_once);
+        self.max_crashes = self.max_crashes.or(defaults.max_crashes);
+        self.limit = match (self.limit.take(), &defaults.limit) {
+            (Some(own), Some(defaults)) => Some(Arc::new(CallLimit {
+                // A limit without a key has the task's name for one.
+                key: if *own.key == *name { defaults.key.clone() } else { own.key.clone() },
+                max_running: own.max_running.or(defaults.max_running),
+                rate: own.rate.or(defaults.rate),
+            })),
+            (own, defaults) => own.or_else(|| defaults.clone()),
+        };
+    }
 }
 
 /// What starts when another run has succeeded.

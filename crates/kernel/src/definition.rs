@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::command::RunOptions;
 use crate::time::Wall;
 
 /// What drives the runs of a definition.
@@ -47,7 +48,7 @@ pub struct DefinitionRef {
 }
 
 /// A deployed definition with its source.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Definition {
     /// What names it.
     #[serde(flatten)]
@@ -62,6 +63,9 @@ pub struct Definition {
     /// What people keep with it, such as a description. None of it changes what it does.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub facts: BTreeMap<String, String>,
+    /// For a task: what it says of its runs, where their start does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<Arc<RunOptions>>,
     /// The name was deleted: nothing of it is started any more, and its runs go.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
@@ -76,6 +80,7 @@ impl Definition {
             deployed,
             created: None,
             facts: BTreeMap::new(),
+            options: None,
             deleted: false,
         }
     }

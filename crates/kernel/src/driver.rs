@@ -332,15 +332,18 @@ pub trait Drivers {
 
     /// What a child's definition means now: an empty version is the newest. `None` if there is no such definition.
     fn resolve(&self, definition: &DefinitionRef) -> Option<Resolved> {
-        self.driver(definition).map(|_| Resolved { definition: definition.clone(), timeout_ms: None })
+        let definition = self.driver(definition).map(|_| definition.clone())?;
+        Some(Resolved { definition, timeout_ms: None, defaults: None })
     }
 }
 
 /// A definition version, and what its source says about its runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
     /// The version.
     pub definition: DefinitionRef,
     /// The time limit of its runs.
     pub timeout_ms: Option<u64>,
+    /// For a task: what it says of its runs, where their start does not.
+    pub defaults: Option<Arc<RunOptions>>,
 }

@@ -197,7 +197,7 @@ fn body(run: RunContext<'_>) -> Call {
         function: function(&run.definition.name),
         input: run.input.clone(),
         queue: if options.queue.is_empty() { default_queue() } else { options.queue },
-        priority: options.priority,
+        priority: options.priority.unwrap_or_default(),
         timeout_ms: None,
         retry: Vec::new(),
         at_most_once: false,

@@ -46,7 +46,7 @@ pub(crate) fn read_options(
     }
     // The time limit of a task is that of each attempt, of anything else that of the whole run.
     options.timeout_ms = ms(body.timeout);
-    let inner = [("retries", body.retries.is_some()), ("at_most_once", body.at_most_once)];
+    let inner = [("retries", body.retries.is_some()), ("at_most_once", body.at_most_once == Some(true))];
     let outer = [
         ("queue", body.queue.is_some()),
         ("priority", body.priority.is_some()),
@@ -82,9 +82,9 @@ fn read_callback(app: &App, url: &str) -> Result<Arc<str>, Refused> {
     Ok(url.into())
 }
 
-fn read_task(body: &wire::Start) -> Result<TaskOptions, Refused> {
-    let priority = body.priority.unwrap_or(0);
-    if priority > 9 {
+pub(crate) fn read_task(body: &wire::Start) -> Result<TaskOptions, Refused> {
+    let priority = body.priority;
+    if let Some(priority @ 10..) = priority {
         return Err(Refused::invalid(format!("priority is {priority}: it goes from 0 to 9, higher first")));
     }
     Ok(TaskOptions {

@@ -3,6 +3,7 @@
 //! One task per connection owns its state; a second one writes, behind a bounded queue, so that a worker that does not read is noticed and
 //! costs no memory. Reports are handed to the engine at once and acknowledged in their order.
 
+mod announced;
 mod conversation;
 mod transport;
 mod workflows;

@@ -19,6 +19,10 @@ pub struct Function {
     /// What it takes, as a JSON Schema of an object, if it says so: calls that do not fit are refused when they are started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Json>,
+    /// For a task: an object of what its runs are run with where their start does not say, under the names of a start's body: `queue`,
+    /// `retries`, `at_most_once` and so on. Read by the server, so that one that is wrong is refused by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<Json>,
     /// It is the code of a workflow: its attempts record steps of their own, may park, and are replayed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub workflow: bool,

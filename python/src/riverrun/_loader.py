@@ -20,6 +20,7 @@ from ._context import Context
 from ._handlers import as_task, handlers_of, place_of
 from ._outcome import Failure, _long_integers
 from ._parameters import schema_of
+from ._requests import announced_options
 from ._task import Task
 
 __all__ = ["Callee", "Catalogue", "load"]
@@ -107,6 +108,11 @@ class Catalogue:
         """Takes a function in; of two with one name the first stays."""
         other = self.callees.get(callee.name)
         if other is None:
+            try:
+                announced_options(callee.task.options if callee.task else {})
+            except (TypeError, ValueError) as error:
+                self.broken[callee.name] = Failure("InvalidOptions", f"{callee.origin}: the options of {callee.name}: {error}")
+                return
             self.callees[callee.name] = callee
         elif other.origin != callee.origin:
             self.warnings.append(f"{callee.origin}: {callee.name!r} is defined in {other.origin} already; this one is not served")
@@ -115,7 +121,9 @@ class Catalogue:
 def _announced(callee: Callee) -> dict[str, Any]:
     if callee.task is None:
         return {"name": callee.name}
-    return {"name": callee.name, "parameters": schema_of(callee.task.function, callee.task.signature)}
+    said: dict[str, Any] = {"name": callee.name, "parameters": schema_of(callee.task.function, callee.task.signature)}
+    options = announced_options(callee.task.options)
+    return {**said, "options": options} if options else said
 
 
 def load(folder: Path, loading: Callable[[Path], None] = lambda _file: None) -> Catalogue:

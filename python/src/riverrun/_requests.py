@@ -35,6 +35,7 @@ __all__ = [
     "Retry",
     "SeenRun",
     "act_on_run",
+    "announced_options",
     "get_run",
     "list_runs",
     "new_run_id",
@@ -71,6 +72,13 @@ _OPTIONS = {
     *("continue_id", "scope_version", "fingerprint_paths", "on_success", "on_failure", "on_running", "on_input"),
     *("allow_new_input", "rerun_purged", "force", "ttl", "max_generations"),
 }
+
+
+_ANNOUNCED = (
+    *("queue", "priority", "timeout", "retries", "max_crashes", "at_most_once", "queue_ttl"),
+    *("concurrency_key", "max_running", "rate", "result_ttl", "failure_ttl"),
+)
+"""Options that are a task's own, however it is started; the others are of one call."""
 
 
 @dataclass(frozen=True)
@@ -357,6 +365,24 @@ def spec_of(name: str, value: Any, kind: str | None, options: Mapping[str, Any])
         spec["kind"] = kind
     spec.update({key: _option(key, option) for key, option in options.items() if option is not None})
     return spec
+
+
+def announced_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a worker says of a task's runs, for starts that do not say it themselves.
+
+    Raises:
+        TypeError: there is no such option, or it is no JSON value.
+    """
+    unknown = sorted(set(options) - _OPTIONS - {"kind"})
+    if unknown:
+        raise TypeError(f"unknown option {unknown[0]!r}: expected one of {', '.join(sorted(_OPTIONS))}")
+    own = start_body({key: options[key] for key in _ANNOUNCED if key in options})
+    for key, value in own.items():
+        try:
+            encode(value)
+        except InvalidJson:
+            raise TypeError(f"{key} is {value!r}, and must be a JSON value") from None
+    return own
 
 
 def _option(key: str, value: Any) -> Any:

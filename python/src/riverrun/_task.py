@@ -117,9 +117,10 @@ def task(function: Callable[P, R] | None = None, /, *, name: str | None = None, 
 
     Args:
         name: what workers serve it as; the function's own name unless given.
-        options: ``queue``, ``priority``, ``retries``, ``timeout``, ``delay``, ``queue_ttl``, ``max_crashes``, ``at_most_once``,
-            ``unique``, ``unique_key``, ``concurrency_key``, ``max_running``, ``rate``, ``result_ttl``, ``failure_ttl``, ``then``,
-            ``callback_url``, ``labels``: the options of :func:`riverrun.start`, for each run that :meth:`Task.submit` starts.
+        options: the options of :func:`riverrun.start`. ``queue``, ``priority``, ``retries``, ``timeout``, ``queue_ttl``,
+            ``max_crashes``, ``at_most_once``, ``concurrency_key``, ``max_running``, ``rate``, ``result_ttl`` and
+            ``failure_ttl`` hold for every run of the task, whoever starts it, unless the start says otherwise; ``delay``,
+            ``unique``, ``unique_key``, ``then``, ``callback_url`` and ``labels`` for each run that :meth:`Task.submit` starts.
     """
 
     def decorate(wrapped: Callable[P, R]) -> Task[P, R]:

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use riverrun_bridge::{Bridge, InvalidSettings, Settings};
+use riverrun_engine::TaskContract;
 use riverrun_kernel::Json;
 
 use crate::redis::Client;
@@ -54,7 +55,10 @@ async fn parameters_that_the_task_does_not_take_fail_before_they_run() {
     let world = World::new();
     let mut client = world.client();
     let schema = r#"{"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": false}"#;
-    let takes = BTreeMap::from([(PING.to_owned(), Json::trusted(schema))]);
+    let takes = BTreeMap::from([(
+        PING.to_owned(),
+        TaskContract { parameters: Some(Json::trusted(schema)), options: None },
+    )]);
     let _worker = world.worker_taking(&takes).await;
     let _bridge = world.bridge();
     client.enqueue(PING, "SLIP", b"{\"m\": 1}", &[]);

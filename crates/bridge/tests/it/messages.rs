@@ -1,9 +1,12 @@
 //! What becomes of messages, byte for byte.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use riverrun_bridge::{Bridge, Settings};
-use riverrun_kernel::{Failure, Json};
+use riverrun_engine::TaskContract;
+use riverrun_kernel::{Failure, Json, RunOptions, TaskOptions};
 
 use crate::redis::{Reply, until};
 use crate::support::{
@@ -212,6 +215,20 @@ async fn what_there_is_no_room_for_stays_where_others_can_take_it() {
     answer(&worker, &first, r#""OK""#).await;
     next_offer(&mut worker).await;
     assert_eq!(client.list(QUEUE), ["M3", "M4"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_run_as_its_task_says() {
+    let world = World::new();
+    let mut client = world.client();
+    let _bridge = world.bridge();
+    let task = TaskOptions { queue: "mail".into(), at_most_once: Some(true), ..TaskOptions::default() };
+    let options = RunOptions { task: Some(task), ..RunOptions::default() };
+    let contract = TaskContract { parameters: None, options: Some(Arc::new(options)) };
+    let mut worker = world.worker_taking(&BTreeMap::from([(PING.to_owned(), contract)])).await;
+    client.enqueue(PING, "ONCE", b"{}", &[]);
+    let call = next_offer(&mut worker).await.call;
+    assert_eq!((call.queue.as_str(), call.at_most_once, call.timeout_ms), ("mail", true, Some(180_000)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

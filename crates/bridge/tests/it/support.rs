@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use riverrun_bridge::{Bridge, Settings};
-use riverrun_engine::{Engine, ToWorker, WorkerLink};
+use riverrun_engine::{Engine, TaskContract, ToWorker, WorkerLink};
 use riverrun_kernel::{Failure, Json, Offer, Report, RunId, WorkerSpec};
 use riverrun_store::{Cursor, MemoryStore, RunFilter, Store};
 
@@ -47,8 +47,8 @@ impl World {
         self.worker_taking(&BTreeMap::new()).await
     }
 
-    /// A worker that says what its functions take.
-    pub async fn worker_taking(&self, parameters: &BTreeMap<String, Json>) -> WorkerLink {
+    /// A worker that says what its functions take and how they are run.
+    pub async fn worker_taking(&self, contracts: &BTreeMap<String, TaskContract>) -> WorkerLink {
         let spec = WorkerSpec {
             name: "host:17".into(),
             namespace: "default".into(),
@@ -57,7 +57,7 @@ impl World {
             slots: 4,
             in_process: false,
         };
-        self.engine.connect_worker_taking(spec, parameters, Vec::new()).await.expect("a worker connects")
+        self.engine.connect_worker_taking(spec, contracts, Vec::new()).await.expect("a worker connects")
     }
 
     /// Every run that there is.

@@ -400,7 +400,7 @@ fn start(args: &Run, plan: &Plan) -> Result<Start, CliError> {
         queue_ttl: args.task.queue_ttl.map(ms),
         retries: args.task.retries.map(Retries::Max),
         max_crashes: args.task.max_crashes,
-        at_most_once: args.task.at_most_once,
+        at_most_once: args.task.at_most_once.then_some(true),
         unique: args.task.unique,
         unique_key: args.task.unique_key.clone(),
         concurrency_key: args.task.concurrency_key.clone(),

@@ -237,6 +237,9 @@ impl Partition {
             }
         };
         options.timeout_ms = found.timeout_ms.or(options.timeout_ms);
+        if let Some(defaults) = &found.defaults {
+            options.fill(&found.definition.name, defaults);
+        }
         let limiter = options.limiter(&found.definition).map(|limiter| limiter.slot());
         let slot = key.as_ref().map(|options| options.id.slot()).or(limiter).unwrap_or(parent.slot());
         // The id is derived, so that the same decision gives the same child.

@@ -197,7 +197,7 @@ fn higher_priority_first_then_first_in_first_out() {
     let mut runs = Vec::new();
     for priority in [0, 5, 0, 5] {
         let mut request = world.request(task("f"));
-        request.options.task = Some(TaskOptions { priority, ..TaskOptions::default() });
+        request.options.task = Some(TaskOptions { priority: Some(priority), ..TaskOptions::default() });
         runs.push(world.start_run(request).expect("a start").0);
     }
     world.worker(1, &["f"], 4);
@@ -233,7 +233,7 @@ fn a_worker_that_is_quick_gets_attempts_ahead_but_none_that_must_begin_at_once()
     }
     assert_eq!(world.offers.len(), 2, "one executes, one waits there");
     let mut once = world.request(task("f"));
-    once.options.task = Some(TaskOptions { at_most_once: true, ..TaskOptions::default() });
+    once.options.task = Some(TaskOptions { at_most_once: Some(true), ..TaskOptions::default() });
     world.start_run(once).expect("a start");
     assert_eq!(world.offers.len(), 2, "it would count as begun");
     for _ in 0..2 {

@@ -74,7 +74,9 @@ fn keys_take_turns_however_much_each_has_queued() {
 #[test]
 fn a_higher_priority_goes_first_unless_its_key_may_not_start() {
     let mut world = World::new(&[]);
-    let mut with = |priority, key| start(&mut world, TaskOptions { priority, ..limited(key, Some(1), None) });
+    let mut with = |priority, key| {
+        start(&mut world, TaskOptions { priority: Some(priority), ..limited(key, Some(1), None) })
+    };
     let (low, high, blocked) = (with(1, "low"), with(9, "high"), with(9, "high"));
     world.worker(1, &["a"], 2);
     assert_eq!(world.offer().attempt.run, high);

@@ -287,7 +287,7 @@ impl Player {
         request.options.callback_url = how.is_multiple_of(4).then(|| "https://hook.example/".into());
         request.options.task = Some(TaskOptions {
             limit: Some(Arc::new(CallLimit { key: key.into(), max_running, rate })),
-            priority: how / 2 % 3,
+            priority: Some(how / 2 % 3),
             queue: if how.is_multiple_of(5) { "narrow".into() } else { String::new() },
             timeout_ms: how.is_multiple_of(7).then_some(400),
             retry: if how.is_multiple_of(3) { retry(1, 20) } else { vec![] },

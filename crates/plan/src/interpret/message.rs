@@ -51,7 +51,9 @@ impl Machine<'_> {
     pub(super) fn message_child(&self, cell: u32, step: StepIndex, message: &Message) -> Child {
         let input = self.message_input(cell, step, message).to_json();
         let queue = message.queue.clone();
-        let task = TaskOptions { queue, priority: message.priority, ..TaskOptions::default() };
+        // The lowest is also that of a message which says nothing.
+        let priority = (message.priority > 0).then_some(message.priority);
+        let task = TaskOptions { queue, priority, ..TaskOptions::default() };
         let options = RunOptions { delay_ms: message.delay_ms, task: Some(task), ..RunOptions::default() };
         Child { options: Box::new(options), ..self.left_alone(&message.queue, input) }
     }

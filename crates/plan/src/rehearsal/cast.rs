@@ -180,7 +180,7 @@ impl Drivers for Cast {
     fn resolve(&self, definition: &DefinitionRef) -> Option<Resolved> {
         self.driver(definition)?;
         if definition.kind == DefinitionKind::Task {
-            return Some(Resolved { definition: definition.clone(), timeout_ms: None });
+            return Some(Resolved { definition: definition.clone(), timeout_ms: None, defaults: None });
         }
         let name = &*definition.name;
         let flow = self.children.get(name).or((*name == *self.name).then_some(&self.flow));
@@ -188,6 +188,7 @@ impl Drivers for Cast {
         Some(Resolved {
             definition: DefinitionRef { version: "case".into(), ..definition.clone() },
             timeout_ms,
+            defaults: None,
         })
     }
 }

@@ -87,7 +87,7 @@ fn a_message_starts_the_task_of_the_queue_s_name_in_that_queue() {
     );
     assert_eq!(child.options.delay_ms, Some(5000));
     let task = child.options.task.expect("a task's options");
-    assert_eq!((task.queue.as_str(), task.priority), ("q", 9));
+    assert_eq!((task.queue.as_str(), task.priority), ("q", Some(9)));
     let whole = "  - {type: task, name: T, resourceArn: 'acs:mns:cn:1:/topics/t/messages'}\n";
     let Work::Child(child) = work(whole) else { panic!("no run is started") };
     assert_eq!(child.input.to_value().expect("decodes"), json!({"Message": {"a": 1, "text": "hello"}}));

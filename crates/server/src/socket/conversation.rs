@@ -7,17 +7,18 @@ use std::time::Duration;
 use bytes::BytesMut;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
-use riverrun_engine::{EngineError, ToWorker as FromEngine, WorkerLink};
+use riverrun_engine::{EngineError, TaskContract, ToWorker as FromEngine, WorkerLink};
 use riverrun_kernel::callback::RESERVED;
 use riverrun_kernel::workflow::{Act, Event, function};
 use riverrun_kernel::{AttemptId, Failure, Json, Offer, Refusal, Report, Token, WorkerSpec};
 use riverrun_wire::frame::MAX_FRAME;
-use riverrun_wire::worker::{self as wire, Claim, FromWorker, PROTOCOL, ToWorker};
+use riverrun_wire::worker::{self as wire, Claim, FromWorker, Function, PROTOCOL, ToWorker};
 use riverrun_wire::workflow::Activation;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::announced::announced_options;
 use super::transport::{Broken, Frames, fits, frames_of, writer};
 use super::workflows;
 use crate::app::{App, Shared, now};
@@ -102,11 +103,11 @@ async fn welcome<R: AsyncRead + Unpin>(
         Ok(Err(broken)) => return Err(unreadable(&broken)),
         Err(_) => return Err(error("no_hello", "no hello came within 10 seconds: say hello first")),
     };
-    let (spec, parameters, claims) = hello(messages)?;
+    let (spec, contracts, claims) = hello(messages)?;
     let namespace = spec.namespace.clone();
     let link = app
         .engine
-        .connect_worker_taking(spec, &parameters, claims)
+        .connect_worker_taking(spec, &contracts, claims)
         .await
         .map_err(|refused| error("refused", refused.to_string()))?;
     let claims = link.claims();
@@ -120,8 +121,8 @@ async fn welcome<R: AsyncRead + Unpin>(
     Ok((link, namespace, welcome))
 }
 
-/// What a worker says first: what it can do, what its functions take, and what it executes.
-type Greeting = (WorkerSpec, BTreeMap<String, Json>, Vec<(AttemptId, Token)>);
+/// What a worker says first: what it can do, what its functions take and how they are run, and what it executes.
+type Greeting = (WorkerSpec, BTreeMap<String, TaskContract>, Vec<(AttemptId, Token)>);
 
 fn hello(messages: Vec<FromWorker>) -> Result<Greeting, ToWorker> {
     let mut messages = messages.into_iter();
@@ -141,8 +142,11 @@ fn hello(messages: Vec<FromWorker>) -> Result<Greeting, ToWorker> {
             ),
         ));
     }
-    let parameters =
-        functions.iter().filter_map(|found| Some((found.name.clone(), found.parameters.clone()?))).collect();
+    let contract = |found: &Function| {
+        let options = announced_options(found).map_err(|problem| error("invalid_options", problem))?;
+        Ok((found.name.clone(), TaskContract { parameters: found.parameters.clone(), options }))
+    };
+    let contracts = functions.iter().map(contract).collect::<Result<_, ToWorker>>()?;
     let spec = WorkerSpec {
         name: name.into(),
         namespace: if namespace.is_empty() { "default".into() } else { namespace.into() },
@@ -161,7 +165,7 @@ fn hello(messages: Vec<FromWorker>) -> Result<Greeting, ToWorker> {
         return Err(error("reserved_name", text));
     }
     let claims = attempts.into_iter().map(|Claim { attempt, token }| (attempt, token)).collect();
-    Ok((spec, parameters, claims))
+    Ok((spec, contracts, claims))
 }
 
 fn unreadable(broken: &Broken) -> ToWorker {

@@ -165,6 +165,18 @@ impl Server {
     }
 }
 
+impl Server {
+    /// The code and the text with which a worker of these functions is refused.
+    pub async fn refused_worker(&self, functions: &[&str]) -> (String, String) {
+        let mut worker = Worker::connect(self.address).await;
+        worker.greet(functions, vec![]).await;
+        match worker.next().await {
+            Some(ToWorker::Error { code, message }) => (code, message),
+            other => panic!("{other:?} is no refusal"),
+        }
+    }
+}
+
 /// A worker, played by the test.
 pub struct Worker {
     pub stream: TcpStream,
@@ -198,15 +210,27 @@ impl Worker {
 
     /// Says hello with what it executes, and returns what it keeps of that.
     pub async fn claim(&mut self, functions: &[&str], attempts: Vec<Claim>) -> Vec<AttemptId> {
-        // `NAME`, `workflow NAME`, or `NAME {the schema of its parameters}`.
+        self.greet(functions, attempts).await;
+        match self.next().await {
+            Some(ToWorker::Welcome { protocol: PROTOCOL, keep, .. }) => keep,
+            other => panic!("{other:?} is no welcome"),
+        }
+    }
+
+    async fn greet(&mut self, functions: &[&str], attempts: Vec<Claim>) {
+        // `NAME`, `workflow NAME`, `NAME {the schema of its parameters}`, or `NAME with {its options}`.
         let function = |text: &&str| {
+            let (text, options) = match text.split_once(" with {") {
+                Some((name, options)) => (name, Some(Json::parse(&format!("{{{options}")).unwrap())),
+                None => (*text, None),
+            };
             let (text, parameters) = match text.split_once(" {") {
                 Some((name, schema)) => (name, Some(Json::parse(&format!("{{{schema}")).unwrap())),
-                None => (*text, None),
+                None => (text, None),
             };
             let name = text.strip_prefix("workflow ");
             let workflow = name.is_some();
-            Function { name: name.unwrap_or(text).to_owned(), broken: None, parameters, workflow }
+            Function { name: name.unwrap_or(text).to_owned(), broken: None, parameters, options, workflow }
         };
         let functions = functions.iter().map(function).collect();
         self.say(&[FromWorker::Hello {
@@ -220,11 +244,6 @@ impl Worker {
             attempts,
         }])
         .await;
-        let welcome = self.next().await;
-        match welcome {
-            Some(ToWorker::Welcome { protocol: PROTOCOL, keep, .. }) => keep,
-            other => panic!("{other:?} is no welcome"),
-        }
     }
 
     pub async fn say(&mut self, messages: &[FromWorker]) {

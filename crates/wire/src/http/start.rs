@@ -97,8 +97,8 @@ pub struct Start {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<Retries>,
     /// For a task: never run again once it may have started; it fails as `UnknownOutcome` then.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub at_most_once: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most_once: Option<bool>,
     /// For a task: worker deaths after which it is given up; 3 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_crashes: Option<u32>,

@@ -46,6 +46,7 @@ impl Registry {
             name: name.clone(),
             broken: None,
             parameters: None,
+            options: None,
             workflow: matches!(entry, Entry::Workflow(_)),
         };
         self.0.iter().map(function).collect()

@@ -230,7 +230,7 @@ impl World {
             task: Some(TaskOptions {
                 timeout_ms: Some(5_000),
                 retry: call().retry,
-                priority: (kind / 3) as u8,
+                priority: Some((kind / 3) as u8),
                 limit: Some(Arc::new(limit)),
                 ..TaskOptions::default()
             }),
@@ -282,7 +282,7 @@ impl World {
                 let options = TaskOptions {
                     timeout_ms: Some(5_000),
                     retry: call().retry,
-                    at_most_once: chosen == 10,
+                    at_most_once: Some(chosen == 10),
                     ..TaskOptions::default()
                 };
                 (reference(DefinitionKind::Task, "work"), Some(options))

@@ -170,6 +170,9 @@ impl Partition {
             ..target.options.clone()
         };
         options.labels.entry(LABEL.to_owned()).or_insert_with(|| id.name.to_string());
+        if let Some(defaults) = &found.defaults {
+            options.fill(&found.definition.name, defaults);
+        }
         let input = target.input_for(planned);
         let over = schedule.open.iter().filter(|run| self.is_over(**run)).copied().collect();
         let start = StartRun {
