@@ -30,6 +30,6 @@ pub use metrics::Metric;
 pub use schedules::{PutSchedule, Written};
 pub use settings::Settings;
 pub use short_id::ShortId;
-pub use start::{Start, StartKey, StartNext, Started};
+pub use start::{Start, StartKey, StartNext, Started, check_queue};
 pub use watch::Watch;
 pub use worker_link::{ToWorker, WorkerLink};

@@ -205,7 +205,7 @@ pub(crate) fn check(start: &Start, definition: &DefinitionRef) -> Result<(), Eng
 }
 
 /// Refuses a queue that could not be paused or limited by its name. None at all is the usual one.
-fn check_queue(options: &RunOptions) -> Result<(), EngineError> {
+pub fn check_queue(options: &RunOptions) -> Result<(), EngineError> {
     let queue = options.task.as_ref().map_or("", |task| task.queue.as_str());
     if queue.is_empty() { Ok(()) } else { check_name("queue", queue) }
 }

@@ -145,7 +145,7 @@ fn what_comes_first_is_given_out_before_what_was_read_ahead() {
     world.worker(1, &["t"], 1);
     let offer = world.offer();
     let mut urgent = world.request(task("t"));
-    urgent.options.task = Some(TaskOptions { priority: 9, ..TaskOptions::default() });
+    urgent.options.task = Some(TaskOptions { priority: Some(9), ..TaskOptions::default() });
     let (urgent, ..) = world.start_run(urgent).expect("a start");
     world.evict();
     world.succeed(&offer);

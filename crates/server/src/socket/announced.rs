@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use riverrun_engine::check_queue;
 use riverrun_kernel::RunOptions;
 use riverrun_wire::http as wire;
 use riverrun_wire::worker::Function;
@@ -55,13 +56,15 @@ fn read(function: &str, options: &[(&str, &RawValue)]) -> Result<RunOptions, Str
     let body: wire::Start =
         serde_json::from_str(&format!("{{{}}}", body.join(","))).map_err(|error| plain(&error))?;
     let task = read_task(&body).map_err(|refused| refused.problem().detail.clone())?;
-    Ok(RunOptions {
+    let options = RunOptions {
         queue_ttl_ms: body.queue_ttl.map(|ttl| ttl.ms),
         result_ttl: body.result_ttl.map(wire::KeyTtl::to_kernel),
         failure_ttl: body.failure_ttl.map(wire::KeyTtl::to_kernel),
         task: Some(task),
         ..RunOptions::default()
-    })
+    };
+    check_queue(&options).map_err(|refused| refused.to_string())?;
+    Ok(options)
 }
 
 /// The problem without its place: the text that it is in is made here.

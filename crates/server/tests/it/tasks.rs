@@ -212,6 +212,7 @@ async fn options_that_mean_nothing_refuse_the_worker_with_the_function_and_the_o
         (r#"{"priority": 10}"#, "option priority of the function `mail/send`: priority is 10"),
         (r#"{"retries": "often"}"#, "option retries of the function `mail/send`"),
         (r#"{"rate": "fast"}"#, "option rate of the function `mail/send`"),
+        (r#"{"queue": "a\nb"}"#, "option queue of the function `mail/send`"),
         (r#"{"max_running": 0}"#, "max_running is 0"),
         (r#"{"timeout": "soon"}"#, "`soon` is not a duration"),
     ] {
