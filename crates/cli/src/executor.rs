@@ -27,7 +27,8 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Starts one, and waits until the server knows its functions. `in_process`: it ends when the server does.
+    /// Starts one, and waits until the server knows its functions. `in_process`: it ends when the server does. `waited_for`: the command
+    /// waits for a run that this worker executes, so it ends, with an error, when it can execute nothing any more.
     pub async fn start(
         printer: &Printer,
         client: &Client,
@@ -35,11 +36,13 @@ impl Executor {
         folder: &Path,
         data: Option<&Path>,
         in_process: bool,
+        waited_for: bool,
     ) -> Result<Executor, CliError> {
         let name = format!("run-{}-{}", std::process::id(), &token::make()?[..6]);
         let mut config = config(printer, client, code, folder, data)?;
         config.name = Some(name.clone());
         config.in_process = in_process;
+        config.ends_without_children = waited_for;
         // The command ends, and nobody waits for what other runs have in execution: it is given back.
         config.drain_timeout = Duration::ZERO;
         let supervisor = Supervisor::new(config).map_err(describe)?;

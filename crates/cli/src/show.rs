@@ -1,5 +1,7 @@
 //! Runs, keys and workers as text for people.
 
+use std::fmt::Write;
+
 use riverrun_kernel::schedule::{FiredBy, When};
 use riverrun_kernel::{Json, State, WaitKind, Wall};
 use riverrun_wire::http::{
@@ -226,7 +228,11 @@ pub fn schedule(item: &ScheduleView) -> String {
 /// A list of workers.
 pub fn workers(items: &[WorkerItem]) -> String {
     let row = |worker: &WorkerItem| {
-        let status = if worker.draining { care("draining") } else { "connected".to_owned() };
+        let status = match &worker.trouble {
+            _ if worker.draining => care("draining"),
+            Some(_) => bad("in trouble"),
+            None => "connected".to_owned(),
+        };
         vec![
             worker.name.clone(),
             status,
@@ -236,7 +242,11 @@ pub fn workers(items: &[WorkerItem]) -> String {
         ]
     };
     let rows: Vec<_> = items.iter().map(row).collect();
-    table(&["WORKER", "STATUS", "BUSY", "QUEUES", "FUNCTIONS"], &rows)
+    let mut text = table(&["WORKER", "STATUS", "BUSY", "QUEUES", "FUNCTIONS"], &rows);
+    for (name, trouble) in items.iter().filter_map(|worker| Some((&worker.name, worker.trouble.as_ref()?))) {
+        let _ = writeln!(text, "{name} takes less than it has slots for: {trouble}");
+    }
+    text
 }
 
 /// A status that tells how far something has come, as a bar.

@@ -153,6 +153,13 @@ impl WorkerLink {
         self.node.tell_all(|| Command::OfferAhead { worker: self.id, attempts });
     }
 
+    /// For now it can use so many of its slots only. They are shared out like these: none, or at least one for each partition.
+    pub fn limit(&self, slots: u32, why: Option<String>) {
+        let slots = slots.div_ceil(u32::from(self.node.partitions()));
+        let why: Option<Arc<str>> = why.map(Arc::from);
+        self.node.tell_all(|| Command::LimitSlots { worker: self.id, slots, why: why.clone() });
+    }
+
     /// No further offers.
     pub fn drain(&self) {
         self.node.tell_all(|| Command::DrainWorker { worker: self.id });

@@ -327,6 +327,15 @@ pub enum Command {
         /// How many.
         attempts: u32,
     },
+    /// For now the worker can begin so many attempts at once only, up to its slots. Reply: [`Reply::Done`].
+    LimitSlots {
+        /// The connection.
+        worker: WorkerId,
+        /// How many.
+        slots: u32,
+        /// Why they are fewer, for a person.
+        why: Option<Arc<str>>,
+    },
     /// The worker takes no further attempts. Reply: [`Reply::Done`].
     DrainWorker {
         /// The connection.

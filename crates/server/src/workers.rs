@@ -28,5 +28,6 @@ fn item(worker: &WorkerView) -> WorkerItem {
         slots: worker.spec.slots,
         attempts: worker.attempts.iter().map(ToString::to_string).collect(),
         draining: worker.draining,
+        trouble: worker.trouble.as_deref().map(str::to_owned),
     }
 }

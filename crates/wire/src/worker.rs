@@ -179,6 +179,15 @@ pub enum FromWorker {
         /// How many; the server may have a limit.
         attempts: u32,
     },
+    /// For now it can begin so many attempts at once only, up to its slots: what executes them is still starting, or does not start. What it
+    /// had been offered beyond and has not begun it gives back as `returned`. A new connection begins with all slots.
+    Slots {
+        /// How many.
+        slots: u32,
+        /// Why they are fewer, for a person.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
     /// It takes no further attempts, finishes what it has, then says [`FromWorker::Bye`].
     Draining {},
     /// It goes: what it has not reported goes to others at once.

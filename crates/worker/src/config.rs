@@ -46,6 +46,11 @@ pub struct Config {
     pub in_process: bool,
     /// How long a child may take to load the functions.
     pub start_timeout: Duration,
+    /// How long an attempt may wait for a child that is starting before it is given back. Its time limit runs at the server meanwhile.
+    pub start_patience: Duration,
+    /// Ends with an error when no child is up and none starts any more, instead of trying on without taking anything: for a caller who
+    /// waits for what this worker executes, and knows of no other one.
+    pub ends_without_children: bool,
     /// How long an attempt may clean up after its time limit before it is killed.
     pub timeout_grace: Duration,
     /// How long attempts may go on after the supervisor was told to shut down, before they are killed.
@@ -77,6 +82,8 @@ impl Config {
             slots: u32::try_from(cores.max(4)).unwrap_or(4),
             in_process: false,
             start_timeout: Duration::from_mins(1),
+            start_patience: Duration::from_millis(500),
+            ends_without_children: false,
             timeout_grace: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(25),
             settle_timeout: Duration::from_secs(3),

@@ -44,8 +44,8 @@ pub(crate) trait Executor {
     /// Prepares it. An error ends the supervisor.
     fn open(&mut self, now: Instant) -> Result<(), WorkerError>;
 
-    /// Lets go on what can; called in each turn of the loop.
-    fn dispatch(&mut self, now: Instant);
+    /// Lets go on what can; called in each turn of the loop. An error ends the supervisor.
+    fn dispatch(&mut self, now: Instant) -> Result<(), WorkerError>;
 
     /// Takes an offer in.
     fn offer(&mut self, offer: Box<Offer>, now: Instant);

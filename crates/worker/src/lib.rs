@@ -18,6 +18,7 @@ mod output;
 mod pace;
 mod pool;
 pub mod sdk;
+mod starts;
 mod supervisor;
 
 pub use config::{Config, OutputLine};

@@ -10,7 +10,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use riverrun_kernel::{AttemptId, Failure, Lost};
+use riverrun_kernel::{AttemptId, Lost};
 use riverrun_wire::child::{FromChild, ToChild};
 use riverrun_wire::worker::{FromWorker, Function, Offer};
 use riverrun_wire::workflow::Act;
@@ -25,12 +25,10 @@ use crate::executor::{Desk, Executor, Tiding};
 use crate::ledger::Outcome;
 use crate::member::{Ending, Member, Output, Phase, Waiting};
 use crate::pace::{PATIENCE, Pace};
+use crate::starts::Starts;
 
-/// After so many failed starts in a row the attempts that wait for a child fail instead of waiting on.
-const START_FAILURES: u32 = 3;
 /// Longer inputs do not wait in a child: all that do fit into a socket's buffer together.
 const MAX_PIPED_INPUT: usize = 8 << 10;
-const MAX_START_DELAY: Duration = Duration::from_secs(10);
 /// How much of what a child says before it is ready is kept to explain why it never was.
 const START_TAIL: usize = 4096;
 
@@ -41,12 +39,11 @@ pub(crate) struct Pool {
     children: HashMap<ChildId, Member>,
     waiting: VecDeque<Waiting>,
     pace: Pace,
+    starts: Starts,
     /// Something was written to a descriptor while more than one attempt could have done it.
     writes_raw: bool,
     draining: bool,
     next_child: u64,
-    start_failures: u32,
-    start_not_before: Option<Instant>,
     events: mpsc::Sender<(ChildId, ChildEvent)>,
     tasks: JoinSet<()>,
 }
@@ -59,11 +56,10 @@ impl Pool {
             children: HashMap::new(),
             waiting: VecDeque::new(),
             pace: Pace::default(),
+            starts: Starts::default(),
             writes_raw: false,
             draining: false,
             next_child: 0,
-            start_failures: 0,
-            start_not_before: None,
             events,
             tasks: JoinSet::new(),
         }
@@ -112,6 +108,7 @@ impl Executor for Pool {
     /// What a call does needs nothing from the server.
     fn kept(&mut self, _attempts: &[AttemptId]) {
         self.pace.forget_told();
+        self.starts.forget_told();
     }
 
     /// Gives back what has not begun.
@@ -129,9 +126,9 @@ impl Executor for Pool {
     }
 
     /// Hands waiting attempts to idle children, and starts more children where that helps.
-    fn dispatch(&mut self, now: Instant) {
+    fn dispatch(&mut self, now: Instant) -> Result<(), WorkerError> {
         if self.desk.functions.is_none() {
-            return;
+            return Ok(());
         }
         for member in self.children.values_mut() {
             if self.waiting.is_empty() {
@@ -144,22 +141,11 @@ impl Executor for Pool {
             }
         }
         self.fill_pipes(now);
-        let mut starting = self.children.values().filter(|child| child.is_starting()).count();
-        while self.waiting.len() > starting
-            && self.children.len() < self.slots()
-            && self.start_not_before.is_none_or(|moment| moment <= now)
-        {
-            if let Err(error) = self.start_child(now) {
-                self.start_failed(&format!("{}: {error}", self.config.python.display()), now);
-            } else {
-                starting += 1;
-            }
+        self.start_children(now)?;
+        if !self.draining {
+            self.tell_room(now);
         }
-        if !self.draining
-            && let Some(attempts) = self.pace.news(self.config.slots.max(1), now)
-        {
-            self.desk.asides.push(FromWorker::Ahead { attempts });
-        }
+        Ok(())
     }
 
     /// Takes in what a child did. An error ends the supervisor: its first child did not come up.
@@ -177,12 +163,17 @@ impl Executor for Pool {
     /// The next moment at which [`Pool::tick`] has something to do.
     fn next_deadline(&self) -> Option<Instant> {
         let of_children = self.children.values().filter_map(|member| member.deadline(&self.config));
-        let start = self.start_not_before.filter(|_| !self.waiting.is_empty());
+        let start = self.starts.due().filter(|_| self.wants_children() > 0);
         let status = self.children.values().filter_map(|member| match &member.phase {
             Phase::Busy(busy) => busy.status.due(),
             _ => None,
         });
-        of_children.chain(start).chain(self.patience_ends()).chain(status).min()
+        of_children
+            .chain(start)
+            .chain(self.patience_ends())
+            .chain(self.start_patience_ends())
+            .chain(status)
+            .min()
     }
 
     /// Enforces what is due.
@@ -192,10 +183,12 @@ impl Executor for Pool {
                 member.enforce(now, &self.config);
             }
         }
-        if self.start_not_before.is_some_and(|moment| moment <= now) {
-            self.start_not_before = None;
-        }
+        self.starts.tick(now);
         self.tell_status(now);
+        if self.start_patience_ends().is_some_and(|moment| moment <= now) {
+            self.starts.are_slow();
+            self.give_back(self.waiting.len());
+        }
         if self.patience_ends().is_some_and(|moment| moment <= now) {
             self.pace.slow();
             self.give_back(self.ahead());
@@ -237,20 +230,39 @@ impl Pool {
         Ok(())
     }
 
-    fn start_failed(&mut self, why: &str, now: Instant) {
-        self.start_failures += 1;
-        let delay = Duration::from_millis(100) * 2_u32.saturating_pow(self.start_failures.min(10));
-        self.start_not_before = Some(now + delay.min(MAX_START_DELAY));
-        tracing::warn!(failures = self.start_failures, "a child did not start: {why}");
-        if self.start_failures >= START_FAILURES {
-            for Waiting { offer, .. } in std::mem::take(&mut self.waiting) {
-                let failure = Failure::new(
-                    "WorkerStartFailed",
-                    format!("the worker's child process does not start: {why}"),
-                );
-                self.desk.ledger.finish(offer.attempt, Outcome::Failed(failure));
+    /// Starts as many as what waits needs.
+    fn start_children(&mut self, now: Instant) -> Result<(), WorkerError> {
+        let mut starting = self.starting();
+        while self.wants_children() > starting && self.children.len() < self.slots() && self.starts.may(now) {
+            if let Err(error) = self.start_child(now) {
+                self.start_failed(&format!("{}: {error}", self.config.python.display()), now)?;
+            } else {
+                starting += 1;
             }
         }
+        self.starts.going_on(starting);
+        Ok(())
+    }
+
+    /// Tells the server how many attempts can be taken, where that has changed.
+    fn tell_room(&mut self, now: Instant) {
+        let (slots, up) = (self.slots(), self.up());
+        self.desk.asides.extend(self.starts.news(slots, up));
+        let usable = u32::try_from(self.usable()).unwrap_or(u32::MAX);
+        if let Some(attempts) = self.pace.news(usable, now) {
+            self.desk.asides.push(FromWorker::Ahead { attempts });
+        }
+    }
+
+    /// What waits for a child has not begun: if none comes up, it goes back to the server, for other workers.
+    fn start_failed(&mut self, why: &str, now: Instant) -> Result<(), WorkerError> {
+        if self.starts.failed(why, now) {
+            if self.config.ends_without_children && self.up() == 0 {
+                return Err(WorkerError::Start(why.to_owned()));
+            }
+            self.give_back(self.waiting.len());
+        }
+        Ok(())
     }
 
     /// Sends calls to children that execute one, where all do: then nothing waits that must begin at once, and a child need not be woken
@@ -278,13 +290,32 @@ impl Pool {
         self.config.slots.max(1) as usize
     }
 
+    fn starting(&self) -> usize {
+        self.children.values().filter(|child| child.is_starting()).count()
+    }
+
+    /// How many children have started.
+    fn up(&self) -> usize {
+        self.children.len() - self.starting()
+    }
+
+    /// How many attempts can be taken as things are.
+    fn usable(&self) -> usize {
+        self.starts.usable(self.slots(), self.up())
+    }
+
+    /// How many children should be starting.
+    fn wants_children(&self) -> usize {
+        self.waiting.len().max(usize::from(self.starts.must() && !self.draining))
+    }
+
     fn executing(&self) -> usize {
         self.children.values().filter(|child| matches!(child.phase, Phase::Busy(_))).count()
     }
 
     /// How many attempts wait here beyond those that a child will soon be there for.
     fn ahead(&self) -> usize {
-        (self.executing() + self.waiting.len()).saturating_sub(self.slots()).min(self.waiting.len())
+        (self.executing() + self.waiting.len()).saturating_sub(self.usable()).min(self.waiting.len())
     }
 
     /// Until when those may wait, and what waits in children.
@@ -293,6 +324,11 @@ impl Pool {
         let children = self.children.values().filter(|member| !member.asked_back);
         let piped = children.filter_map(|member| member.next.front());
         here.into_iter().chain(piped).map(|waiting| waiting.since + PATIENCE).min()
+    }
+
+    /// Until when what waits for a child to start may do so.
+    fn start_patience_ends(&self) -> Option<Instant> {
+        self.waiting.front().map(|waiting| waiting.since + self.config.start_patience)
     }
 
     /// Gives back the last `count` of what waits: it has not begun.
@@ -345,7 +381,7 @@ impl Pool {
                     )));
                 }
                 member.phase = Phase::Idle;
-                self.start_failures = 0;
+                self.starts.succeeded();
                 if self.desk.functions.is_none() {
                     announce(&python, &functions, &warnings);
                     self.desk.functions = Some(functions);
@@ -409,7 +445,7 @@ impl Pool {
                 if self.desk.functions.is_none() {
                     return Err(WorkerError::Start(why));
                 }
-                self.start_failed(&why, now);
+                self.start_failed(&why, now)?;
             }
             Phase::Busy(busy) => {
                 if busy.ending.is_none() {

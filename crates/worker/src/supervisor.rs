@@ -160,7 +160,7 @@ impl<E: Executor> Work<E> {
         self.executor.open(Instant::now())?;
         self.connect_once_loaded();
         loop {
-            self.executor.dispatch(Instant::now());
+            self.executor.dispatch(Instant::now())?;
             if self.is_done() {
                 return Ok(());
             }

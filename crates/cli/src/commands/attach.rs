@@ -43,6 +43,7 @@ async fn serve_and_follow(printer: &Printer, args: &RunsAttach, session: &Sessio
                 &folder,
                 session.data.as_deref(),
                 session.takes_workers_along(),
+                true,
             )
             .await?,
         ),

@@ -124,7 +124,9 @@ impl Bench<'_> {
             return;
         }
         let Dev { code, data, .. } = self.args;
-        match Executor::start(self.printer, &self.client, code, &self.functions, Some(data), true).await {
+        match Executor::start(self.printer, &self.client, code, &self.functions, Some(data), true, false)
+            .await
+        {
             Ok(executor) => {
                 let names: Vec<_> = executor.functions().into_iter().collect();
                 self.printer.note(&format!("{} {}", good("serving"), names.join(", ")));

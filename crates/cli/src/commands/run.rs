@@ -221,6 +221,7 @@ async fn executor(
                 &plan.functions,
                 session.data.as_deref(),
                 session.takes_workers_along(),
+                true,
             )
             .await?,
         )

@@ -339,6 +339,7 @@ pub(super) fn topics(command: &Command) -> Vec<Topic> {
             std::iter::once(Topic::Worker(*worker)).chain(runs).collect()
         }
         Command::OfferAhead { worker, .. }
+        | Command::LimitSlots { worker, .. }
         | Command::DrainWorker { worker }
         | Command::DisconnectWorker { worker, .. }
         | Command::Heartbeat { worker } => vec![Topic::Worker(*worker)],

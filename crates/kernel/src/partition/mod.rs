@@ -242,6 +242,7 @@ impl Partition {
             Command::Continue { .. }
             | Command::Deploy(_)
             | Command::OfferAhead { .. }
+            | Command::LimitSlots { .. }
             | Command::ChangeLimit { .. }
             | Command::DrainWorker { .. }
             | Command::DisconnectWorker { .. }
@@ -319,6 +320,7 @@ impl Partition {
             Command::Schedule(id, command) => self.change_schedule(id, command, drivers),
             Command::ConnectWorker { worker, spec, claims } => Ok(self.connect_worker(worker, spec, &claims)),
             Command::OfferAhead { worker, attempts } => Ok(self.offer_ahead(worker, attempts)),
+            Command::LimitSlots { worker, slots, why } => Ok(self.limit_slots(worker, slots, why)),
             Command::DrainWorker { worker } => Ok(self.drain_worker(worker)),
             Command::DisconnectWorker { worker, goodbye } => Ok(self.disconnect_worker(worker, goodbye)),
             Command::Heartbeat { worker } => Ok(self.heartbeat(worker)),

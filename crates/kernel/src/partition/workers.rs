@@ -24,6 +24,8 @@ pub struct WorkerView {
     pub attempts: Vec<AttemptId>,
     /// Whether it takes no further attempts.
     pub draining: bool,
+    /// Why it cannot use all its slots for now.
+    pub trouble: Option<Arc<str>>,
     /// When it was last heard of.
     pub last_seen: Ticks,
 }
@@ -32,6 +34,10 @@ pub struct WorkerView {
 pub(super) struct Worker {
     pub(super) spec: Spec,
     pub(super) attempts: BTreeSet<AttemptId>,
+    /// How many of its slots it can use for now.
+    usable: u32,
+    /// Why that is not all.
+    trouble: Option<Arc<str>>,
     /// How many attempts it takes beyond its slots.
     ahead: u32,
     draining: bool,
@@ -49,13 +55,13 @@ impl Worker {
     }
 
     fn free(&self) -> usize {
-        let room = self.spec.slots as usize + self.ahead as usize;
+        let room = self.usable as usize + self.ahead as usize;
         if self.draining { 0 } else { room.saturating_sub(self.attempts.len()) }
     }
 
     /// Whether its slots are taken, so that what it is offered now waits there.
     fn is_busy(&self) -> bool {
-        self.attempts.len() >= self.spec.slots as usize
+        self.attempts.len() >= self.usable as usize
     }
 }
 
@@ -66,8 +72,15 @@ impl Partition {
         spec: Spec,
         claimed: &[(AttemptId, Token)],
     ) -> Reply {
-        let worker =
-            Worker { spec, attempts: BTreeSet::new(), ahead: 0, draining: false, last_seen: self.now.ticks };
+        let worker = Worker {
+            usable: spec.slots,
+            trouble: None,
+            spec,
+            attempts: BTreeSet::new(),
+            ahead: 0,
+            draining: false,
+            last_seen: self.now.ticks,
+        };
         self.workers.insert(id, worker);
         let mut claims = Claims::default();
         for (attempt, token) in claimed {
@@ -99,6 +112,14 @@ impl Partition {
     pub(super) fn offer_ahead(&mut self, id: WorkerId, attempts: u32) -> Reply {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.ahead = attempts;
+        }
+        Reply::Done
+    }
+
+    pub(super) fn limit_slots(&mut self, id: WorkerId, slots: u32, why: Option<Arc<str>>) -> Reply {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.usable = slots.min(worker.spec.slots);
+            worker.trouble = why;
         }
         Reply::Done
     }
@@ -288,6 +309,7 @@ impl Partition {
             spec: worker.spec.clone(),
             attempts: worker.attempts.iter().copied().collect(),
             draining: worker.draining,
+            trouble: worker.trouble.clone(),
             last_seen: worker.last_seen,
         };
         self.workers.iter().map(view).collect()

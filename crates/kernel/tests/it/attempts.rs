@@ -1,5 +1,7 @@
 //! Attempts: retries, leases, lost workers, repeated and late reports, time limits.
 
+use std::sync::Arc;
+
 use riverrun_kernel::*;
 
 use crate::world::{Op, World, call, flow, retry, task};
@@ -245,6 +247,29 @@ fn a_worker_that_is_quick_gets_attempts_ahead_but_none_that_must_begin_at_once()
     world.send(Command::OfferAhead { worker: WorkerId(1), attempts: 0 }).expect("asked for");
     world.start(task("f"));
     assert_eq!(world.offers.len(), 2);
+}
+
+#[test]
+fn a_worker_that_can_use_few_of_its_slots_gets_no_more_and_others_get_the_rest() {
+    let mut world = World::new(&[]);
+    world.worker(1, &["f"], 2);
+    let limit = |slots, why: Option<&str>| Command::LimitSlots {
+        worker: WorkerId(1),
+        slots,
+        why: why.map(Arc::from),
+    };
+    world.send(limit(0, Some("no child starts"))).expect("told");
+    assert_eq!(world.partition.workers()[0].trouble.as_deref(), Some("no child starts"));
+    world.start(task("f"));
+    world.start(task("f"));
+    assert!(world.offers.is_empty());
+    world.worker(2, &["f"], 1);
+    assert_eq!(world.offers.iter().map(|(worker, _)| *worker).collect::<Vec<_>>(), [WorkerId(2)]);
+    world.send(limit(9, None)).expect("told");
+    assert_eq!(world.offers.len(), 2);
+    world.start(task("f"));
+    world.start(task("f"));
+    assert_eq!(world.offers.len(), 3, "no more than it announced");
 }
 
 #[test]

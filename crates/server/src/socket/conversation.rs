@@ -365,6 +365,10 @@ impl Conversation<'_> {
                     self.link.ahead(attempts.min(MAX_AHEAD));
                     None
                 }
+                FromWorker::Slots { slots, why } => {
+                    self.link.limit(slots, why);
+                    None
+                }
                 FromWorker::Draining {} => {
                     self.link.drain();
                     None

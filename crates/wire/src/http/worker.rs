@@ -31,6 +31,9 @@ pub struct WorkerItem {
     pub attempts: Vec<String>,
     /// Whether it takes no further attempts.
     pub draining: bool,
+    /// Why it cannot use all its slots for now: what executes attempts there is still starting, or does not start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// The outcome of a step that waits for it: `POST /v1/callbacks/{token}`. Exactly one of the two.

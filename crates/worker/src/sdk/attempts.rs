@@ -192,9 +192,10 @@ impl Executor for Attempts {
         Ok(())
     }
 
-    fn dispatch(&mut self, _now: Instant) {
+    fn dispatch(&mut self, _now: Instant) -> Result<(), WorkerError> {
         // Tasks that have ended are let go here, so that the set does not grow.
         while self.tasks.try_join_next().is_some() {}
+        Ok(())
     }
 
     fn offer(&mut self, offer: Box<Offer>, now: Instant) {

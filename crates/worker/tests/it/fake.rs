@@ -42,6 +42,8 @@ impl Fake {
         let mut config = Config::new(format!("http://127.0.0.1:{port}"), folder.path());
         config.python_path = Some(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../python/src"));
         config.timeout_grace = Duration::from_millis(300);
+        // Tests run where many processes start at the same time.
+        config.start_patience = PATIENCE;
         config.slots = 2;
         let shown = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&shown);
@@ -96,7 +98,14 @@ impl Fake {
             .write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: riverrun-worker/1\r\n\r\n")
             .await
             .expect("written");
-        Peer { stream, input: BytesMut::new(), messages: Vec::new(), logs: String::new(), ahead: 0 }
+        Peer {
+            stream,
+            input: BytesMut::new(),
+            messages: Vec::new(),
+            logs: String::new(),
+            ahead: 0,
+            slots: None,
+        }
     }
 
     /// The next connection, answered with this and closed.
@@ -134,6 +143,8 @@ pub struct Peer {
     pub logs: String,
     /// How many attempts the worker takes beyond its slots.
     pub ahead: u32,
+    /// How many of its slots it said last that it can use, and why.
+    pub slots: Option<(u32, Option<String>)>,
 }
 
 impl Peer {
@@ -150,6 +161,7 @@ impl Peer {
                 FromWorker::Beat {} => {}
                 FromWorker::Log { text, .. } => self.logs.push_str(&text),
                 FromWorker::Ahead { attempts } => self.ahead = attempts,
+                FromWorker::Slots { slots, why } => self.slots = Some((slots, why)),
                 message => return message,
             }
         }
@@ -166,6 +178,17 @@ impl Peer {
             }
         }
         self.messages.pop()
+    }
+
+    /// How many slots it says that it can use, which must be the next that it says.
+    pub async fn told_slots(&mut self) -> u32 {
+        loop {
+            match within(self.read()).await.expect("the worker closed the connection") {
+                FromWorker::Beat {} | FromWorker::Log { .. } => {}
+                FromWorker::Slots { slots, .. } => return slots,
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     pub async fn hello(&mut self) -> FromWorker {

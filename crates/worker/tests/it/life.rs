@@ -264,18 +264,77 @@ def until(file):
 "#;
 
 #[tokio::test]
-async fn when_no_further_child_starts_what_waits_for_one_fails_and_the_rest_goes_on() {
+async fn when_no_further_child_starts_what_waits_for_one_is_given_back_until_one_does() {
     let mut fake = Fake::new(&[("tasks.py", STARTS_ONCE)]).await;
     let mut peer = fake.welcomed().await;
     let gate = fake.folder().join("gate");
     let input = format!(r#"{{"file": {:?}}}"#, gate.display().to_string());
     peer.send(&[offer(1, "until", &input, None), offer(2, "until", &input, None)]).await;
-    let report = peer.outcome().await;
-    let (error, message) = failure(&report);
-    assert_eq!(error, "WorkerStartFailed");
-    assert!(message.contains("tasks.py") && message.contains("exit status 3"), "{message}");
+    is_given_back(&peer.outcome().await, 2);
+    let (slots, why) = peer.slots.take().expect("told before it gave back");
+    let why = why.expect("a reason");
+    assert_eq!(slots, 1, "the child that is up");
+    assert!(why.contains("tasks.py") && why.contains("exit status 3"), "{why}");
     std::fs::write(&gate, "").expect("a file");
     assert_eq!(output(&peer.outcome().await), "null");
+    // It goes on trying, with nothing at hand that needs a child.
+    std::fs::remove_file(fake.folder().join("started")).expect("removed");
+    while peer.told_slots().await != 2 {}
+}
+
+#[tokio::test]
+async fn a_worker_whose_caller_waits_for_it_ends_when_no_child_starts_any_more() {
+    let dies = format!("{STARTS_ONCE}\n@riverrun.task\ndef die(): os._exit(1)\n");
+    let mut fake = Fake::new(&[("tasks.py", &dies)]).await;
+    fake.config.ends_without_children = true;
+    let mut peer = fake.welcomed().await;
+    let report = peer.call(1, "die", "{}").await;
+    assert!(matches!(report, FromWorker::Lost { reason: Lost::Crashed, .. }), "{report:?}");
+    peer.send(&[offer(2, "die", "{}", None)]).await;
+    let error = fake.ended().await.expect_err("no child").to_string();
+    assert!(error.contains("tasks.py") && error.contains("exit status 3"), "{error}");
+}
+
+fn is_given_back(report: &FromWorker, number: u32) {
+    let FromWorker::Lost { attempt: which, reason: Lost::Returned, .. } = report else {
+        panic!("{report:?}")
+    };
+    assert_eq!(*which, attempt(number));
+}
+
+#[tokio::test]
+async fn what_waits_for_a_child_that_starts_slowly_is_given_back_and_its_slot_is_not_filled_until_it_is_up() {
+    let slow = r#"
+import pathlib, riverrun, time
+here = pathlib.Path(__file__).parent
+if (here / "started").exists():
+    while not (here / "go").exists(): time.sleep(0.01)
+(here / "started").touch()
+@riverrun.task
+def until(file):
+    while not pathlib.Path(file).exists(): time.sleep(0.01)
+"#;
+    let mut fake = Fake::new(&[("tasks.py", slow)]).await;
+    fake.config.start_patience = Duration::from_millis(20);
+    let mut peer = fake.welcomed().await;
+    let gate = fake.folder().join("gate");
+    let input = format!(r#"{{"file": {:?}}}"#, gate.display().to_string());
+    peer.send(&[offer(1, "until", &input, None), offer(2, "until", &input, Some(1_000))]).await;
+    is_given_back(&peer.outcome().await, 2);
+    assert_eq!(peer.slots.take().expect("told before it gave back").0, 1);
+    // On a new connection the server must be told again.
+    drop(peer);
+    let mut peer = fake.accept().await;
+    peer.hello().await;
+    peer.welcome(&[attempt(1)], &[]).await;
+    assert_eq!(peer.told_slots().await, 1);
+    std::fs::write(fake.folder().join("go"), "").expect("a file");
+    assert_eq!(peer.told_slots().await, 2);
+    peer.send(&[offer(3, "until", &input, Some(60_000))]).await;
+    std::fs::write(&gate, "").expect("a file");
+    for _ in 0..2 {
+        assert_eq!(output(&peer.outcome().await), "null");
+    }
 }
 
 #[tokio::test]
