@@ -107,6 +107,7 @@ pub fn definition(n: u64) -> Definition {
         created: (n > 0).then_some(Wall(1)),
         facts: [("description".to_owned(), "what it is for".to_owned())].into(),
         deleted: n == 2,
+        options: None,
     }
 }
 
