@@ -131,10 +131,7 @@ fn detail(kind: &str, fields: &Fields, took: Duration, failure: &str) -> (String
         "AttemptFailed" => (format!("{} {}; tried again", care("failed"), failure), true),
         "AttemptLost" => {
             let reason = fields.text("reason");
-            match reason.as_str() {
-                "returned" => (dim("given back by its worker before it began"), true),
-                reason => (format!("{} its worker ({reason}); done again", care("lost")), true),
-            }
+            (format!("{} its worker ({reason}); done again", care("lost")), true)
         }
         "StepSucceeded" => {
             let output = output(value(fields, "output"));

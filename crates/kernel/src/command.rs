@@ -182,6 +182,25 @@ pub struct WorkerSpec {
     pub slots: u32,
     /// It lives in the server's own process: after a restart of that it does not come back.
     pub in_process: bool,
+    /// Which process it is. One that does not say is taken for a new one on each connection.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// One process of a worker, and one of its connections. What was offered over an earlier connection of the same process and is not
+/// claimed on a later one has never arrived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incarnation {
+    /// Drawn at random when the process starts.
+    pub process: Arc<str>,
+    /// Which of its connections: each has a higher number than those before.
+    pub connection: u64,
+}
+
+impl Incarnation {
+    /// Whether this is a later connection of the same process.
+    pub(crate) fn is_after(&self, other: &Incarnation) -> bool {
+        self.process == other.process && self.connection > other.connection
+    }
 }
 
 impl WorkerSpec {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::command::{RunOptions, StartRun};
+use crate::command::{Incarnation, RunOptions, StartRun};
 use crate::definition::{Definition, DefinitionRef};
 use crate::driver::{Note, Tag, Work};
 use crate::ids::{PartitionId, RunId, StepId};
@@ -125,12 +125,24 @@ pub enum Lost {
     LeaseExpired,
     /// The connection of its worker ended, and it did not come back.
     Disconnected,
+    /// The very process that it was given to came back without it: the offer never arrived.
+    Unclaimed,
 }
 
 impl Lost {
     /// Whether the attempt may be to blame: such a one is not tried for ever.
     pub(crate) fn is_charged(self) -> bool {
-        matches!(self, Lost::Crashed | Lost::LeaseExpired | Lost::Disconnected)
+        matches!(self, Lost::Crashed) || self.is_with_worker()
+    }
+
+    /// Whether the whole worker was lost, whichever of its attempts is to blame, if any is.
+    pub(crate) fn is_with_worker(self) -> bool {
+        matches!(self, Lost::LeaseExpired | Lost::Disconnected)
+    }
+
+    /// Whether user code cannot have begun.
+    pub(crate) fn is_before_begin(self) -> bool {
+        matches!(self, Lost::Returned | Lost::Unclaimed)
     }
 }
 
@@ -187,6 +199,9 @@ pub enum Entry {
         /// It lives in the process that has the partition, and dies with it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         in_process: bool,
+        /// Which process of the worker got it, over which of its connections.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        incarnation: Option<Incarnation>,
     },
     /// A try failed and another follows. (A last one is [`Entry::StepFailed`].)
     AttemptFailed {
@@ -212,6 +227,9 @@ pub enum Entry {
         attempt: u32,
         /// Why.
         reason: Lost,
+        /// It was lost together with its whole worker, and counts a tenth of a crash. Entries without it count whole.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        with_worker: bool,
     },
     /// The code of a workflow waits, and its worker has let it go.
     AttemptParked {

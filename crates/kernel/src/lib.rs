@@ -27,8 +27,8 @@ mod time;
 pub mod workflow;
 
 pub use command::{
-    AwaitedStep, CallbackToken, Claims, Command, Next, Refusal, Reply, Report, RunOptions, StartKind,
-    StartRun, TaskOptions, WorkerSpec,
+    AwaitedStep, CallbackToken, Claims, Command, Incarnation, Next, Refusal, Reply, Report, RunOptions,
+    StartKind, StartRun, TaskOptions, WorkerSpec,
 };
 pub use definition::{Definition, DefinitionKind, DefinitionRef};
 pub use driver::{Driver, Drivers, Resolved};

@@ -9,6 +9,7 @@ mod certificates;
 mod request;
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use riverrun_engine::{EngineError, ToWorker, WorkerLink};
 use riverrun_kernel::callback::CALLBACK;
 use riverrun_kernel::driver::ANY_ADDRESS;
-use riverrun_kernel::{AttemptId, Failure, Json, Offer, Report, Token, WorkerSpec};
+use riverrun_kernel::{AttemptId, Failure, Incarnation, Json, Offer, Report, Token, WorkerSpec};
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, interval, sleep, timeout_at};
@@ -58,9 +59,15 @@ async fn work(app: Shared, caller: Arc<Caller>, spec: WorkerSpec, mut asked: Opt
         calls: JoinSet::new(),
         reports: FuturesUnordered::new(),
     };
-    while !app.stopping.is_cancelled() {
+    let process: Arc<str> = format!("{:016x}", RandomState::new().build_hasher().finish()).into();
+    for connection in 1.. {
+        if app.stopping.is_cancelled() {
+            return;
+        }
+        let incarnation = Some(Incarnation { process: process.clone(), connection });
+        let spec = WorkerSpec { incarnation, ..spec.clone() };
         let claims = desk.out.iter().map(|(attempt, call)| (*attempt, call.token)).collect();
-        let connected = app.engine.connect_worker(spec.clone(), claims).await;
+        let connected = app.engine.connect_worker(spec, claims).await;
         drop(asked.take());
         match connected {
             Ok(mut link) => {
@@ -91,6 +98,7 @@ fn spec(app: &App) -> WorkerSpec {
         functions: functions.collect(),
         slots: config.max_calls,
         in_process: true,
+        incarnation: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The messages between a server and a worker. `docs/worker-protocol.md` tells when each is sent.
 
-use riverrun_kernel::{AttemptId, Failure, Json, Lost, Token};
+use riverrun_kernel::{AttemptId, Failure, Incarnation, Json, Lost, Token};
 use serde::{Deserialize, Serialize};
 
 use crate::workflow::{Act, Activation, Event};
@@ -64,6 +64,9 @@ pub enum FromWorker {
         /// It lives in the server's own process, and does not come back when that ends.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         in_process: bool,
+        /// Which process it is, and which of its connections: then what it was offered before and does not claim is offered again at once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        incarnation: Option<Incarnation>,
         /// What it is executing, after a reconnect.
         #[serde(default)]
         attempts: Vec<Claim>,

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use riverrun_kernel::Incarnation;
 use riverrun_wire::frame::{self, MAX_FRAME};
 use riverrun_wire::worker::{FromWorker, PROTOCOL, ToWorker};
 use tokio::sync::mpsc;
@@ -70,6 +71,7 @@ pub(crate) async fn serve<E: Executor>(
 ) -> Result<(), WorkerError> {
     let mut work = Work {
         link: Link::Waiting,
+        incarnation: Incarnation { process: process().into(), connection: 0 },
         executor,
         service,
         address,
@@ -83,12 +85,19 @@ pub(crate) async fn serve<E: Executor>(
     result
 }
 
+/// A name that no other run of the loop has, here or elsewhere.
+fn process() -> String {
+    format!("{:016x}", std::hash::RandomState::new().build_hasher().finish())
+}
+
 /// The state of a running supervisor.
 struct Work<E> {
     service: Service,
     address: Address,
     executor: E,
     link: Link,
+    /// This run of the loop, and its last connection.
+    incarnation: Incarnation,
     retry: Duration,
     /// Whether a server has ever taken this worker: then no refusal is for ever.
     welcomed: bool,
@@ -262,6 +271,7 @@ impl<E: Executor> Work<E> {
         let (sender, received) = mpsc::channel(FRAMES);
         let (frames, outgoing) = mpsc::channel(FRAMES);
         self.executor.desk().ledger.reconnect();
+        self.incarnation.connection += 1;
         let hello = FromWorker::Hello {
             protocol: PROTOCOL,
             name: self.service.worker_name(),
@@ -270,6 +280,7 @@ impl<E: Executor> Work<E> {
             functions: self.executor.desk().functions.clone().unwrap_or_default(),
             slots: self.service.slots.max(1),
             in_process: self.service.in_process,
+            incarnation: Some(self.incarnation.clone()),
             attempts: self.executor.desk().ledger.claims(),
         };
         let mut open = Open {

@@ -56,6 +56,7 @@ impl World {
             functions: BTreeSet::from([PING.to_owned()]),
             slots: 4,
             in_process: false,
+            incarnation: None,
         };
         self.engine.connect_worker_taking(spec, contracts, Vec::new()).await.expect("a worker connects")
     }

@@ -64,6 +64,7 @@ pub fn worker(slots: u32) -> WorkerSpec {
         functions: BTreeSet::from(["work".to_owned(), "svc/fn".to_owned()]),
         slots,
         in_process: false,
+        incarnation: None,
     }
 }
 

@@ -27,8 +27,14 @@ impl Partition {
             self.emit(run, Entry::RunStarted);
         }
         let Some(spec) = self.workers.get(&worker).map(|worker| worker.spec.clone()) else { return };
-        let (name, in_process) = (spec.name.clone(), spec.in_process);
-        self.emit(run, Entry::AttemptStarted { step, attempt: attempt.attempt, worker: name, in_process });
+        let started = Entry::AttemptStarted {
+            step,
+            attempt: attempt.attempt,
+            worker: spec.name.clone(),
+            in_process: spec.in_process,
+            incarnation: spec.incarnation.clone(),
+        };
+        self.emit(run, started);
         self.hold(attempt, worker);
         let Some(state) = self.state(run) else { return };
         let Some((open, call)) = state.steps.get(&step).and_then(|open| Some((open, open.call()?))) else {
@@ -173,32 +179,33 @@ impl Partition {
         let Some((open, call)) = state.steps.get(&step).and_then(|open| Some((open, open.call()?))) else {
             return;
         };
-        let charged = reason.is_charged();
-        let (crashes, most) = (open.crashes + u32::from(charged), call.max_crashes.max(1));
+        let (charged, with_worker) = (reason.is_charged(), reason.is_with_worker());
+        let crashes = open.crashes + u32::from(charged && !with_worker);
+        let lost = open.lost + u32::from(with_worker);
+        let given_up = charged && is_too_often(crashes, lost, call.max_crashes.max(1));
+        // In a run that is to be repaired the store may have forgotten what this attempt did.
+        let may_have_begun =
+            !reason.is_before_begin() || (reason == Lost::Unclaimed && state.repair.is_some());
         let is_body = state.body() == Some(step);
         let failure = if state.gives_up() {
             self.give_up(run, step, attempt);
             return self.after_attempt(run);
-        } else if is_body && charged && crashes >= most {
+        } else if is_body && given_up {
             // Code is mended and tried again, so it is no failure of the run.
-            self.emit(run, Entry::AttemptLost { step, attempt, reason });
-            self.suspend(
-                run,
-                &format!("the worker died under its code {crashes} times in a row, the limit max_crashes"),
-            );
+            self.emit(run, Entry::AttemptLost { step, attempt, reason, with_worker });
+            self.suspend(run, &died("its code", crashes, lost));
             return self.after_attempt(run);
-        } else if call.at_most_once && reason != Lost::Returned {
+        } else if call.at_most_once && may_have_begun {
             let text = "the attempt may have run, its outcome is not known, and the step is at_most_once";
             Some(Failure::new(Failure::UNKNOWN_OUTCOME, text).not_retryable())
-        } else if charged && crashes >= most {
-            let text = format!("the worker died under it {crashes} times, the limit max_crashes");
-            Some(Failure::new(Failure::WORKER_CRASHED, text).not_retryable())
+        } else if given_up {
+            Some(Failure::new(Failure::WORKER_CRASHED, died("it", crashes, lost)).not_retryable())
         } else {
             None
         };
         match failure {
             Some(failure) => self.emit(run, Entry::StepFailed { step, attempt, failure, draining: false }),
-            None => self.emit(run, Entry::AttemptLost { step, attempt, reason }),
+            None => self.emit(run, Entry::AttemptLost { step, attempt, reason, with_worker }),
         }
         self.after_attempt(run);
     }
@@ -265,10 +272,15 @@ impl Partition {
     /// process that is gone has only the time that its children may need to notice.
     pub(super) fn orphan_attempts(&mut self, run: RunId) {
         for attempt in self.attempts_out(run) {
-            let step = self.state(run).and_then(|state| state.steps.get(&attempt.step));
+            let state = self.state(run);
+            let step = state.and_then(|state| state.steps.get(&attempt.step));
             let in_process =
                 step.is_some_and(|step| matches!(step.status, StepStatus::Running { in_process: true, .. }));
-            let grace_ms = if in_process { self.config.reconnect_grace_ms } else { self.config.lease_ms };
+            let grace_ms = match in_process {
+                _ if self.is_disowned(attempt) => 0,
+                true => self.config.reconnect_grace_ms,
+                false => self.config.lease_ms,
+            };
             let deadline = self.now.ticks.plus(grace_ms);
             if !self.holders.contains_key(&attempt) {
                 self.orphans.entry(attempt).or_insert(deadline);
@@ -296,6 +308,28 @@ impl Partition {
         } else if state.draining.contains(&(attempt.step, attempt.attempt)) {
             self.attempt_stopped(attempt);
         }
+    }
+}
+
+/// So many losses of a whole worker weigh as much as one death that is known to be the attempt's own. A machine that goes takes everything
+/// down that it executes, so the attempt is rarely to blame; but one that kills its worker each time must come to an end as well.
+const LOST_PER_CRASH: u64 = 10;
+
+fn is_too_often(crashes: u32, lost: u32, max_crashes: u32) -> bool {
+    u64::from(crashes) * LOST_PER_CRASH + u64::from(lost) >= u64::from(max_crashes) * LOST_PER_CRASH
+}
+
+/// Why a step is given up, for a person.
+fn died(what: &str, crashes: u32, lost: u32) -> String {
+    match (crashes, lost) {
+        (_, 0) => format!("the worker died under {what} {crashes} times, the limit max_crashes"),
+        (0, _) => format!(
+            "its whole worker was lost under {what} {lost} times, each of which counts 1/{LOST_PER_CRASH} against the limit max_crashes"
+        ),
+        _ => format!(
+            "the worker died under {what} {crashes} times, and was lost as a whole {lost} times, each of which counts \
+             1/{LOST_PER_CRASH} against the limit max_crashes"
+        ),
     }
 }
 

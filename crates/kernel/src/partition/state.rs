@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::life::{self, Phase};
+use crate::command::Incarnation;
 use crate::definition::DefinitionKind;
 use crate::driver::{Call, Cells, OnParentEnd, Sleep, Tag, Wake, Work, default_queue};
 use crate::entry::{Created, Entry};
@@ -123,6 +124,9 @@ pub(crate) struct Seat {
     /// Its concurrency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<Arc<str>>,
+    /// Which process executes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) incarnation: Option<Incarnation>,
 }
 
 /// A child that has not ended.
@@ -147,6 +151,9 @@ pub(crate) struct Step {
     /// Attempts whose worker died.
     #[serde(default)]
     pub(crate) crashes: u32,
+    /// Attempts that were lost together with their whole worker, which need not be their fault.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) lost: u32,
     /// Retries used, by policy.
     #[serde(default)]
     pub(crate) retries: Vec<u32>,
@@ -166,6 +173,8 @@ pub(crate) enum StepStatus {
         since: Now,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         in_process: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        incarnation: Option<Incarnation>,
     },
     /// A call that waits for its next try.
     Backoff { until: Ticks, since: Wall },
@@ -175,10 +184,23 @@ pub(crate) enum StepStatus {
     Parked,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 impl Step {
     pub(crate) fn call(&self) -> Option<&Call> {
         match &self.work {
             Work::Call(call) | Work::Body(call) => Some(call),
+            _ => None,
+        }
+    }
+
+    /// Which process executes it, where that is known.
+    fn incarnation(&self) -> Option<&Incarnation> {
+        match &self.status {
+            StepStatus::Running { incarnation, .. } => incarnation.as_ref(),
             _ => None,
         }
     }
@@ -315,6 +337,14 @@ impl RunState {
         self.steps.get(&step).filter(|step| step.is_running()).map(|step| step.attempts)
     }
 
+    /// Which process was given an attempt that is out, where that is known.
+    pub(crate) fn given_to(&self, step: StepId, attempt: u32) -> Option<&Incarnation> {
+        if self.running_attempt(step) == Some(attempt) {
+            return self.steps.get(&step)?.incarnation();
+        }
+        self.held.get(&(step, attempt))?.incarnation.as_ref()
+    }
+
     /// Changes the state by one fact. `number` is the record's; `now` its batch's moment.
     pub(crate) fn fold(&mut self, number: u64, now: Now, entry: &Entry) {
         let next = life::next(self.phase, entry);
@@ -433,13 +463,14 @@ impl RunState {
             Entry::StepBegun { step, tag, path, work } => {
                 self.begin_step(number, now, *step, *tag, path, work);
             }
-            Entry::AttemptStarted { step, attempt, in_process, .. } => {
+            Entry::AttemptStarted { step, attempt, in_process, incarnation, .. } => {
                 if let Some(code) = self.code.as_mut().filter(|code| code.body == Some(*step)) {
                     code.taken = 0;
                 }
                 if let Some(step) = self.steps.get_mut(step) {
                     step.attempts = *attempt;
-                    step.status = StepStatus::Running { since: now, in_process: *in_process };
+                    let (in_process, incarnation) = (*in_process, incarnation.clone());
+                    step.status = StepStatus::Running { since: now, in_process, incarnation };
                 }
             }
             Entry::AttemptFailed { step, attempt, failure, policy, retry_at, draining } => {
@@ -455,9 +486,10 @@ impl RunState {
                     step.status = StepStatus::Backoff { until: *retry_at, since: now.wall };
                 }
             }
-            Entry::AttemptLost { step, reason, .. } => {
+            Entry::AttemptLost { step, reason, with_worker, .. } => {
                 if let Some(step) = self.steps.get_mut(step) {
-                    step.crashes += u32::from(reason.is_charged());
+                    let count = if *with_worker { &mut step.lost } else { &mut step.crashes };
+                    *count += u32::from(reason.is_charged());
                     step.status = StepStatus::Queued;
                 }
             }
@@ -538,6 +570,7 @@ impl RunState {
                 order: number,
                 attempts: 0,
                 crashes: 0,
+                lost: 0,
                 retries: Vec::new(),
                 child: None,
                 status,
@@ -548,9 +581,10 @@ impl RunState {
     /// An attempt goes on without anybody waiting for it. It still counts against the limits of its call.
     fn drain(&mut self, step: StepId, attempt: u32) {
         self.draining.insert((step, attempt));
-        if let Some(call) = self.steps.get(&step).and_then(|step| step.call()) {
+        if let Some((open, call)) = self.steps.get(&step).and_then(|step| Some((step, step.call()?))) {
             let key = call.limit.as_ref().map(|limit| limit.key.clone());
-            self.held.insert((step, attempt), Seat { queue: call.queue.as_str().into(), key });
+            let incarnation = open.incarnation().cloned();
+            self.held.insert((step, attempt), Seat { queue: call.queue.as_str().into(), key, incarnation });
         }
     }
 
@@ -603,7 +637,7 @@ impl RunState {
         code.taken += 1;
         code.acted = true;
         if let Some(body) = code.body.and_then(|body| self.steps.get_mut(&body)) {
-            body.crashes = 0;
+            (body.crashes, body.lost) = (0, 0);
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::lines::{Line, QueueKey, Turn};
 use super::state::RunState;
 use super::{Partition, Spec};
-use crate::command::{Claims, Reply, WorkerSpec};
+use crate::command::{Claims, Incarnation, Reply, WorkerSpec};
 use crate::driver::Work;
 use crate::effect::Effect;
 use crate::entry::Lost;
@@ -72,6 +72,11 @@ impl Partition {
         spec: Spec,
         claimed: &[(AttemptId, Token)],
     ) -> Reply {
+        if self.is_overtaken(&spec) {
+            // Its process has connected again meanwhile, and listens there.
+            self.effect(Effect::Evict { worker: id });
+            return Reply::Claims(Claims::default());
+        }
         let worker = Worker {
             usable: spec.slots,
             trouble: None,
@@ -106,7 +111,51 @@ impl Partition {
                 self.park(attempt.run);
             }
         }
+        self.end_earlier_connections(id);
         Reply::Claims(claims)
+    }
+
+    /// Whether a later connection of the same process is there.
+    fn is_overtaken(&self, spec: &WorkerSpec) -> bool {
+        let Some(own) = &spec.incarnation else { return false };
+        let mut incarnations = self.workers.values().filter_map(|worker| worker.spec.incarnation.as_ref());
+        incarnations.any(|known| known.is_after(own))
+    }
+
+    /// A process that connects again no longer reads what was sent to it before. It claims everything that it executes and everything whose
+    /// report is not acknowledged, so what it was given before and does not claim has never reached it.
+    fn end_earlier_connections(&mut self, id: WorkerId) {
+        let Some(own) = self.workers.get(&id).and_then(|worker| worker.spec.incarnation.clone()) else {
+            return;
+        };
+        let is_earlier =
+            |worker: &Worker| worker.spec.incarnation.as_ref().is_some_and(|known| own.is_after(known));
+        let earlier: Vec<WorkerId> =
+            self.workers.iter().filter(|(_, worker)| is_earlier(worker)).map(|(id, _)| *id).collect();
+        for id in earlier {
+            let Some(worker) = self.workers.remove(&id) else { continue };
+            self.effect(Effect::Evict { worker: id });
+            for attempt in worker.attempts {
+                self.orphan(attempt, self.now.ticks.plus(self.config.reconnect_grace_ms));
+            }
+        }
+        let is_unclaimed =
+            |attempt: &AttemptId| self.given_to(*attempt).is_some_and(|given| own.is_after(given));
+        let unclaimed: Vec<AttemptId> = self.orphans.keys().copied().filter(is_unclaimed).collect();
+        for attempt in unclaimed {
+            self.abandon(attempt, Lost::Unclaimed);
+        }
+    }
+
+    /// Whether the process that was given an attempt has come back without it.
+    pub(super) fn is_disowned(&self, attempt: AttemptId) -> bool {
+        let Some(given) = self.given_to(attempt) else { return false };
+        let mut incarnations = self.workers.values().filter_map(|worker| worker.spec.incarnation.as_ref());
+        !self.holders.contains_key(&attempt) && incarnations.any(|known| known.is_after(given))
+    }
+
+    fn given_to(&self, attempt: AttemptId) -> Option<&Incarnation> {
+        self.state(attempt.run)?.given_to(attempt.step, attempt.attempt)
     }
 
     pub(super) fn offer_ahead(&mut self, id: WorkerId, attempts: u32) -> Reply {
@@ -190,7 +239,8 @@ impl Partition {
             .map(|(attempt, _)| *attempt)
             .collect();
         for attempt in late {
-            self.abandon(attempt, Lost::Disconnected);
+            let reason = if self.is_disowned(attempt) { Lost::Unclaimed } else { Lost::Disconnected };
+            self.abandon(attempt, reason);
         }
     }
 

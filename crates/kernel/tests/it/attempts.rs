@@ -157,6 +157,110 @@ fn a_poison_step_is_given_up_after_max_crashes_and_bystanders_are_not_charged() 
 }
 
 #[test]
+fn a_worker_lost_as_a_whole_counts_a_tenth_of_a_death_under_the_attempt() {
+    let mut world = one_call(|call| call.max_crashes = 2);
+    let run = world.start(flow("f"));
+    let offer = world.offer();
+    world.report(&offer, Report::Lost(Lost::Crashed)).expect("reported");
+    for worker in 2..12 {
+        assert_eq!(world.state(run), State::Running);
+        world.offer();
+        world.send(Command::DisconnectWorker { worker: WorkerId(worker - 1), goodbye: false }).expect("gone");
+        world.pass(3_000);
+        world.crash();
+        world.worker(worker, &["a"], 1);
+    }
+    let error = world.view(run).outcome.expect("an outcome").expect_err("a failure");
+    assert_eq!(error.error, Failure::WORKER_CRASHED);
+    assert!(error.message.contains("1 times, and was lost as a whole 10 times"), "{}", error.message);
+}
+
+#[test]
+fn losses_recorded_before_they_counted_a_tenth_count_as_they_did() {
+    let old = r#"{"AttemptLost":{"step":1,"attempt":1,"reason":"disconnected"}}"#;
+    let Entry::AttemptLost { with_worker, .. } = serde_json::from_str(old).expect("an old entry") else {
+        panic!("another entry")
+    };
+    assert!(!with_worker);
+}
+
+#[test]
+fn what_the_process_that_got_it_comes_back_without_is_offered_again_at_once() {
+    for restart in [false, true] {
+        let mut world = World::new(&[]);
+        world.incarnation = incarnation("p", 1);
+        world.worker(1, &["a"], 2);
+        let mut once = world.request(task("a"));
+        once.options.task = Some(TaskOptions { at_most_once: Some(true), ..TaskOptions::default() });
+        let lost = world.start_run(once).expect("a start").0;
+        let kept = world.start(task("a"));
+        world.offer();
+        let held = world.offer();
+        if restart {
+            world.crash();
+        }
+        world.incarnation = incarnation("other", 7);
+        world.worker(2, &["b"], 2);
+        assert!(world.offers.is_empty(), "another process says nothing of it");
+        world.incarnation = incarnation("p", 2);
+        let claims = world.reconnect(3, &["a"], 2, vec![(held.attempt, held.token)]);
+        assert_eq!(claims.keep, [held.attempt]);
+        assert_eq!(world.evicted.len(), usize::from(!restart), "its earlier connection is over");
+        let again = world.offer();
+        assert_eq!((again.attempt.run, again.attempt.attempt), (lost, 2));
+        world.succeed(&held);
+        world.succeed(&again);
+        assert_eq!((world.state(lost), world.state(kept)), (State::Succeeded, State::Succeeded));
+    }
+}
+
+#[test]
+fn a_hello_that_was_overtaken_by_a_later_one_takes_nothing_away() {
+    let mut world = World::new(&[]);
+    world.incarnation = incarnation("p", 2);
+    world.worker(2, &["a"], 1);
+    let run = world.start(task("a"));
+    let offer = world.offer();
+    world.incarnation = incarnation("p", 1);
+    world.worker(1, &["a"], 1);
+    assert_eq!(world.evicted, [WorkerId(1)]);
+    assert!(world.offers.is_empty());
+    world.send(Command::DisconnectWorker { worker: WorkerId(2), goodbye: false }).expect("gone");
+    world.worker(1, &["a"], 1);
+    assert!(world.offers.is_empty(), "it was offered over a later connection than this");
+    world.succeed(&offer);
+    assert_eq!(world.state(run), State::Succeeded);
+}
+
+#[test]
+fn an_attempt_told_to_stop_that_never_arrived_frees_its_key_at_once() {
+    let mut world = World::new(&[]);
+    world.incarnation = incarnation("p", 1);
+    world.worker(1, &["a"], 2);
+    let limited = |world: &mut World| {
+        let mut request = world.request(task("a"));
+        let limit = Some(Arc::new(CallLimit { key: "k".into(), max_running: Some(1), rate: None }));
+        request.options.task = Some(TaskOptions { limit, ..TaskOptions::default() });
+        request
+    };
+    let [first, second] = [(), ()].map(|()| {
+        let request = limited(&mut world);
+        world.start_run(request).expect("a start").0
+    });
+    world.offer();
+    world.send(Command::Cancel { run: first, reason: String::new() }).expect("cancelling");
+    assert!(world.offers.is_empty());
+    world.crash();
+    world.incarnation = incarnation("p", 2);
+    world.worker(2, &["a"], 2);
+    assert_eq!(world.offer().attempt.run, second);
+}
+
+fn incarnation(process: &str, connection: u64) -> Option<Incarnation> {
+    Some(Incarnation { process: process.into(), connection })
+}
+
+#[test]
 fn at_most_once_never_runs_again() {
     let mut world = one_call(|call| {
         call.at_most_once = true;

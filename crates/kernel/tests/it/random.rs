@@ -418,6 +418,11 @@ impl Player {
         } else {
             vec![]
         };
+        // One of two processes, now and then over a connection that was overtaken by a later one; or one that does not say.
+        let process = ["p", "q"].get(usize::from(which / 4 % 3));
+        let connection = if which / 16 % 4 == 0 { self.workers / 2 } else { self.workers };
+        self.world.incarnation =
+            process.map(|process| Incarnation { process: (*process).into(), connection });
         self.world.reconnect(id, &FUNCTIONS, u32::from(which % 4) + 1, claims);
         self.workers = self.workers.max(id - 1_000);
     }
@@ -434,6 +439,7 @@ impl Player {
                 self.send(Command::Resume { run });
             }
         }
+        self.world.incarnation = None;
         self.world.reconnect(9_999, &FUNCTIONS, 1_000, vec![]);
         for which in 2..4 {
             self.limit(which);
@@ -767,7 +773,7 @@ fn one_of_each() -> Vec<Entry> {
         Entry::RunSuspended { reason: String::new() },
         Entry::Advanced { cells: vec![], transitions: 0, unfinished: false },
         Entry::StepBegun { step, tag: 0, path: String::new(), work: Work::Sleep(Sleep::For(1)) },
-        Entry::AttemptStarted { step, attempt, worker: "".into(), in_process: false },
+        Entry::AttemptStarted { step, attempt, worker: "".into(), in_process: false, incarnation: None },
         Entry::AttemptFailed {
             step,
             attempt,
@@ -776,7 +782,7 @@ fn one_of_each() -> Vec<Entry> {
             retry_at: Ticks(0),
             draining: false,
         },
-        Entry::AttemptLost { step, attempt, reason: Lost::Returned },
+        Entry::AttemptLost { step, attempt, reason: Lost::Returned, with_worker: false },
         Entry::AttemptParked { step, attempt, ready: false },
         Entry::AttemptStopped { step, attempt },
         Entry::StepRan { tag: 0, path: String::new(), outcome: Ok(Json::null()) },

@@ -231,6 +231,8 @@ pub struct World {
     pub parks: Vec<AttemptId>,
     /// Whether workers that connect live in the process of the partition.
     pub in_process: bool,
+    /// What workers that connect say of their process.
+    pub incarnation: Option<Incarnation>,
     config: Config,
     serial: u64,
 }
@@ -252,6 +254,7 @@ impl World {
             told: Vec::new(),
             parks: Vec::new(),
             in_process: false,
+            incarnation: None,
             config,
             serial: 0,
         }
@@ -438,6 +441,7 @@ impl World {
             functions: functions.iter().map(|name| (*name).to_owned()).collect(),
             slots,
             in_process: self.in_process,
+            incarnation: self.incarnation.clone(),
         };
         match self.send(Command::ConnectWorker { worker: WorkerId(id), spec: Arc::new(spec), claims }) {
             Ok(Reply::Claims(claims)) => claims,

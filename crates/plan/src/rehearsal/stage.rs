@@ -291,6 +291,7 @@ impl Stage {
             functions: self.functions.clone(),
             slots: 100_000,
             in_process: false,
+            incarnation: None,
         };
         let claims = self.held.iter().map(|(attempt, token)| (*attempt, *token)).collect();
         self.send(Command::ConnectWorker { worker: WorkerId(self.worker), spec: Arc::new(spec), claims });

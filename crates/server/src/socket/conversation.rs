@@ -10,7 +10,7 @@ use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use riverrun_engine::{EngineError, TaskContract, ToWorker as FromEngine, WorkerLink};
 use riverrun_kernel::callback::RESERVED;
 use riverrun_kernel::workflow::{Act, Event, function};
-use riverrun_kernel::{AttemptId, Failure, Json, Offer, Refusal, Report, Token, WorkerSpec};
+use riverrun_kernel::{AttemptId, Failure, Incarnation, Json, Offer, Refusal, Report, Token, WorkerSpec};
 use riverrun_wire::frame::MAX_FRAME;
 use riverrun_wire::worker::{self as wire, Claim, FromWorker, Function, PROTOCOL, ToWorker};
 use riverrun_wire::workflow::Activation;
@@ -29,6 +29,8 @@ const HELLO: Duration = Duration::from_secs(10);
 const MAX_REPORTS: usize = 4_096;
 /// Messages that may wait for the writer before the connection is given up: the limit `max_worker_backlog`.
 const MAX_BACKLOG: usize = 65_536;
+/// The longest name of a process, in bytes: it is kept with every attempt that it gets.
+const MAX_PROCESS: usize = 64;
 /// So many attempts beyond its slots a worker may ask for at most.
 const MAX_AHEAD: u32 = 4_096;
 /// How long what was reported may take to become durable when the connection ends.
@@ -129,8 +131,17 @@ fn hello(messages: Vec<FromWorker>) -> Result<Greeting, ToWorker> {
     let (Some(first), None) = (messages.next(), messages.next()) else {
         return Err(error("no_hello", "the first frame must be a hello, alone"));
     };
-    let FromWorker::Hello { protocol, name, namespace, queues, functions, slots, in_process, attempts } =
-        first
+    let FromWorker::Hello {
+        protocol,
+        name,
+        namespace,
+        queues,
+        functions,
+        slots,
+        in_process,
+        incarnation,
+        attempts,
+    } = first
     else {
         return Err(error("no_hello", "the first message must be a hello"));
     };
@@ -141,6 +152,15 @@ fn hello(messages: Vec<FromWorker>) -> Result<Greeting, ToWorker> {
                 "this server speaks protocol {PROTOCOL}, the worker {protocol}: use the same release on both sides"
             ),
         ));
+    }
+    if let Some(Incarnation { process, .. }) = &incarnation
+        && !(1..=MAX_PROCESS).contains(&process.len())
+    {
+        let text = format!(
+            "the `process` of `incarnation` has {} bytes; it takes 1 to {MAX_PROCESS}, drawn at random when the process starts",
+            process.len()
+        );
+        return Err(error("bad_incarnation", text));
     }
     let contract = |found: &Function| {
         let options = announced_options(found).map_err(|problem| error("invalid_options", problem))?;
@@ -157,6 +177,7 @@ fn hello(messages: Vec<FromWorker>) -> Result<Greeting, ToWorker> {
             .collect(),
         slots,
         in_process,
+        incarnation,
     };
     if let Some(taken) = spec.functions.iter().find(|name| name.starts_with(RESERVED)) {
         let text = format!(

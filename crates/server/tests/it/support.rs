@@ -241,6 +241,7 @@ impl Worker {
             functions,
             slots: 8,
             in_process: false,
+            incarnation: None,
             attempts,
         }])
         .await;

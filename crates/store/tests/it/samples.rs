@@ -54,6 +54,7 @@ pub fn entry(n: u64) -> Entry {
             attempt: 2,
             worker: "w1".into(),
             in_process: false,
+            incarnation: None,
         },
         _ => Entry::SignalReceived { name: "go".into(), payload: small(n), id: None },
     }

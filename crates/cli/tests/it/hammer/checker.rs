@@ -195,7 +195,7 @@ fn check_flow(
 }
 
 /// A step's attempts: each was recorded before it was executed, and is executed once; one follows another only where
-/// somebody was killed, or the worker gave it back, and then it never began; none follows the outcome.
+/// somebody was killed, or the worker gave it back or came back without it, and then it never began; none follows the outcome.
 fn check_step(
     run: &str,
     journal: &[Entry],
@@ -212,7 +212,9 @@ fn check_step(
             found.push(format!("{name} was started after the step's outcome was recorded"));
         }
         let lost = |attempt: &Entry| of_step("AttemptLost").find(|lost| lost.attempt == attempt.attempt);
-        let returned = |attempt| lost(attempt).is_some_and(|lost| lost.reason == "returned");
+        let returned = |attempt| {
+            lost(attempt).is_some_and(|lost| ["returned", "unclaimed"].contains(&lost.reason.as_str()))
+        };
         if let Some(before) = started.replace(attempt).filter(|before| !returned(before)) {
             report.repeated += 1;
             if !deeds.was_killed_within(before.at - UNSHARP, attempt.at + UNSHARP) {

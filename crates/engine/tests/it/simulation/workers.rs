@@ -7,7 +7,8 @@ use riverrun_engine::EngineError;
 use riverrun_engine::sequencer::{Answer, Ask};
 use riverrun_kernel::callback;
 use riverrun_kernel::{
-    AttemptId, Command, Failure, Json, Lost, Offer, PartitionId, Reply, Report, Token, WorkerId, WorkerSpec,
+    AttemptId, Command, Failure, Incarnation, Json, Lost, Offer, PartitionId, Reply, Report, RunId, StepId,
+    Token, WorkerId, WorkerSpec,
 };
 
 use super::world::{Dice, Event, PARTITIONS, To, World};
@@ -32,6 +33,8 @@ struct Doing {
 
 #[derive(Debug, Default)]
 struct Worker {
+    /// How often its supervisor was killed: each time another process comes back.
+    deaths: u64,
     link: Option<u64>,
     /// Partitions that have answered the connection.
     welcomed: u16,
@@ -47,12 +50,19 @@ pub struct Workers {
     /// Who is at the other end of each connection, and when the last letter on it arrives.
     links: BTreeMap<u64, (usize, u64)>,
     last_link: u64,
+    /// The steps that must not begin twice and have begun.
+    once: BTreeSet<(RunId, StepId)>,
 }
 
 impl Workers {
     pub fn new(dice: &mut Dice) -> Self {
         let count = 1 + dice.below(3);
-        Workers { all: (0..count).map(|_| Worker::default()).collect(), links: BTreeMap::new(), last_link: 0 }
+        Workers {
+            all: (0..count).map(|_| Worker::default()).collect(),
+            links: BTreeMap::new(),
+            last_link: 0,
+            once: BTreeSet::new(),
+        }
     }
 
     pub fn count(&self) -> usize {
@@ -71,7 +81,7 @@ impl Workers {
     }
 }
 
-fn spec() -> WorkerSpec {
+fn spec(incarnation: Incarnation) -> WorkerSpec {
     WorkerSpec {
         name: "sim".into(),
         namespace: "default".into(),
@@ -79,6 +89,7 @@ fn spec() -> WorkerSpec {
         functions: BTreeSet::from(["svc/work", "work", callback::CALLBACK].map(str::to_owned)),
         slots: 3,
         in_process: false,
+        incarnation: Some(incarnation),
     }
 }
 
@@ -92,6 +103,7 @@ impl World {
         if self.fault(4) {
             // The supervisor is killed: what it executed is gone with it.
             self.workers.all[index].doing.clear();
+            self.workers.all[index].deaths += 1;
             return self.drop_link_of(index);
         }
         if self.fault(8) {
@@ -123,12 +135,14 @@ impl World {
         worker.beaten = self.now;
         let claims: Vec<(AttemptId, Token)> =
             worker.doing.iter().map(|(attempt, doing)| (*attempt, doing.token)).collect();
+        let process = format!("{index}.{}", worker.deaths).into();
+        let spec = Arc::new(spec(Incarnation { process, connection: link }));
         let delay = self.delay();
         for partition in 0..PARTITIONS {
             let own = |attempt: &AttemptId| PartitionId::of(attempt.run.slot(), PARTITIONS).0 == partition;
             let command = Command::ConnectWorker {
                 worker: WorkerId(link),
-                spec: Arc::new(spec()),
+                spec: spec.clone(),
                 claims: claims.iter().filter(|(attempt, _)| own(attempt)).copied().collect(),
             };
             let to = To::Connected { worker: index, link };
@@ -188,6 +202,10 @@ impl World {
             15 => Report::Lost(Lost::Returned),
             _ => Report::Succeeded(Json::trusted(format!("{{\"key\":\"{}\"}}", offer.idempotency_key))),
         };
+        if offer.call.at_most_once && report != Report::Lost(Lost::Returned) {
+            let step = (offer.attempt.run, offer.attempt.step);
+            assert!(self.workers.once.insert(step), "{} is at_most_once and began twice", offer.attempt);
+        }
         let doing = Doing { token: offer.token, done_at: self.now + takes, report, reported: None };
         let earlier = self.workers.all[index].doing.insert(offer.attempt, doing);
         assert!(earlier.is_none(), "{} was offered twice to one worker", offer.attempt);
