@@ -188,7 +188,7 @@ fn losses_recorded_before_they_counted_a_tenth_count_as_they_did() {
 fn what_the_process_that_got_it_comes_back_without_is_offered_again_at_once() {
     for restart in [false, true] {
         let mut world = World::new(&[]);
-        world.incarnation = incarnation("p", 1);
+        world.incarnation = Some(incarnation("p", 1));
         world.worker(1, &["a"], 2);
         let mut once = world.request(task("a"));
         once.options.task = Some(TaskOptions { at_most_once: Some(true), ..TaskOptions::default() });
@@ -199,10 +199,10 @@ fn what_the_process_that_got_it_comes_back_without_is_offered_again_at_once() {
         if restart {
             world.crash();
         }
-        world.incarnation = incarnation("other", 7);
+        world.incarnation = Some(incarnation("other", 7));
         world.worker(2, &["b"], 2);
         assert!(world.offers.is_empty(), "another process says nothing of it");
-        world.incarnation = incarnation("p", 2);
+        world.incarnation = Some(incarnation("p", 2));
         let claims = world.reconnect(3, &["a"], 2, vec![(held.attempt, held.token)]);
         assert_eq!(claims.keep, [held.attempt]);
         assert_eq!(world.evicted.len(), usize::from(!restart), "its earlier connection is over");
@@ -217,11 +217,11 @@ fn what_the_process_that_got_it_comes_back_without_is_offered_again_at_once() {
 #[test]
 fn a_hello_that_was_overtaken_by_a_later_one_takes_nothing_away() {
     let mut world = World::new(&[]);
-    world.incarnation = incarnation("p", 2);
+    world.incarnation = Some(incarnation("p", 2));
     world.worker(2, &["a"], 1);
     let run = world.start(task("a"));
     let offer = world.offer();
-    world.incarnation = incarnation("p", 1);
+    world.incarnation = Some(incarnation("p", 1));
     world.worker(1, &["a"], 1);
     assert_eq!(world.evicted, [WorkerId(1)]);
     assert!(world.offers.is_empty());
@@ -235,7 +235,7 @@ fn a_hello_that_was_overtaken_by_a_later_one_takes_nothing_away() {
 #[test]
 fn an_attempt_told_to_stop_that_never_arrived_frees_its_key_at_once() {
     let mut world = World::new(&[]);
-    world.incarnation = incarnation("p", 1);
+    world.incarnation = Some(incarnation("p", 1));
     world.worker(1, &["a"], 2);
     let limited = |world: &mut World| {
         let mut request = world.request(task("a"));
@@ -251,13 +251,13 @@ fn an_attempt_told_to_stop_that_never_arrived_frees_its_key_at_once() {
     world.send(Command::Cancel { run: first, reason: String::new() }).expect("cancelling");
     assert!(world.offers.is_empty());
     world.crash();
-    world.incarnation = incarnation("p", 2);
+    world.incarnation = Some(incarnation("p", 2));
     world.worker(2, &["a"], 2);
     assert_eq!(world.offer().attempt.run, second);
 }
 
-fn incarnation(process: &str, connection: u64) -> Option<Incarnation> {
-    Some(Incarnation { process: process.into(), connection })
+fn incarnation(process: &str, connection: u64) -> Incarnation {
+    Incarnation { process: process.into(), connection }
 }
 
 #[test]

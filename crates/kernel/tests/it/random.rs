@@ -420,7 +420,7 @@ impl Player {
         };
         // One of two processes, now and then over a connection that was overtaken by a later one; or one that does not say.
         let process = ["p", "q"].get(usize::from(which / 4 % 3));
-        let connection = if which / 16 % 4 == 0 { self.workers / 2 } else { self.workers };
+        let connection = if (which / 16).is_multiple_of(4) { self.workers / 2 } else { self.workers };
         self.world.incarnation =
             process.map(|process| Incarnation { process: (*process).into(), connection });
         self.world.reconnect(id, &FUNCTIONS, u32::from(which % 4) + 1, claims);
