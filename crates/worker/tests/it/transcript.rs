@@ -69,8 +69,11 @@ async fn follow(peer: &mut Peer, transcript: &str) {
     }
 }
 
-/// Without what differs from machine to machine: where files are, and tracebacks.
+/// Without what differs from machine to machine and from process to process: where files are, tracebacks, what was drawn at random.
 fn without_places(mut message: Value) -> Value {
+    if let Some(process) = message.pointer_mut("/hello/incarnation/process") {
+        *process = "…".into();
+    }
     if let Some(details) = message.pointer_mut("/failed/failure/details/traceback") {
         *details = "…".into();
     }
